@@ -1,0 +1,62 @@
+# `make help` lists what there is. Every target sets up what it needs.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= 2
+# dvc and the stages it starts are those of .venv, whatever else is on the PATH.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONUNBUFFERED := 1
+
+SHOWN := Experiment|advised_plan|accuracy|accuracy_sd|trainable_parameters|trainable_percent|train_seconds
+
+.PHONY: help setup study parallel show readme test lint lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(BIN)/ready .dvc/plots/page.html ## install what requirements.lock pins, into .venv
+
+$(BIN)/ready: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python must be 3.11 or newer. Got %d.%d instead. Use make PYTHON=<path>." % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+.dvc/plots/page.html: tools/plots_page.py $(BIN)/ready
+	@$(BIN)/python -m tools.plots_page --out $@
+
+study: setup ## run the study of params.yaml, as far as it is stale, and show its comparison
+	@python -m tools.check params.yaml
+	@dvc repro || { dvc checkout --quiet; echo "Nothing is lost: what dvc had cleared is back."; exit 1; }
+	@python -m tools.show reports
+
+parallel: setup ## the same with JOBS=2 plans at a time, each with its share of the cores
+	@python -m tools.check params.yaml
+	@dvc repro prepare
+	@threads=$$(( $$(nproc) / $(JOBS) )); export OMP_NUM_THREADS=$$(( threads > 0 ? threads : 1 )); \
+	  dvc stage list --name-only | grep '^train@' | xargs -P $(JOBS) -I{} dvc --wait-for-lock repro --single-item {}
+	@dvc repro
+	@python -m tools.show reports
+
+show: setup ## the experiments so far, one row each (dvc exp show)
+	@dvc exp show --no-pager --all-commits --hide-failed --hide-queued --hide-workspace --drop '.*' --keep '^($(SHOWN))$$' --sort-by trainable_parameters
+
+readme: setup ## fill README's figures and tables in from reports/ and docs/
+	@python -m tools.readme
+
+test: setup ## run the tests
+	@python -m pytest
+
+lint: setup ## check format, style and types
+	@ruff format --check .
+	@ruff check .
+	@mypy
+
+lock: ## resolve pyproject.toml into requirements.lock (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header --constraints constraints.txt --output-file requirements.lock
+
+clean: ## delete .venv; results stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,60 @@
+"""Checkpoints: a fit's state after each epoch, from which a killed run goes on as if nothing had happened."""
+
+import hashlib
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stages.outputs import whole_file
+from stages.training import Epoch, Fit
+
+
+def checkpoint_folder(*inputs: str) -> Path:
+    """Return the scratch folder of a run with these inputs and this code, in dvc's own temporary folder.
+
+    It lies there because dvc clears a stage's outputs before it starts it, and because experiments in temporary
+    workspaces share it. Other code, params or data have another folder, so that nothing stale is ever resumed.
+    """
+    code = sorted(Path(__file__).parent.glob("*.py"))
+    fingerprint = hashlib.sha256(torch.__version__.encode())
+    for part in (*inputs, *(path.read_text(encoding="utf-8") for path in code)):
+        fingerprint.update(f"{len(part)}:{part}".encode())
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".dvc" / "tmp" / "frostline" / fingerprint.hexdigest()[:24]
+
+
+def save_fit(path: Path, fit: Fit) -> None:
+    """Write all that the fit needs to go on: history, tensors now and at their best, and the optimizer's state."""
+    state = {
+        "history": [asdict(epoch) for epoch in fit.history],
+        "suffix": fit.suffix.state_dict(),
+        "optimizer": fit.optimizer.state_dict(),
+        "best": fit.best,
+    }
+    with whole_file(path) as unfinished:
+        torch.save(state, unfinished)
+
+
+def restore_fit(path: Path, fit: Fit) -> None:
+    """Bring a fresh fit to where it was when it was saved; leave it as it is if it never was."""
+    if not path.exists():
+        return
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    fit.history = [Epoch(**epoch) for epoch in state["history"]]
+    fit.suffix.load_state_dict(state["suffix"])
+    fit.optimizer.load_state_dict(state["optimizer"])
+    fit.best = state["best"]
+
+
+def saved_best(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of the saved fit's best epoch."""
+    best: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["best"]
+    return best
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Delete the run's scratch folder: its outputs are whole now."""
+    shutil.rmtree(folder, ignore_errors=True)

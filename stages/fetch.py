@@ -1,0 +1,60 @@
+"""Bring the study's images into one form that every hub tool reads.
+
+Reads: the source named in params.yaml.
+Writes: `images.parquet` (id, image, label, stratum, split) and `source.json`, into one folder.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+
+from stages.command import command
+from stages.outputs import sha256_of, whole_folder, write_json
+from stages.params import load_params
+from stages.sources import Example, Source, open_source
+
+
+def main(*, params: Path, out: Path) -> None:
+    """Fetch the source of `params` into the folder `out`."""
+    source = open_source(load_params(params).data)
+    with whole_folder(out) as folder:
+        images_per_class = write_parquet(source, folder / "images.parquet")
+        facts = {
+            **source.facts,
+            "classes": source.classes,
+            "images": sum(images_per_class.values()),
+            "images_per_class": images_per_class,
+            "sha256": {"images.parquet": sha256_of(folder / "images.parquet")},
+        }
+        write_json(folder / "source.json", facts)
+    print(f"fetch: {facts['images']:,} images of {len(source.classes)} classes from {facts['origin']}")
+
+
+def write_parquet(source: Source, path: Path) -> dict[str, int]:
+    """Write the examples one by one, so that memory does not grow with them; return the images per class."""
+    counts: Counter[int] = Counter()
+
+    def counted() -> Iterator[Example]:
+        for example in source.examples():
+            counts[example["label"]] += 1
+            yield example
+
+    features = datasets.Features({
+        "id": datasets.Value("string"),
+        "image": datasets.Image(),
+        "label": datasets.ClassLabel(names=source.classes),
+        "stratum": datasets.Value("string"),
+        "split": datasets.Value("string"),
+    })  # fmt: skip
+    datasets.disable_progress_bars()
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        images = datasets.Dataset.from_generator(counted, features=features, cache_dir=scratch)
+        images.to_parquet(path)
+    return {name: counts[label] for label, name in enumerate(source.classes)}
+
+
+if __name__ == "__main__":
+    command(main)

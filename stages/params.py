@@ -1,0 +1,169 @@
+"""params.yaml, typed and checked: what is unknown, missing, misspelt or out of range is refused by name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stages.mistakes import Mistake, listed, mistake
+from stages.vocabulary import BACKBONES, PARTS
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+Percent = Annotated[float, Field(gt=0, lt=100)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Section(BaseModel):
+    """A mapping in params.yaml whose names and types are all known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """Which images, what their labels mean, and how they are drawn into train, validation and test."""
+
+    source: Literal["package", "folder"]
+    package: Literal["elpv", "digits"]
+    folder: str
+    elpv_defective: Literal["probability >= 0.5", "probability > 0"]
+    image_px: Annotated[int, Field(ge=16, le=1024)]
+    groups: Literal["blocks", "none"]
+    block_files: Annotated[int, Field(ge=2)]
+    validation_percent: Percent
+    test_percent: Percent
+
+
+class Study(Section):
+    """Which plans are compared, over which seeds."""
+
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    plans: Annotated[list[Name], Field(min_length=1)]
+
+
+class Plan(Section):
+    """A freezing configuration: which parts learn, from which weights, at which learning rates."""
+
+    from_: Annotated[str | None, Field(alias="from")] = None
+    train: Annotated[list[str], Field(min_length=1)] | None = None
+    weights: Literal["pretrained", "none"]
+    learning_rates: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The parts that learn, shallow to deep."""
+        if self.from_ is not None:
+            return PARTS[PARTS.index(self.from_) :]
+        return tuple(part for part in PARTS if part in (self.train or ()))
+
+
+class Training(Section):
+    """How every plan is trained."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    patience: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=2)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    precision: Literal["auto", "float32", "bfloat16"]
+    flips: Literal["none", "horizontal", "vertical", "both"]
+    views: Annotated[int, Field(ge=1)]
+    augmentation_seed: Seed
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    data: Data
+    study: Study
+    backbones: Annotated[list[str], Field(min_length=1)]
+    plans: dict[Name, Plan]
+    training: Training
+
+
+def load_params(path: Path) -> Params:
+    """Return the checked params, or raise a `Mistake` about the first thing that is wrong in them."""
+    try:
+        params = Params.model_validate(_read_yaml(path))
+    except ValidationError as error:
+        raise _first_mistake(error) from None
+    _check_choices(params)
+    return params
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise mistake(str(path), "be a params file", "no file") from None
+    except yaml.YAMLError as error:
+        raise mistake(str(path), "be YAML", " ".join(str(error).split())) from None
+
+
+def _check_choices(params: Params) -> None:
+    """Check what one value must be in the light of another."""
+    _check_known("backbones", params.backbones, BACKBONES)
+    _check_known("study.plans", params.study.plans, tuple(params.plans))
+    _check_distinct("study.seeds", params.study.seeds)
+    for name, plan in params.plans.items():
+        _check_plan(f"plans.{name}", plan)
+    held_out = params.data.validation_percent + params.data.test_percent
+    if held_out >= 100:
+        must = "leave images to train on: data.validation_percent + data.test_percent below 100"
+        raise mistake("data", must, f"{held_out:g}")
+
+
+def _check_plan(where: str, plan: Plan) -> None:
+    if (plan.from_ is None) == (plan.train is None):
+        got = "neither" if plan.from_ is None else "both"
+        raise mistake(where, "say either from: <part> or train: [<part>, ...]", got)
+    if plan.from_ is not None:
+        _check_known(f"{where}.from", [plan.from_], PARTS)
+    else:
+        _check_known(f"{where}.train", plan.train or [], PARTS)
+    _check_distinct(f"{where}.learning_rates", plan.learning_rates)
+
+
+def _check_known(where: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise mistake(where, f"name {listed(known)}", repr(name))
+    _check_distinct(where, names)
+
+
+def _check_distinct(where: str, values: Sequence[Any]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise mistake(where, "name each value once", f"{value!r} {values.count(value)} times")
+
+
+def _first_mistake(error: ValidationError) -> Mistake:
+    """Return the first thing that pydantic found, in the house grammar."""
+    first = error.errors()[0]
+    path = [str(step) for step in first["loc"] if step != "[key]"]
+    where = ".".join(path) or "params.yaml"
+    if first["type"] == "missing":
+        return mistake(where, "be given", "nothing")
+    if first["type"] == "extra_forbidden":
+        known = _known_names(path[:-1])
+        return mistake(f"{'.'.join(path[:-1]) or 'params.yaml'}", f"hold only {listed(known)}", repr(path[-1]))
+    must = first["msg"].replace("Input should ", "").replace("match pattern", "match")
+    must = must if must.startswith(("be ", "match", "have ")) else f"be valid ({must})"
+    return mistake(where, must, repr(first["input"]), _number_hint(first["input"]))
+
+
+def _number_hint(value: object) -> str:
+    """Return how to write the number that was given as a string, if it was one."""
+    try:
+        return f"Write {float(value)} without quotes." if isinstance(value, str) else ""
+    except ValueError:
+        return ""
+
+
+def _known_names(path: Sequence[str]) -> list[str]:
+    """Return the names that may stand in the section at `path`."""
+    section: Any = Params
+    for step in path:
+        field = section.model_fields.get(step) if isinstance(section, type) else None
+        section = field.annotation if field else get_args(section)[-1]
+    return [field.alias or name for name, field in section.model_fields.items()]

@@ -1,0 +1,99 @@
+"""Precision: the number format in which a backbone computes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+
+def resolve_precision(wanted: str, device: torch.device) -> str:
+    """Return "float32" or "bfloat16". "auto" is bfloat16 where the processor multiplies it natively."""
+    if wanted == "auto":
+        return "bfloat16" if has_native_bfloat16(device) else "float32"
+    return wanted
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Return whether the device multiplies bfloat16 in hardware. Where it does not, it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+@contextmanager
+def autocast(precision: str, device: torch.device) -> Iterator[None]:
+    """Run matrix products and convolutions in the precision, all else in float32 or what it is given.
+
+    On a processor the gradients of grouped convolutions are computed in float32 all the same: training all of
+    EfficientNet-Lite0 at 64 to 96 px, batch 32, was 1.8 to 2.1 times faster so.
+    """
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        if precision == "bfloat16" and device.type == "cpu" and torch.is_grad_enabled():
+            with _GroupedConvolutions():
+                yield
+        else:
+            yield
+
+
+class _GroupedConvolutions(TorchFunctionMode):
+    """Sends every grouped conv2d, of whatever module, through `_GroupedConvolution`."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if function is functional.conv2d:
+            return _conv2d(*args, **(kwargs or {}))
+        return function(*args, **(kwargs or {}))
+
+
+def _conv2d(
+    pixels: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    if groups == 1 or isinstance(padding, str):
+        return functional.conv2d(pixels, weight, bias, stride, padding, dilation, groups)
+    geometry = [_pair(stride), _pair(padding), _pair(dilation), groups]
+    output: Tensor = _GroupedConvolution.apply(pixels.bfloat16(), weight, *geometry)
+    return output if bias is None else output + bias.to(output.dtype).view(-1, 1, 1)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+class _GroupedConvolution(torch.autograd.Function):
+    """A grouped convolution, forward in bfloat16, backward in float32, without bias."""
+
+    @staticmethod
+    def forward(ctx: Any, pixels: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
+        ctx.save_for_backward(pixels, weight)
+        ctx.geometry = geometry
+        stride, padding, dilation, groups = geometry
+        return functional.conv2d(pixels, weight.bfloat16(), None, stride, padding, dilation, groups)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        pixels, weight = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.geometry
+        wanted = [*ctx.needs_input_grad[:2], False]
+        of_pixels, of_weight, _ = torch.ops.aten.convolution_backward(
+            gradient.float(), pixels.float(), weight.float(), None,
+            stride, padding, dilation, False, (0, 0), groups, wanted,
+        )  # fmt: skip
+        return (of_pixels.bfloat16() if wanted[0] else None), of_weight, None, None, None, None
+
+
+def usable_device() -> torch.device:
+    """Return the GPU if there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

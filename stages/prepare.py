@@ -1,0 +1,144 @@
+"""Decode every image once, find what is wrong with the images, and draw each seed's splits.
+
+Reads: `images.parquet` and `source.json`, as fetch wrote them.
+Writes: `images.npy` (uint8, images x image_px x image_px x 3), `labels.npy` (int64), `images.csv` (a row per image),
+`splits.csv` (what each image is for each seed) and `prepared.json`, into one folder.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from stages.command import command
+from stages.images import Decoded, decode
+from stages.mistakes import mistake
+from stages.outputs import read_json, sha256_of, whole_folder, write_csv, write_json
+from stages.params import Data, load_params
+from stages.splits import codes, complete_official, draw_splits, join_groups
+from stages.vocabulary import SPLITS
+
+# Enough to keep the decoding threads busy, few enough that memory does not grow with the number of images.
+IMAGES_AT_ONCE = 256
+NAMED_AT_MOST = 20
+
+
+def main(*, params: Path, raw: Path, out: Path) -> None:
+    """Prepare the images of the folder `raw` for the seeds of `params`, into the folder `out`."""
+    settings = load_params(params)
+    data, seeds = settings.data, settings.study.seeds
+    classes = read_json(raw / "source.json")["classes"]
+    images = read_table(raw / "images.parquet", classes)
+    with whole_folder(out) as folder:
+        images["digest"] = decode_all(raw / "images.parquet", folder / "images.npy", len(images), data.image_px)
+        check_labels(images)
+        images["group"] = group_images(images, data)
+        splits = pd.concat([split_images(images, data, seed) for seed in seeds], ignore_index=True)
+        check_splits(images, splits)
+        np.save(folder / "labels.npy", images.label.to_numpy(np.int64))
+        write_csv(folder / "images.csv", images.drop(columns="digest"))
+        write_csv(folder / "splits.csv", splits)
+        write_json(folder / "prepared.json", describe(folder, images, splits, classes, data))
+    print(f"prepare: {len(images):,} images of {data.image_px} px, splits for {len(seeds)} seeds")
+
+
+def read_table(parquet: Path, classes: list[str]) -> pd.DataFrame:
+    """Return what is known of every image but its pixels: id, label, class, stratum, split."""
+    images = pq.read_table(parquet, columns=["id", "label", "stratum", "split"]).to_pandas()
+    images.insert(2, "class", [classes[label] for label in images.label])
+    return images
+
+
+def decode_all(parquet: Path, out: Path, count: int, image_px: int) -> list[str]:
+    """Write every image's pixels to `out` and return the digest of each; name all that cannot be read."""
+    arrays = np.lib.format.open_memmap(out, mode="w+", dtype=np.uint8, shape=(count, image_px, image_px, 3))
+    digests, unreadable = [], []
+    with ThreadPoolExecutor() as pool:
+        for ids, encoded in _encoded_batches(parquet):
+            results = pool.map(lambda each: decode(each, image_px), encoded)
+            for name, result in zip(ids, results, strict=True):
+                if isinstance(result, Decoded):
+                    arrays[len(digests)] = result.pixels
+                    digests.append(result.digest)
+                else:
+                    unreadable.append(f"{name} ({result})")
+    if unreadable:
+        raise mistake("data", "hold only images that can be read", _some(unreadable), "Mend or remove them.")
+    arrays.flush()
+    return digests
+
+
+def _encoded_batches(parquet: Path) -> Iterator[tuple[list[str], list[bytes]]]:
+    for batch in pq.ParquetFile(parquet).iter_batches(IMAGES_AT_ONCE, columns=["id", "image"]):
+        rows = batch.to_pydict()
+        yield rows["id"], [image["bytes"] for image in rows["image"]]
+
+
+def check_labels(images: pd.DataFrame) -> None:
+    """Refuse the same pixels under two classes, or in two official splits."""
+    for column, must in (("class", "belong to one class"), ("split", "lie in one split")):
+        twice = images.groupby("digest").filter(lambda same, column=column: same[column].nunique() > 1)
+        if len(twice):
+            pairs = twice.groupby("digest", sort=False).apply(lambda same: " = ".join(same.id))
+            raise mistake("data", f"let the same image {must}", _some(list(pairs)), "Keep one of each.")
+
+
+def group_images(images: pd.DataFrame, data: Data) -> np.ndarray:
+    """Return each image's group, which no split may tear: its block of files, and images with the same pixels."""
+    files = np.arange(len(images))
+    blocks = files // data.block_files if data.groups == "blocks" else files
+    return join_groups(blocks, codes(images.digest))
+
+
+def split_images(images: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
+    """Return what each image is for the seed: the official split where there is one, else one drawn by seed."""
+    strata, groups = codes(zip(images["class"], images.stratum, strict=True)), images.group.to_numpy()
+    validation_share, test_share = data.validation_percent / 100, data.test_percent / 100
+    if images.split.notna().all():
+        splits = complete_official(images.split.to_numpy(str), groups, strata, validation_share, seed)
+    else:
+        splits = draw_splits(groups, strata, validation_share, test_share, seed)
+    return pd.DataFrame({"seed": seed, "image": np.arange(len(images)), "split": splits})
+
+
+def check_splits(images: pd.DataFrame, splits: pd.DataFrame) -> None:
+    """Refuse splits of which one lacks a class, because nothing can be learned or said of it there."""
+    labels = images["class"].to_numpy()[splits.image]
+    counts = pd.crosstab([splits.seed, splits.split], labels)
+    for seed, split in ((seed, split) for seed in splits.seed.unique() for split in SPLITS):
+        found = counts.loc[(seed, split)] if (seed, split) in counts.index else counts.iloc[0] * 0
+        for name in found.index[found == 0]:
+            fix = "Add images, lower data.block_files, or use data.groups: none."
+            raise mistake(f"the {split} split of seed {seed}", "hold every class", f"no image of {name!r}", fix)
+
+
+def describe(
+    folder: Path, images: pd.DataFrame, splits: pd.DataFrame, classes: list[str], data: Data
+) -> dict[str, object]:
+    """Return what prepared.json says: the counts by which a person sees at once whether the splits are sound."""
+    duplicates = len(images) - images.digest.nunique()
+    per_split = splits.groupby(["seed", "split"]).size().unstack()
+    return {
+        "classes": classes,
+        "images": len(images),
+        "images_per_class": {name: int((images["class"] == name).sum()) for name in classes},
+        "image_px": data.image_px,
+        "groups": int(images.group.nunique()),
+        "exact_duplicates": int(duplicates),
+        "splits": "official" if images.split.notna().all() else f"drawn by seed, groups: {data.groups}",
+        "images_per_split": {str(seed): counts[list(SPLITS)].to_dict() for seed, counts in per_split.iterrows()},
+        "sha256": {name: sha256_of(folder / name) for name in ("images.npy", "labels.npy", "splits.csv")},
+    }
+
+
+def _some(names: list[str]) -> str:
+    """Return the names, the first twenty of them when there are more."""
+    more = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,150 @@
+"""Train one plan: every learning rate of its list with every seed, then keep the rate that validated best.
+
+Reads: the prepared images and splits (train and validation only), and the plan in params.yaml.
+Writes: `seed-<seed>.safetensors`, `history.csv` (a row per learning rate, seed and epoch), `run.json` (what was chosen
+and counted) and `costs.json` (what was measured), into one folder.
+"""
+
+import json
+import platform
+import resource
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean, median
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from stages.backbones import build_backbone
+from stages.checkpoints import checkpoint_folder, remove_checkpoints, saved_best
+from stages.command import command
+from stages.freezing import count_parameters
+from stages.grid import Feed, Job, checkpoint_path, make_feed, train_cell
+from stages.outputs import whole_folder, write_csv, write_json
+from stages.params import load_params
+from stages.precision import resolve_precision, usable_device
+from stages.prepared import read_prepared
+from stages.runs import Run, write_run, write_suffix
+from stages.training import Epoch, best_epoch
+from stages.vocabulary import run_name
+
+Histories = dict[tuple[float, int], list[Epoch]]
+"""The epochs of every fit, by learning rate and seed."""
+
+
+def main(*, params: Path, prepared: Path, backbone: str, plan: str, out: Path) -> None:
+    """Train `plan` on `backbone` into the folder `out`; go on where a killed run stopped."""
+    settings, device = load_params(params), usable_device()
+    torch.use_deterministic_algorithms(True)
+    chosen, training, seeds = settings.plans[plan], settings.training, settings.study.seeds
+    precision = resolve_precision(training.precision, device)
+    inputs = (prepared / "prepared.json").read_text(encoding="utf-8")
+    asked = json.dumps([backbone, chosen.model_dump(), training.model_dump(), seeds, precision])
+    scratch = checkpoint_folder(inputs, asked)
+    job = Job(read_prepared(prepared), backbone, chosen, training, seeds, precision, device, scratch)
+
+    feed = make_feed(job)
+    histories = train_grid(job, feed, run_name(backbone, plan))
+    learning_rate = best_rate(histories)
+
+    with whole_folder(out) as folder:
+        for seed in seeds:
+            write_suffix(folder, seed, saved_best(checkpoint_path(job, learning_rate, seed)))
+        write_csv(folder / "history.csv", history_table(histories, plan))
+        write_run(folder, describe(job, plan, learning_rate, histories))
+        write_json(folder / "costs.json", costs(feed, histories, folder))
+    remove_checkpoints(scratch)
+
+
+def train_grid(job: Job, feed: Feed, name: str) -> Histories:
+    """Train every cell, telling of each when it ends, on a terminal with a bar of epochs."""
+    labels = torch.from_numpy(job.data.labels).to(job.device)
+    histories: Histories = {}
+    with tqdm(total=len(job.cells) * job.training.epochs, desc=name, unit="epoch", disable=None) as bar:
+        for number, (learning_rate, seed) in enumerate(job.cells):
+            for fit in train_cell(job, feed, labels, learning_rate, seed):
+                histories[learning_rate, seed] = fit.history
+                bar.update(number * job.training.epochs + len(fit.history) - bar.n)
+            outcome = describe_history(histories[learning_rate, seed])
+            tqdm.write(f"{name}: learning rate {learning_rate:g}, seed {seed}: {outcome}")
+    return histories
+
+
+def describe_history(history: list[Epoch]) -> str:
+    """Return in words what came of a fit."""
+    best, seconds = best_epoch(history), sum(epoch.seconds for epoch in history)
+    figures = f"validation loss {best.val_loss:.3f}, accuracy {best.val_accuracy:.3f}"
+    return f"best of {len(history)} epochs is {best.epoch}, {figures}, {seconds:.0f} s"
+
+
+def best_rate(histories: Histories) -> float:
+    """Return the learning rate with the lowest validation loss at its best epoch, as a mean over seeds."""
+    losses: dict[float, list[float]] = {}
+    for (learning_rate, _), history in histories.items():
+        losses.setdefault(learning_rate, []).append(best_epoch(history).val_loss)
+    return min(losses, key=lambda learning_rate: mean(losses[learning_rate]))
+
+
+def history_table(histories: Histories, plan: str) -> pd.DataFrame:
+    """Return a row for every epoch of every fit."""
+    rows = [
+        {"plan": plan, "learning_rate": learning_rate, "seed": seed, **asdict(epoch)}
+        for (learning_rate, seed), history in histories.items()
+        for epoch in history
+    ]
+    return pd.DataFrame(rows)
+
+
+def describe(job: Job, plan: str, learning_rate: float, histories: Histories) -> Run:
+    """Return what run.json tells."""
+    backbone = build_backbone(job.backbone, "none", len(job.data.classes))
+    trainable_parameters, parameters = count_parameters(backbone, job.plan.learned)
+    best = {seed: best_epoch(histories[learning_rate, seed]) for seed in job.seeds}
+    return Run(
+        backbone=job.backbone,
+        plan=plan,
+        weights=job.plan.weights,
+        learned=list(job.plan.learned),
+        classes=job.data.classes,
+        trainable_parameters=trainable_parameters,
+        parameters=parameters,
+        learning_rate=learning_rate,
+        seeds={
+            str(seed): {"best_epoch": at.epoch, "val_loss": at.val_loss, "val_accuracy": at.val_accuracy}
+            for seed, at in best.items()
+        },
+        precision=job.precision,
+        device=f"{job.device.type} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})",
+        threads=torch.get_num_threads(),
+        versions={name: version(name) for name in ("torch", "torchvision", "timm")},
+        audit="passed",  # each cell was audited when its training ended, and a failed audit ends the stage
+    )
+
+
+def costs(feed: Feed, histories: Histories, folder: Path) -> dict[str, float]:
+    """Return what the run cost: seconds (wall clock), bytes, and how many epochs they were spent on."""
+    seconds = [epoch.seconds for history in histories.values() for epoch in history]
+    return {
+        "train_seconds": feed.seconds + sum(seconds),
+        "prefix_seconds": feed.seconds,
+        "epoch_seconds": median(seconds),
+        "epochs": len(seconds),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "cache_bytes": feed.cache_bytes,
+        "weights_bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
+    }
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process held: on the GPU if it uses one, else in RAM."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,131 @@
+"""Training: one suffix, one learning rate, one seed, epoch by epoch."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stages.inputs import Inputs, in_batches
+from stages.params import Training
+from stages.precision import autocast
+from stages.prepared import Rows
+
+# Validation keeps no activations, so that its batches may be larger than training's.
+VALIDATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's losses (mean cross-entropy, in nats) and accuracies (0 to 1)."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+@dataclass
+class Fit:
+    """A suffix on its way: what it has learned so far, and the best that it was."""
+
+    suffix: nn.Sequential
+    optimizer: torch.optim.Optimizer
+    seed: int
+    history: list[Epoch] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a fit learns from: inputs by row and view, labels by row, and the rows of its seed's split."""
+
+    inputs: Inputs
+    labels: Tensor
+    train: Rows
+    validation: Rows
+
+
+def best_epoch(history: list[Epoch]) -> Epoch:
+    """Return the epoch of lowest validation loss, the earliest of them."""
+    return min(history, key=lambda epoch: epoch.val_loss)
+
+
+def start_fit(suffix: nn.Sequential, learning_rate: float, weight_decay: float, seed: int) -> Fit:
+    """Return a fit that has learned nothing. Only what is not frozen reaches the optimizer (AdamW)."""
+    learned = [p for p in suffix.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    return Fit(suffix, optimizer, seed)
+
+
+def is_finished(fit: Fit, training: Training) -> bool:
+    """Return whether the fit has had its epochs, or `patience` of them without a lower validation loss."""
+    if not fit.history:
+        return False
+    idle = len(fit.history) - best_epoch(fit.history).epoch
+    return len(fit.history) >= training.epochs or idle >= training.patience
+
+
+def epochs(fit: Fit, lessons: Lessons, training: Training, precision: str) -> Iterator[Epoch]:
+    """Train epoch by epoch until finished, yielding each; the fit may be one that was interrupted between two.
+
+    Each epoch is a pure function of the fit's state, its seed and the epoch's number.
+    """
+    while not is_finished(fit, training):
+        number = len(fit.history) + 1
+        began = time.perf_counter()
+        train_loss, train_accuracy = train_one_epoch(fit, lessons, training, precision, number)
+        val_loss, val_accuracy = score(fit.suffix, lessons, precision)
+        seconds = time.perf_counter() - began
+        fit.history.append(Epoch(number, train_loss, train_accuracy, val_loss, val_accuracy, seconds))
+        if best_epoch(fit.history).epoch == number:
+            fit.best = {name: tensor.detach().clone() for name, tensor in fit.suffix.state_dict().items()}
+        yield fit.history[-1]
+
+
+def train_one_epoch(
+    fit: Fit, lessons: Lessons, training: Training, precision: str, number: int
+) -> tuple[float, float]:
+    """Show the suffix every training image once, in view `number` mod `views`; return mean loss and accuracy."""
+    view = (number - 1) % training.views
+    order = np.random.default_rng([fit.seed, number]).permutation(lessons.train)
+    torch.manual_seed(fit.seed * 1_000_003 + number)  # for dropout, where a suffix has it
+    fit.suffix.train()
+    total_loss, total_hits = 0.0, 0
+    for rows in in_batches(order, training.batch_size):
+        labels = lessons.labels[torch.from_numpy(rows)]
+        with autocast(precision, labels.device):
+            logits = fit.suffix(lessons.inputs(rows, view)).float()
+            loss = functional.cross_entropy(logits, labels)
+        fit.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        fit.optimizer.step()
+        total_loss += loss.item() * len(rows)
+        total_hits += int((logits.argmax(1) == labels).sum())
+    return total_loss / len(order), total_hits / len(order)
+
+
+@torch.inference_mode()
+def score(suffix: nn.Sequential, lessons: Lessons, precision: str) -> tuple[float, float]:
+    """Return mean loss and accuracy on the validation images as they are."""
+    logits = predict(suffix, lessons.inputs, lessons.validation, precision, lessons.labels.device)
+    labels = lessons.labels[torch.from_numpy(lessons.validation)]
+    return float(functional.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
+
+
+@torch.inference_mode()
+def predict(
+    suffix: nn.Sequential, inputs: Inputs, rows: Rows, precision: str, device: torch.device
+) -> Tensor:
+    """Return float32 logits, rows x classes, of the images as they are."""
+    suffix.eval()
+    logits = []
+    for batch in in_batches(rows, VALIDATION_BATCH):
+        with autocast(precision, device):
+            logits.append(suffix(inputs(batch, None)).float())
+    return torch.cat(logits)

@@ -1,0 +1,29 @@
+"""Print the comparison that the study wrote, and where its report lies."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tools.tables import COLUMNS, comparison
+
+
+def main(reports: Path) -> None:
+    """Print the plans of the folder `reports`, the advised one first to the eye."""
+    rows, advised = comparison(reports)
+    table = Table(title="How deep to unfreeze")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == "plan" else "right")
+    for index, row in enumerate(rows):
+        table.add_row(*row, style="bold" if index == advised else None)
+    console = Console()
+    console.print(table)
+    console.print(f"Advised: [bold]{rows[advised][0]}[/bold], the best mean accuracy on validation.")
+    console.print(f"Report: {(reports / 'report.html').resolve()}", soft_wrap=True, highlight=False)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("reports", type=Path)
+    main(**vars(parser.parse_args()))
