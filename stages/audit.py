@@ -28,7 +28,7 @@ def _frozen(backbone: nn.Module) -> dict[str, Tensor]:
         own = dict(module.named_parameters(recurse=False))
         still = {name: parameter for name, parameter in own.items() if not parameter.requires_grad}
         if len(still) == len(own):
-            still |= dict(module.named_buffers(recurse=False))  # type: ignore[arg-type]
+            still |= dict(module.named_buffers(recurse=False))
         frozen |= {f"{prefix}.{name}": tensor for name, tensor in still.items()}
     return frozen
 

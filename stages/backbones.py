@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -38,7 +39,8 @@ def build_backbone(name: str, weights: str, classes: int) -> nn.Sequential:
     """
     architecture = architecture_of(name)
     parts = cut_into_parts(architecture, original_classifier(name, weights))
-    parts.head = nn.Sequential(nn.Linear(parts.head[-1].in_features, classes))
+    features = parts.get_submodule("head")[-1].in_features  # type: ignore[index]
+    parts.head = nn.Sequential(nn.Linear(features, classes))
     return parts
 
 
@@ -94,7 +96,7 @@ def _lite0_weights(model: nn.Module) -> dict[str, Tensor]:
     return dict(zip(model.state_dict(), published.values(), strict=True))
 
 
-def _lite0_pieces(model: nn.Module) -> dict[str, list[nn.Module]]:
+def _lite0_pieces(model: Any) -> dict[str, list[nn.Module]]:
     """Cut timm's EfficientNet where its stride changes; its last convolution works at stride 32.
 
     Pooling closes stage4, so that what a frozen stage4 hands to the head is one vector an image.

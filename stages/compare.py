@@ -1,9 +1,9 @@
 """Put the study's runs side by side: what each depth learns, scores and costs, and which one to take.
 
 Reads: the study's runs and scores; exactly these, whatever else lies in their folders.
-Writes: `plans.csv`, `runs.csv`, `history.csv`, `confusion.csv`, `costs.csv` and `metrics.json`, into one folder. Measured
-seconds and bytes stand in `costs.csv` and in metrics.json's `train_seconds`; all else is the same bytes when the study
-is run again.
+Writes: `plans.csv`, `runs.csv`, `history.csv`, `confusion.csv`, `costs.csv` and `metrics.json`, into one folder.
+Measured seconds and bytes stand in `costs.csv` and in metrics.json's `train_seconds`; all else is the same bytes when
+the study is run again.
 """
 
 from dataclasses import dataclass

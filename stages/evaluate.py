@@ -1,8 +1,8 @@
 """Score a run on the test images of each of its seeds. No other stage reads the test split.
 
 Reads: the prepared images and splits (test only), and the run.
-Writes: `predictions.parquet` (a row per seed and test image: a probability for each class) and `metrics.json` (per seed),
-into one folder.
+Writes: `predictions.parquet` (a row per seed and test image: a probability for each class) and `metrics.json` (per
+seed), into one folder.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ def main(*, prepared: Path, run: Path, out: Path) -> None:
 def predict_test(data: Prepared, trained: Run, run: Path, seed: int) -> pd.DataFrame:
     """Return a row for each test image of the seed: seed, image, id, label, and probability_<class> of each class."""
     device, rows = usable_device(), data.rows("test", [seed])
-    prefix, suffix = (part.to(device, memory_format=torch.channels_last) for part in load_backbone(run, seed))
+    prefix, suffix = (part.to(device).to(memory_format=torch.channels_last) for part in load_backbone(run, seed))
     inputs = live_inputs(data.images, trained.backbone, "none", 0, device)
     if len(prefix):
         inputs, _ = cached_inputs(prefix, inputs, {None: rows}, trained.precision, device)

@@ -16,7 +16,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 SHAPES = ("o", "s", "^", "D", "v", "P", "X")
 
 # The salt and the missing date make two drawings of the same data the same bytes.
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "frostline",
     "font.size": 10,
     "axes.spines.top": False,
@@ -46,7 +46,7 @@ def tradeoff(plans: pd.DataFrame, runs: pd.DataFrame, title: str) -> Figure:
     figure = Figure(figsize=(8, max(4.2, 0.42 * len(plans) + 1.6)))
     axes = figure.subplots()
     places = _side_by_side(plans.trainable_parameters.to_numpy(np.float64))
-    for index, plan in enumerate(plans.itertuples()):
+    for index, plan in enumerate(_rows(plans)):
         colour, shape = COLOURS[index % len(COLOURS)], SHAPES[index % len(SHAPES)]
         seeds = runs[(runs.backbone == plan.backbone) & (runs.plan == plan.plan)].accuracy
         axes.vlines(places[index], plan.accuracy_low, plan.accuracy_high, color=colour, linewidth=1.6)
@@ -60,6 +60,11 @@ def tradeoff(plans: pd.DataFrame, runs: pd.DataFrame, title: str) -> Figure:
     axes.margins(x=0.08, y=0.08)
     _label_column(axes, plans, places)
     return figure
+
+
+def _rows(table: pd.DataFrame) -> list[Any]:
+    """Return the table's rows, whose cells are attributes."""
+    return list(table.itertuples())
 
 
 def _side_by_side(counts: np.ndarray) -> np.ndarray:
@@ -76,13 +81,13 @@ def _label_column(axes: Axes, plans: pd.DataFrame, places: np.ndarray) -> None:
     to_axes = axes.transData + axes.transAxes.inverted()
     points = to_axes.transform(np.column_stack([places, plans.accuracy]))
     heights = spread(points[:, 1], LABEL_GAP)
-    for index, (label, plan) in enumerate(zip(labels_of(plans), plans.itertuples(), strict=True)):
-        x, y = points[index]
+    for index, (label, plan) in enumerate(zip(labels_of(plans), _rows(plans), strict=True)):
+        (x, y), colour = points[index], COLOURS[index % len(COLOURS)]
         axes.annotate(
             f"{label}  {plan.accuracy:.3f}{'  (advised)' if plan.advised else ''}",
             xy=(x, y), xytext=(1.04, heights[index]), xycoords="axes fraction", textcoords="axes fraction",
             va="center", fontweight="bold" if plan.advised else "normal", annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": COLOURS[index % len(COLOURS)], "linewidth": 0.7, "shrinkB": 5},
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 6},
         )  # fmt: skip
 
 
@@ -109,7 +114,7 @@ def curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
     rows = -(-len(plans) // columns)
     figure = Figure(figsize=(8, 2.5 * rows + 0.5))
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for index, (label, plan) in enumerate(zip(labels_of(plans), plans.itertuples(), strict=True)):
+    for index, (label, plan) in enumerate(zip(labels_of(plans), _rows(plans), strict=True)):
         axes = panels.flat[index]
         kept = history[(history.backbone == plan.backbone) & (history.plan == plan.plan) & history.chosen]
         for _, seed in kept.groupby("seed"):
@@ -124,7 +129,10 @@ def curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
     figure.supxlabel("epoch", fontsize=10)
     figure.supylabel("cross-entropy (nats)", fontsize=10)
     figure.suptitle(
-        "validation (solid, dot: epoch kept) and training (dashed), a line per seed", x=0.01, ha="left", fontsize=10
+        "validation (solid, dot: epoch kept) and training (dashed), a line per seed",
+        x=0.01,
+        ha="left",
+        fontsize=10,
     )
     return figure
 
@@ -132,8 +140,8 @@ def curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
 def confusion(counts: pd.DataFrame, label: str, seeds: int) -> Figure:
     """Draw a run's confusion matrix: shares of each true class, with counts of test images added up over seeds."""
     classes = list(dict.fromkeys(counts.actual))
-    table = counts.pivot_table(index="actual", columns="predicted", values="images", aggfunc="sum")
-    table = table.loc[classes, classes].to_numpy(float)
+    pivot = counts.pivot_table(index="actual", columns="predicted", values="images", aggfunc="sum")
+    table = pivot.reindex(index=classes, columns=classes).to_numpy(np.float64)
     shares = table / table.sum(axis=1, keepdims=True)
     side = max(3.6, 0.55 * len(classes) + 2)
     figure = Figure(figsize=(side + 0.6, side))
@@ -144,7 +152,7 @@ def confusion(counts: pd.DataFrame, label: str, seeds: int) -> Figure:
         text = f"{shares[i, j]:.0%}\n{int(table[i, j]):,}" if len(classes) <= 6 else f"{int(table[i, j]):,}"
         colour = "white" if shares[i, j] > 0.55 else "black"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=10 if len(classes) <= 6 else 7)
-    turned: dict[str, Any] = {"rotation": 45, "ha": "right"} if len(classes) > 3 else {}
+    turned: dict[str, Any] = {"rotation": 90} if max(map(len, classes)) * len(classes) > 40 else {}
     axes.set_xticks(range(len(classes)), classes, **turned)
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("predicted class")

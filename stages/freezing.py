@@ -1,5 +1,6 @@
 """Freezing: which parts of a backbone learn, where its frozen prefix ends, and how much of it learns."""
 
+import functools
 from collections.abc import Collection
 
 from torch import nn
@@ -22,7 +23,11 @@ def hold_in_eval_mode(part: nn.Module) -> None:
     for module in part.modules():
         module.eval()
         # nn.Module.train() recurses by calling .train() of each child: this is where it must stop.
-        module.train = lambda mode=True, held=module: held  # type: ignore[method-assign, misc]
+        module.train = functools.partial(_stay, module)  # type: ignore[method-assign]
+
+
+def _stay(module: nn.Module, mode: bool = True) -> nn.Module:  # noqa: ARG001
+    return module
 
 
 def cut_at_boundary(backbone: nn.Sequential, learned: Collection[str]) -> tuple[nn.Sequential, nn.Sequential]:

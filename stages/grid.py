@@ -53,7 +53,7 @@ def build_parts(job: Job, seed: int) -> tuple[nn.Sequential, nn.Sequential]:
     torch.manual_seed(seed)
     backbone = build_backbone(job.backbone, job.plan.weights, len(job.data.classes))
     apply_plan(backbone, job.plan.learned)
-    backbone.to(job.device, memory_format=torch.channels_last)
+    backbone.to(job.device).to(memory_format=torch.channels_last)
     return cut_at_boundary(backbone, job.plan.learned)
 
 

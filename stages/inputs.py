@@ -19,9 +19,7 @@ Inputs = Callable[[Rows, int | None], Tensor]
 PREFIX_BATCH = 128
 
 
-def live_inputs(
-    images: NDArray[np.uint8], backbone: str, flips: str, seed: int, device: torch.device
-) -> Inputs:
+def live_inputs(images: NDArray[np.uint8], backbone: str, flips: str, seed: int, device: torch.device) -> Inputs:
     """Return the inputs of a backbone without a prefix: scaled pixels, float32, N x 3 x H x W, channels_last."""
 
     def of(rows: Rows, view: int | None) -> Tensor:
@@ -34,7 +32,11 @@ def live_inputs(
 
 
 def cached_inputs(
-    prefix: nn.Sequential, live: Inputs, wanted: Mapping[int | None, Rows], precision: str, device: torch.device
+    prefix: nn.Sequential,
+    live: Inputs,
+    wanted: Mapping[int | None, Rows],
+    precision: str,
+    device: torch.device,
 ) -> tuple[Inputs, int]:
     """Return the prefix's outputs, computed once for the rows wanted in each view, and the bytes they take.
 

@@ -164,6 +164,6 @@ def _known_names(path: Sequence[str]) -> list[str]:
     """Return the names that may stand in the section at `path`."""
     section: Any = Params
     for step in path:
-        field = section.model_fields.get(step) if isinstance(section, type) else None
-        section = field.annotation if field else get_args(section)[-1]
+        is_section = isinstance(section, type) and issubclass(section, Section)
+        section = section.model_fields[step].annotation if is_section else get_args(section)[-1]
     return [field.alias or name for name, field in section.model_fields.items()]

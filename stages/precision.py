@@ -21,7 +21,7 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
 def has_native_bfloat16(device: torch.device) -> bool:
     """Return whether the device multiplies bfloat16 in hardware. Where it does not, it is slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
@@ -88,10 +88,15 @@ class _GroupedConvolution(torch.autograd.Function):
         stride, padding, dilation, groups = ctx.geometry
         wanted = [*ctx.needs_input_grad[:2], False]
         of_pixels, of_weight, _ = torch.ops.aten.convolution_backward(
-            gradient.float(), pixels.float(), weight.float(), None,
+            _channels_last(gradient.float()), _channels_last(pixels.float()), weight.float(), None,
             stride, padding, dilation, False, (0, 0), groups, wanted,
         )  # fmt: skip
         return (of_pixels.bfloat16() if wanted[0] else None), of_weight, None, None, None, None
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """Return the images in the layout whose depthwise kernels are 3 to 12 times faster; padding loses it."""
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def usable_device() -> torch.device:

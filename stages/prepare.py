@@ -47,7 +47,7 @@ def main(*, params: Path, raw: Path, out: Path) -> None:
 
 def read_table(parquet: Path, classes: list[str]) -> pd.DataFrame:
     """Return what is known of every image but its pixels: id, label, class, stratum, split."""
-    images = pq.read_table(parquet, columns=["id", "label", "stratum", "split"]).to_pandas()
+    images: pd.DataFrame = pq.read_table(parquet, columns=["id", "label", "stratum", "split"]).to_pandas()
     images.insert(2, "class", [classes[label] for label in images.label])
     return images
 
@@ -55,7 +55,8 @@ def read_table(parquet: Path, classes: list[str]) -> pd.DataFrame:
 def decode_all(parquet: Path, out: Path, count: int, image_px: int) -> list[str]:
     """Write every image's pixels to `out` and return the digest of each; name all that cannot be read."""
     arrays = np.lib.format.open_memmap(out, mode="w+", dtype=np.uint8, shape=(count, image_px, image_px, 3))
-    digests, unreadable = [], []
+    digests: list[str] = []
+    unreadable: list[str] = []
     with ThreadPoolExecutor() as pool:
         for ids, encoded in _encoded_batches(parquet):
             results = pool.map(lambda each: decode(each, image_px), encoded)
@@ -80,10 +81,10 @@ def _encoded_batches(parquet: Path) -> Iterator[tuple[list[str], list[bytes]]]:
 def check_labels(images: pd.DataFrame) -> None:
     """Refuse the same pixels under two classes, or in two official splits."""
     for column, must in (("class", "belong to one class"), ("split", "lie in one split")):
-        twice = images.groupby("digest").filter(lambda same, column=column: same[column].nunique() > 1)
-        if len(twice):
-            pairs = twice.groupby("digest", sort=False).apply(lambda same: " = ".join(same.id))
-            raise mistake("data", f"let the same image {must}", _some(list(pairs)), "Keep one of each.")
+        differs = images.groupby("digest")[column].transform("nunique") > 1
+        same = images[differs].groupby("digest", sort=False).id.agg(" = ".join)
+        if len(same):
+            raise mistake("data", f"let the same image {must}", _some(list(same)), "Keep one of each.")
 
 
 def group_images(images: pd.DataFrame, data: Data) -> np.ndarray:

@@ -13,7 +13,10 @@ from stages.figures import labels_of
 def render_report(plans: pd.DataFrame, runs: pd.DataFrame, facts: dict[str, Any], figures: Path) -> str:
     """Return the page about the plans, with the pictures of the folder `figures` inside it."""
     here = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     rows = [{**plan, "label": label} for plan, label in zip(plans.to_dict("records"), labels_of(plans), strict=True)]
     advised = next(row for row in rows if row["advised"])

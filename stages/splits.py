@@ -26,9 +26,7 @@ def join_groups(blocks: Integers, contents: Integers) -> Integers:
     return np.asarray(connected_components(shares, directed=False)[1][: len(images)], dtype=np.int64)
 
 
-def draw_splits(
-    groups: Integers, strata: Integers, validation_share: float, test_share: float, seed: int
-) -> Names:
+def draw_splits(groups: Integers, strata: Integers, validation_share: float, test_share: float, seed: int) -> Names:
     """Return "train", "validation" or "test" for each image, drawn by seed.
 
     No group is torn, and each stratum (0, 1, ...) has about the same share everywhere. Where every group lies within
@@ -43,17 +41,12 @@ def draw_splits(
     return splits
 
 
-def _draw(
-    rows: Integers, groups: Integers, strata: Integers, share: float, seed: int
-) -> tuple[Integers, Integers]:
+def _draw(rows: Integers, groups: Integers, strata: Integers, share: float, seed: int) -> tuple[Integers, Integers]:
     """Return the rows in two: what stays, and about `share` of each stratum, which is drawn."""
     _, first, group_of = np.unique(groups[rows], return_index=True, return_inverse=True)
     stratum_of = strata[rows][first]
     pure = bool((stratum_of[group_of] == strata[rows]).all())
-    if pure:
-        drawn = _stratified(stratum_of, share, seed)
-    else:
-        drawn = _best_balanced(group_of, strata[rows], share, seed)
+    drawn = _stratified(stratum_of, share, seed) if pure else _best_balanced(group_of, strata[rows], share, seed)
     taken = np.isin(group_of, drawn)
     return rows[~taken], rows[taken]
 
@@ -80,9 +73,7 @@ def _best_balanced(group_of: Integers, strata: Integers, share: float, seed: int
     return np.unique(group_of[best])
 
 
-def complete_official(
-    official: Names, groups: Integers, strata: Integers, validation_share: float, seed: int
-) -> Names:
+def complete_official(official: Names, groups: Integers, strata: Integers, validation_share: float, seed: int) -> Names:
     """Return the official splits; where they have no validation, `validation_share` of train is drawn for it."""
     splits = official.copy()
     if not (splits == "validation").any():

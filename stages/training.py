@@ -88,9 +88,7 @@ def epochs(fit: Fit, lessons: Lessons, training: Training, precision: str) -> It
         yield fit.history[-1]
 
 
-def train_one_epoch(
-    fit: Fit, lessons: Lessons, training: Training, precision: str, number: int
-) -> tuple[float, float]:
+def train_one_epoch(fit: Fit, lessons: Lessons, training: Training, precision: str, number: int) -> tuple[float, float]:
     """Show the suffix every training image once, in view `number` mod `views`; return mean loss and accuracy."""
     view = (number - 1) % training.views
     order = np.random.default_rng([fit.seed, number]).permutation(lessons.train)
@@ -103,7 +101,7 @@ def train_one_epoch(
             logits = fit.suffix(lessons.inputs(rows, view)).float()
             loss = functional.cross_entropy(logits, labels)
         fit.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         fit.optimizer.step()
         total_loss += loss.item() * len(rows)
         total_hits += int((logits.argmax(1) == labels).sum())
@@ -119,9 +117,7 @@ def score(suffix: nn.Sequential, lessons: Lessons, precision: str) -> tuple[floa
 
 
 @torch.inference_mode()
-def predict(
-    suffix: nn.Sequential, inputs: Inputs, rows: Rows, precision: str, device: torch.device
-) -> Tensor:
+def predict(suffix: nn.Sequential, inputs: Inputs, rows: Rows, precision: str, device: torch.device) -> Tensor:
     """Return float32 logits, rows x classes, of the images as they are."""
     suffix.eval()
     logits = []

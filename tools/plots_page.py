@@ -5,10 +5,11 @@ DVC's own page loads Vega from the internet; offline its charts are blank. `.dvc
 """
 
 import argparse
-import os
 from pathlib import Path
 
 import vl_convert
+
+from stages.outputs import whole_file
 
 # Of the major version that DVC's built-in templates and those in .dvc/plots are written for.
 VEGA_LITE = "5.21"
@@ -37,7 +38,7 @@ BUNDLE
 
 
 def page() -> str:
-    """The HTML template: one file of about 0.9 MB that defines `vegaEmbed` and loads nothing.
+    """Return the HTML template: one file of about 0.9 MB that defines `vegaEmbed` and loads nothing.
 
     Raises `ValueError` when the bundle holds text that would end the script early or that DVC would replace.
     """
@@ -50,10 +51,8 @@ def page() -> str:
 
 def main(out: Path) -> None:
     """Write the page to `out`, whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f"{out.name}.unfinished")
-    unfinished.write_text(page(), encoding="utf-8")
-    os.replace(unfinished, out)
+    with whole_file(out) as unfinished:
+        unfinished.write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def comparison(reports: Path) -> tuple[list[tuple[str, ...]], int]:
     keys = ["backbone", "plan"]
     plans = pd.read_csv(reports / "plans.csv").merge(pd.read_csv(reports / "costs.csv"), on=keys, validate="1:1")
     several = plans.backbone.nunique() > 1
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"{plan['backbone']} {plan['plan']}" if several else str(plan["plan"]),
             f"{plan['trainable_parameters']:,}",

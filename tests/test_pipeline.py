@@ -1,0 +1,277 @@
+"""What dvc's users rely on, shown on real dvc: digits through all stages, and what reruns, repeats and travels."""
+
+import ast
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.project import ROOT, commit, copy_project, read_params, run, write_params
+
+STAGES = ("fetch", "prepare", "train", "evaluate", "compare", "plot")
+
+
+def pipeline() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+# --- The graph as it is written ---------------------------------------------------------------------------------
+
+
+def imported_modules(module: str) -> set[str]:
+    """Return the module and all of ours that it imports, directly or by way of others."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for node in ast.walk(ast.parse((ROOT / "stages" / f"{name}.py").read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            waiting += [each.removeprefix("stages.") for each in names if each.startswith("stages.")]
+    return found
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_exactly_the_modules_that_it_imports(stage: str) -> None:
+    deps = {dep for dep in pipeline()[stage]["deps"] if dep.endswith(".py")}
+    assert deps == {f"stages/{name}.py" for name in imported_modules(stage)}
+
+
+def test_no_module_imports_a_stage() -> None:
+    for stage in STAGES:
+        assert not imported_modules(stage) & set(STAGES) - {stage}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_declares_the_params_that_it_reads(stage: str) -> None:
+    """Whatever `settings.` or `data.` a stage's own module names must be covered by its declared params."""
+    declared = pipeline()[stage].get("params", [])
+    source = (ROOT / "stages" / f"{stage}.py").read_text() + (
+        (ROOT / "stages" / "sources.py").read_text() if stage == "fetch" else ""
+    )
+    reads = set(re.findall(r"\bsettings\.(study\.\w+|plans|training|backbones)", source))
+    reads |= {f"data.{name}" for name in data_params() if re.search(rf"\bdata\.{name}\b", source)}
+    for name in reads:
+        covered = any(name == each or name.startswith(f"{each}.") or each.startswith(f"{name}.") for each in declared)
+        assert covered, f"{stage} reads {name} but declares only {declared}"
+
+
+def data_params() -> list[str]:
+    return list(read_params(ROOT)["data"])
+
+
+def test_every_stage_says_what_it_is_for() -> None:
+    assert list(pipeline()) == list(STAGES)
+    assert all(stage["desc"] for stage in pipeline().values())
+
+
+def keys_of(content: Any) -> set[str]:
+    if isinstance(content, dict):
+        return set(content) | set().union(*map(keys_of, content.values()), set())
+    return set().union(*map(keys_of, content), set()) if isinstance(content, list) else set()
+
+
+@pytest.mark.parametrize(
+    "path", ["params.yaml", "dvc.yaml", *(f"studies/{p.name}" for p in (ROOT / "studies").glob("*"))]
+)
+def test_no_key_makes_dvc_restore_stale_outputs(path: str) -> None:
+    """dvc's run cache ignores the keys size and nfiles (treeverse/dvc#10296); persist loads the old model."""
+    assert not keys_of(yaml.safe_load((ROOT / path).read_text())) & {"size", "nfiles", "persist"}
+
+
+def test_the_committed_lock_is_true_without_any_data(tmp_path: Path) -> None:
+    clone = copy_project(tmp_path)
+    assert "up to date" in run(clone, "dvc", "repro", "--allow-missing", "--dry").stdout
+
+
+# --- The graph at work ------------------------------------------------------------------------------------------
+
+
+def tiny_study(folder: Path) -> Path:
+    """Return a copy of the project whose params are the digits study, made smaller still."""
+    copy_project(folder)
+    params = yaml.safe_load((ROOT / "studies" / "digits.yaml").read_text())
+    params["training"] |= {"epochs": 2, "batch_size": 128}
+    params["plans"]["stage4"]["learning_rates"] = [0.001]
+    write_params(folder, params)
+    commit(folder, "digits")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository in which the tiny study has run and is committed."""
+    folder = tiny_study(tmp_path_factory.mktemp("study"))
+    run(folder, "dvc", "repro")
+    commit(folder, "study")
+    return folder
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"Running stage '(.+?)'", output)
+
+
+def test_a_second_repro_runs_nothing(study: Path) -> None:
+    output = run(study, "dvc", "repro").stdout
+    assert not stages_run(output)
+    assert "Data and pipelines are up to date." in output
+
+
+def test_the_study_leaves_no_scratch_and_nothing_unfinished(study: Path) -> None:
+    assert not list(study.glob(".dvc/tmp/frostline/*"))
+    assert not [path for path in study.rglob("*unfinished*") if ".dvc" not in path.parts]
+
+
+def test_all_plans_are_scored_on_the_same_images_of_each_seed(study: Path) -> None:
+    head, stage4 = (
+        pd.read_parquet(study / f"data/scores/efficientnet_lite0-{plan}/predictions.parquet")
+        for plan in ("head", "stage4")
+    )
+    assert head[["seed", "image", "id", "label"]].equals(stage4[["seed", "image", "id", "label"]])
+    assert set(head[head.seed == 0].image) != set(head[head.seed == 1].image)
+
+
+def test_no_test_image_of_a_seed_is_trained_or_validated_on(study: Path) -> None:
+    splits = pd.read_csv(study / "data/prepared/splits.csv")
+    scored = pd.read_parquet(study / "data/scores/efficientnet_lite0-head/predictions.parquet")
+    for seed, mine in splits.groupby("seed"):
+        assert set(scored[scored.seed == seed].image) == set(mine[mine.split == "test"].image)
+        assert len(mine) == mine.image.nunique()
+
+
+def test_the_headline_is_flat_with_fixed_keys(study: Path) -> None:
+    headline = json.loads((study / "reports/metrics.json").read_text())
+    fixed = "advised_plan advised_backbone accuracy accuracy_sd trainable_parameters trainable_percent train_seconds plans seeds"
+    assert list(headline) == fixed.split()
+    assert headline["advised_plan"] == "stage4"
+    assert (headline["plans"], headline["seeds"]) == (2, 2)
+
+
+def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
+    paths = [path for pattern in patterns for path in folder.glob(pattern) if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_two_fresh_runs_give_the_same_bytes(study: Path, tmp_path: Path) -> None:
+    """Measured seconds and bytes stand in costs.csv, costs.json, the runs' history.csv, and in metrics.json once."""
+    again = tiny_study(tmp_path)
+    run(again, "dvc", "repro")
+    patterns = ("data/raw/*", "data/prepared/*", "data/runs/*/*", "data/scores/*/*", "reports/**/*")
+    first, second = contents(study, *patterns), contents(again, *patterns)
+    assert set(first) == set(second)
+    differing = {name for name in first if first[name] != second[name]}
+    runs = [f"data/runs/efficientnet_lite0-{plan}" for plan in ("head", "stage4")]
+    measured = {f"{each}/{name}" for each in runs for name in ("costs.json", "history.csv")}
+    assert differing <= measured | {"reports/costs.csv", "reports/metrics.json"}
+    headlines = [json.loads(each["reports/metrics.json"]) for each in (first, second)]
+    assert [each.pop("train_seconds") > 0 for each in headlines] == [True, True]
+    assert headlines[0] == headlines[1]
+    for each in runs:
+        tables = [pd.read_csv(folder / each / "history.csv").drop(columns="seconds") for folder in (study, again)]
+        assert tables[0].equals(tables[1])
+
+
+def test_editing_one_plan_reruns_that_plan_alone_and_the_comparison(study: Path) -> None:
+    params = read_params(study)
+    params["plans"]["head"]["learning_rates"] = [0.02]
+    write_params(study, params)
+    key = "efficientnet_lite0-head"
+    assert stages_run(run(study, "dvc", "repro").stdout) == [f"train@{key}", f"evaluate@{key}", "compare", "plot"]
+    run(study, "git", "checkout", "--quiet", "params.yaml")
+    restored = run(study, "dvc", "repro").stdout
+    assert "Stage 'train@efficientnet_lite0-head' is cached" in restored
+    run(study, "git", "checkout", "--quiet", ".")
+
+
+def make_study(folder: Path, *, succeeds: bool) -> str:
+    """Run `make study` with this environment in place of a new .venv; return what it printed on both streams."""
+    here = Path(sys.executable).parent
+    done = run(folder, "make", "study", f"BIN={here}", "--old-file", f"{here}/ready", succeeds=succeeds)
+    return done.stdout + done.stderr
+
+
+def test_a_mistake_in_the_params_stops_before_any_stage_and_costs_nothing(study: Path) -> None:
+    before = contents(study, "data/**/*", "reports/**/*")
+    params = read_params(study)
+    params["training"]["epochs"] = 0
+    write_params(study, params)
+    told = make_study(study, succeeds=False)
+    run(study, "git", "checkout", "--quiet", "params.yaml")
+    assert told.splitlines()[0] == "training.epochs must be greater than or equal to 1. Got 0 instead."
+    assert not stages_run(told)
+    assert contents(study, "data/**/*", "reports/**/*") == before
+
+
+def test_an_unreadable_image_is_named_and_earlier_outputs_come_back(study: Path, tmp_path: Path) -> None:
+    before = contents(study, "data/prepared/*", "data/runs/*/*", "data/scores/*/*", "reports/**/*")
+    for name in ("healthy/a.png", "healthy/b.png", "rust/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"no image")
+    params = read_params(study)
+    params["data"] |= {"source": "folder", "folder": str(tmp_path)}
+    write_params(study, params)
+    told = make_study(study, succeeds=False)
+    run(study, "git", "checkout", "--quiet", ".")
+    assert "Traceback" not in told
+    assert "data must hold only images that can be read. Got healthy/a.png (" in told
+    assert contents(study, "data/prepared/*", "data/runs/*/*", "data/scores/*/*", "reports/**/*") == before
+    run(study, "dvc", "checkout")
+
+
+def test_make_study_shows_the_comparison_and_says_when_there_is_nothing_to_run(study: Path) -> None:
+    told = make_study(study, succeeds=True)
+    assert "Data and pipelines are up to date." in told
+    assert "12,810" in told
+    assert str(study / "reports/report.html") in told
+
+
+def test_pushed_results_arrive_whole_on_a_fresh_clone(study: Path, tmp_path: Path) -> None:
+    remote, clone = tmp_path / "remote", tmp_path / "clone"
+    run(study, "dvc", "remote", "add", "--force", "--local", "shared", str(remote))
+    run(study, "dvc", "push", "--remote", "shared")
+    run(tmp_path, "git", "clone", "--quiet", str(study), str(clone))
+    assert "up to date" in run(clone, "dvc", "repro", "--allow-missing", "--dry").stdout
+    run(clone, "dvc", "remote", "add", "--local", "shared", str(remote))
+    run(clone, "dvc", "pull", "--remote", "shared")
+    assert "up to date" in run(clone, "dvc", "status").stdout
+    assert contents(clone, "data/runs/*/*") == contents(study, "data/runs/*/*")
+
+
+def test_a_queued_grid_gives_one_row_per_plan_and_trains_nothing_new(study: Path) -> None:
+    run(study, "dvc", "exp", "run", "--queue", "-S", "study.plans=[head],[stage4]")
+    run(study, "dvc", "queue", "start")
+    until = time.monotonic() + 300
+    while "Success" not in (status := run(study, "dvc", "queue", "status").stdout) or re.search(
+        "Queued|Running", status
+    ):
+        assert time.monotonic() < until, status
+        assert "Failed" not in status, status
+        time.sleep(2)
+    shown = json.loads(run(study, "dvc", "exp", "show", "--json", "--hide-workspace").stdout)
+    rows = [experiment["revs"][0]["data"] for experiment in shown[-1]["experiments"]]
+    metrics = [row["metrics"]["reports/metrics.json"]["data"] for row in rows]
+    assert sorted((each["advised_plan"], each["trainable_parameters"]) for each in metrics) == [
+        ("head", 12_810),
+        ("stage4", 2_683_050),
+    ]
+    for name in (experiment["name"] for experiment in shown[-1]["experiments"]):
+        assert "train@" not in "".join(stages_run(run(study, "dvc", "queue", "logs", name).stdout))
+
+
+def test_dvc_plots_draw_without_a_network(study: Path) -> None:
+    run(study, "python", "-m", "tools.plots_page", "--out", ".dvc/plots/page.html")
+    run(study, "dvc", "plots", "show", "--out", "dvc_plots")
+    page = (study / "dvc_plots/index.html").read_text()
+    assert not re.findall(r"<(?:script|link)[^>]+(?:src|href)=", page)
+    for name, datum in (("tradeoff", '"plan": "stage4"'), ("curves", '"val_loss"'), ("confusion", '"predicted"')):
+        assert f"plot_{name}" in page.replace("-", "_") or name in page
+        assert datum in page

@@ -1,0 +1,47 @@
+"""README's figures are those that the studies wrote."""
+
+import subprocess
+
+import pytest
+import yaml
+
+from tests.project import ROOT
+from tools.readme import blocks, fill
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_holds_what_the_studies_wrote() -> None:
+    assert fill(README, blocks(ROOT)) == README, "run `make readme`"
+
+
+def test_a_readme_without_a_place_for_a_table_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"README.md must hold <!-- study --> and <!-- /study -->. Got neither instead."
+    ):
+        fill("no place", {"study": "table"})
+
+
+def test_readme_shows_the_house_as_it_is() -> None:
+    """The tree has one line for every module, and names nothing that is not there."""
+    tree = README.split("## The house")[1].split("```")[1]
+    named = {line.split()[0] for line in tree.splitlines() if line.startswith("  ")}
+    there = {path.name for folder in ("stages", "tools") for path in (ROOT / folder).glob("[a-z]*.*")}
+    assert there <= named
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    parts = {part for path in listed for part in path.split("/")}
+    assert {name.rstrip("/") for name in named} <= parts
+
+
+def test_the_random_study_differs_from_the_default_one_in_its_split_alone() -> None:
+    default, random = (
+        yaml.safe_load((ROOT / name).read_text()) for name in ("params.yaml", "studies/elpv_random.yaml")
+    )
+    assert (default["data"].pop("groups"), random["data"].pop("groups")) == ("blocks", "none")
+    assert default == random
+
+
+def test_the_recorded_random_study_is_the_one_that_its_file_describes() -> None:
+    assert (ROOT / "docs/elpv_random/params.yaml").read_text() == (ROOT / "studies/elpv_random.yaml").read_text()

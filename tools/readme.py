@@ -1,0 +1,77 @@
+"""Fill README's tables in from what the studies wrote, so that no figure in it is typed by hand.
+
+What stands between `<!-- name -->` and `<!-- /name -->` is made here; all else is left alone.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from stages.outputs import whole_file
+from tools.tables import COLUMNS, comparison
+
+KEYS = ["backbone", "plan"]
+
+
+def blocks(root: Path) -> dict[str, str]:
+    """Return the Markdown of each block, made from the reports below `root`."""
+    return {"study": study_block(root / "reports"), "splits": splits_block(root)}
+
+
+def study_block(reports: Path) -> str:
+    """Return the comparison of the default study, the advised plan in bold."""
+    rows, advised = comparison(reports)
+    return markdown(COLUMNS, [tuple(map(bold, row)) if index == advised else row for index, row in enumerate(rows)])
+
+
+def splits_block(root: Path) -> str:
+    """Return each plan's accuracy under the default study's split beside what the random split would have claimed."""
+    columns = [*KEYS, "accuracy", "accuracy_sd"]
+    honest = pd.read_csv(root / "reports" / "plans.csv")[columns]
+    random = pd.read_csv(root / "docs" / "elpv_random" / "plans.csv")[columns]
+    both = honest.merge(random, on=KEYS, suffixes=("", "_random"), validate="1:1")
+    rows = [
+        (
+            row["plan"],
+            f"{row['accuracy']:.3f} ± {row['accuracy_sd']:.3f}",
+            f"{row['accuracy_random']:.3f} ± {row['accuracy_sd_random']:.3f}",
+            f"{100 * (row['accuracy_random'] - row['accuracy']):+.1f} points",
+        )
+        for row in both.to_dict("records")
+    ]
+    return markdown(("plan", "blocks kept together", "random cells", "flattered by"), rows)
+
+
+def markdown(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Return a Markdown table, the first column to the left and the others to the right."""
+    lines = [columns, ("---", *["---:"] * (len(columns) - 1)), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def bold(text: str) -> str:
+    """Return the text in bold."""
+    return f"**{text}**"
+
+
+def fill(readme: str, contents: dict[str, str]) -> str:
+    """Return the text with each block's content in its place. Raises `ValueError` when a block has no place."""
+    for name, content in contents.items():
+        place = re.search(rf"(?<=<!-- {name} -->\n).*?(?=\n<!-- /{name} -->)", readme, re.DOTALL)
+        if not place:
+            raise ValueError(f"README.md must hold <!-- {name} --> and <!-- /{name} -->. Got neither instead.")
+        readme = readme[: place.start()] + content + readme[place.end() :]
+    return readme
+
+
+def main(root: Path) -> None:
+    """Fill in README.md below `root`."""
+    path = root / "README.md"
+    filled = fill(path.read_text(encoding="utf-8"), blocks(root))
+    with whole_file(path) as unfinished:
+        unfinished.write_text(filled, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(__file__).parent.parent)
