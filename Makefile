@@ -11,7 +11,7 @@ export PYTHONUNBUFFERED := 1
 
 SHOWN := Experiment|advised_plan|accuracy|accuracy_sd|trainable_parameters|trainable_percent|train_seconds
 
-.PHONY: help setup study parallel show readme test lint lock clean
+.PHONY: help setup study parallel show record readme test lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,14 @@ parallel: setup ## the same with JOBS=2 plans at a time, each with its share of 
 show: setup ## the experiments so far, one row each (dvc exp show)
 	@dvc exp show --no-pager --all-commits --hide-failed --hide-queued --hide-workspace --drop '.*' --keep '^($(SHOWN))$$' --sort-by trainable_parameters
 
+record: setup ## run studies/$(STUDY).yaml, keep its tables in docs/$(STUDY), and restore the study of params.yaml
+	@test -f "studies/$(STUDY).yaml" || { echo "STUDY must name a file in studies/. Got '$(STUDY)' instead."; exit 1; }
+	@git diff --quiet HEAD -- params.yaml || { echo "params.yaml must be committed, because this borrows its place."; exit 1; }
+	@cp studies/$(STUDY).yaml params.yaml
+	@trap 'git checkout --quiet -- params.yaml' EXIT; dvc repro && mkdir -p docs/$(STUDY) \
+	  && cp params.yaml reports/plans.csv reports/runs.csv reports/costs.csv docs/$(STUDY)/
+	@dvc repro
+
 readme: setup ## fill README's figures and tables in from reports/ and docs/
 	@python -m tools.readme
 
@@ -54,8 +62,8 @@ lint: setup ## check format, style and types
 	@ruff check .
 	@mypy
 
-lock: ## resolve pyproject.toml into requirements.lock (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+lock: setup ## resolve pyproject.toml into requirements.lock
+	@uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --constraints constraints.txt --output-file requirements.lock
 
 clean: ## delete .venv; results stay

@@ -14,7 +14,7 @@ import pandas as pd
 
 from stages.command import command
 from stages.metrics import count_confusion
-from stages.outputs import read_json, write_csv, write_json
+from stages.outputs import read_csv, read_json, write_csv, write_json
 from stages.params import load_params
 from stages.vocabulary import run_name
 
@@ -55,7 +55,7 @@ def read_cell(run: Path, scores: Path) -> Cell:
     return Cell(
         run=read_json(run / "run.json"),
         costs=read_json(run / "costs.json"),
-        history=pd.read_csv(run / "history.csv"),
+        history=read_csv(run / "history.csv"),
         scores=read_json(scores / "metrics.json"),
         predictions=pd.read_parquet(scores / "predictions.parquet"),
     )

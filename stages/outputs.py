@@ -10,19 +10,23 @@ from typing import Any
 
 import pandas as pd
 
+from stages.mistakes import mistake
+
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder to fill, which takes the name `folder` when all went well and vanishes when not."""
-    unfinished = _beside(folder)
+    unfinished, replaced = _beside(folder), folder.with_name(f".replaced-{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
         yield unfinished
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            folder.rename(replaced)
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 @contextmanager
@@ -45,18 +49,29 @@ def _beside(path: Path) -> Path:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write the content, readable and diffable."""
     with whole_file(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        unfinished.write_text(
+            json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        fix = "`dvc repro` runs the stage that writes it."
+        raise mistake(str(path), "be a file", "no file", fix) from None
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write the table with six significant digits: more than its figures deserve, and stable to diff."""
     with whole_file(path) as unfinished:
         table.to_csv(unfinished, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Return the table. An empty cell is missing; NA or None may be somebody's class."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
 
 
 def sha256_of(path: Path) -> str:

@@ -1,5 +1,6 @@
 """params.yaml, typed and checked: what is unknown, missing, misspelt or out of range is refused by name."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -15,6 +16,15 @@ Percent = Annotated[float, Field(gt=0, lt=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
+# pydantic's own words speak of its classes and of Python.
+IN_PLAIN_WORDS = {
+    "dict_type": "be a mapping of names to values",
+    "model_type": "be a mapping of names to values",
+    "string_pattern_mismatch": "be a name of letters, digits and _",
+    "too_short": "hold at least one value",
+}
+
+
 class Section(BaseModel):
     """A mapping in params.yaml whose names and types are all known."""
 
@@ -26,7 +36,7 @@ class Data(Section):
 
     source: Literal["package", "folder"]
     package: Literal["elpv", "digits"]
-    folder: str
+    folder: Annotated[str, Field(min_length=1)]
     elpv_defective: Literal["probability >= 0.5", "probability > 0"]
     image_px: Annotated[int, Field(ge=16, le=1024)]
     groups: Literal["blocks", "none"]
@@ -77,7 +87,7 @@ class Params(Section):
     data: Data
     study: Study
     backbones: Annotated[list[str], Field(min_length=1)]
-    plans: dict[Name, Plan]
+    plans: Annotated[dict[Name, Plan], Field(min_length=1)]
     training: Training
 
 
@@ -96,8 +106,16 @@ def _read_yaml(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise mistake(str(path), "be a params file", "no file") from None
+    except IsADirectoryError:
+        raise mistake(str(path), "be a params file", "a folder") from None
+    except UnicodeDecodeError:
+        raise mistake(str(path), "be YAML in UTF-8", "other bytes") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise mistake(str(path), "be YAML", f"a mistake{place}", f"PyYAML says: {error.problem}.") from None
     except yaml.YAMLError as error:
-        raise mistake(str(path), "be YAML", " ".join(str(error).split())) from None
+        raise mistake(str(path), "be YAML", "a mistake", " ".join(f"PyYAML says: {error}.".split())) from None
 
 
 def _check_choices(params: Params) -> None:
@@ -121,6 +139,9 @@ def _check_plan(where: str, plan: Plan) -> None:
         _check_known(f"{where}.from", [plan.from_], PARTS)
     else:
         _check_known(f"{where}.train", plan.train or [], PARTS)
+    if plan.weights == "none" and plan.learned != PARTS:
+        frozen = ", ".join(part for part in PARTS if part not in plan.learned)
+        raise mistake(f"{where}.weights", "be pretrained where parts are frozen", f"'none' with {frozen} frozen")
     _check_distinct(f"{where}.learning_rates", plan.learning_rates)
 
 
@@ -134,12 +155,15 @@ def _check_known(where: str, names: Sequence[str], known: Sequence[str]) -> None
 def _check_distinct(where: str, values: Sequence[Any]) -> None:
     for value in values:
         if values.count(value) > 1:
-            raise mistake(where, "name each value once", f"{value!r} {values.count(value)} times")
+            raise mistake(where, "name each value once", f"{value!r} more than once")
 
 
 def _first_mistake(error: ValidationError) -> Mistake:
-    """Return the first thing that pydantic found, in the house grammar."""
-    first = error.errors()[0]
+    """Return the first thing that pydantic found, in the house grammar.
+
+    Unknown names come first: a misspelt name is also a missing one, and to be told that it is missing misleads.
+    """
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     path = [str(step) for step in first["loc"] if step != "[key]"]
     where = ".".join(path) or "params.yaml"
     if first["type"] == "missing":
@@ -147,17 +171,20 @@ def _first_mistake(error: ValidationError) -> Mistake:
     if first["type"] == "extra_forbidden":
         known = _known_names(path[:-1])
         return mistake(f"{'.'.join(path[:-1]) or 'params.yaml'}", f"hold only {listed(known)}", repr(path[-1]))
-    must = first["msg"].replace("Input should ", "").replace("match pattern", "match")
-    must = must if must.startswith(("be ", "match", "have ")) else f"be valid ({must})"
-    return mistake(where, must, repr(first["input"]), _number_hint(first["input"]))
+    must = IN_PLAIN_WORDS.get(first["type"]) or first["msg"].replace("Input should ", "")
+    return mistake(where, must, repr(first["input"]), _number_hint(first["type"], first["input"]))
 
 
-def _number_hint(value: object) -> str:
-    """Return how to write the number that was given as a string, if it was one."""
+def _number_hint(kind: str, value: object) -> str:
+    """Return how to write the number that was given as text, if it was one."""
     try:
-        return f"Write {float(value)} without quotes." if isinstance(value, str) else ""
-    except ValueError:
+        number = {"int_type": int, "float_type": float}[kind](value) if isinstance(value, str) else math.nan
+    except (KeyError, ValueError):
         return ""
+    if not math.isfinite(number):
+        return ""
+    # As YAML writes it: 1e-05, as Python does, is text for it again.
+    return f"YAML reads it as text: write {yaml.safe_dump(number).split()[0]}."
 
 
 def _known_names(path: Sequence[str]) -> list[str]:

@@ -6,19 +6,16 @@ Writes: `figures/` (tradeoff, curves and confusion, as SVG and PNG) and `report.
 
 from pathlib import Path
 
-import pandas as pd
-
 from stages.command import command
 from stages.figures import confusion, curves, labels_of, save, styled, tradeoff
-from stages.outputs import read_json, whole_file, whole_folder
+from stages.outputs import read_csv, read_json, whole_file, whole_folder
 from stages.report import render_report
 
 
 def main(*, reports: Path, source: Path, figures: Path, report: Path) -> None:
     """Draw the tables of the folder `reports` into the folder `figures` and the file `report`."""
     plans, runs, history, confusions = (
-        pd.read_csv(reports / f"{name}.csv", keep_default_na=False, na_values=[""])
-        for name in ("plans", "runs", "history", "confusion")
+        read_csv(reports / f"{name}.csv") for name in ("plans", "runs", "history", "confusion")
     )
     facts = read_json(source)
     advised = plans[plans.advised].iloc[0]

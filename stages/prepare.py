@@ -24,6 +24,8 @@ from stages.vocabulary import SPLITS
 # Enough to keep the decoding threads busy, few enough that memory does not grow with the number of images.
 IMAGES_AT_ONCE = 256
 NAMED_AT_MOST = 20
+MORE_GROUPS = "Add images, lower data.block_files, or use data.groups: none."
+MORE_OFFICIAL = "Add images of it there, or leave the split folders out: then every seed draws its own."
 
 
 def main(*, params: Path, raw: Path, out: Path) -> None:
@@ -36,6 +38,7 @@ def main(*, params: Path, raw: Path, out: Path) -> None:
         images["digest"] = decode_all(raw / "images.parquet", folder / "images.npy", len(images), data.image_px)
         check_labels(images)
         images["group"] = group_images(images, data)
+        check_groups(images)
         splits = pd.concat([split_images(images, data, seed) for seed in seeds], ignore_index=True)
         check_splits(images, splits)
         np.save(folder / "labels.npy", images.label.to_numpy(np.int64))
@@ -94,6 +97,16 @@ def group_images(images: pd.DataFrame, data: Data) -> np.ndarray:
     return join_groups(blocks, codes(images.digest))
 
 
+def check_groups(images: pd.DataFrame) -> None:
+    """Refuse a class of which no draw can give every split a group. Official splits are checked once they are known."""
+    if images.split.notna().all():
+        return
+    for name, groups in images.groupby("class").group.nunique().items():
+        if groups < len(SPLITS):
+            must = f"hold every class in at least {len(SPLITS)} groups of images, one for each split"
+            raise mistake("data", must, f"{name!r} in {groups}", MORE_GROUPS)
+
+
 def split_images(images: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
     """Return what each image is for the seed: the official split where there is one, else one drawn by seed."""
     strata, groups = codes(zip(images["class"], images.stratum, strict=True)), images.group.to_numpy()
@@ -112,7 +125,7 @@ def check_splits(images: pd.DataFrame, splits: pd.DataFrame) -> None:
     for seed, split in ((seed, split) for seed in splits.seed.unique() for split in SPLITS):
         found = counts.loc[(seed, split)] if (seed, split) in counts.index else counts.iloc[0] * 0
         for name in found.index[found == 0]:
-            fix = "Add images, lower data.block_files, or use data.groups: none."
+            fix = MORE_GROUPS if images.split.isna().any() else MORE_OFFICIAL
             raise mistake(f"the {split} split of seed {seed}", "hold every class", f"no image of {name!r}", fix)
 
 

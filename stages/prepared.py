@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.outputs import read_json
+from stages.outputs import read_csv, read_json
 
 Rows = NDArray[np.int64]
 """Rows of images.npy."""
@@ -34,7 +34,7 @@ def read_prepared(folder: Path) -> Prepared:
     return Prepared(
         images=np.load(folder / "images.npy", mmap_mode="r"),
         labels=np.load(folder / "labels.npy"),
-        ids=list(pd.read_csv(folder / "images.csv", dtype={"id": str}).id),
+        ids=[str(name) for name in read_csv(folder / "images.csv").id],
         classes=read_json(folder / "prepared.json")["classes"],
-        splits=pd.read_csv(folder / "splits.csv"),
+        splits=read_csv(folder / "splits.csv"),
     )

@@ -19,6 +19,7 @@ from stages.params import Data
 from stages.vocabulary import SPLITS
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+KNOWN_ENDINGS = f"Known endings: {', '.join(IMAGE_SUFFIXES)}."
 SPLIT_FOLDERS = {
     "train": "train", "training": "train",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
@@ -126,19 +127,37 @@ def folder(root: Path) -> Source:
 def list_images(root: Path) -> list[tuple[str | None, str, Path]]:
     """Return (official split or None, class name, path) of every image below `root`, sorted by path."""
     if not root.is_dir():
-        raise _folder_mistake("be a folder of class-named folders", f"{str(root)!r}, which is no folder")
+        raise _folder_mistake("be a folder of class-named folders", f"no folder at {str(root)!r}")
     tops = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not tops:
         raise _folder_mistake("hold one folder of images for each class", f"no folder in {str(root)!r}")
+    _check_loose(root)
     official = [SPLIT_FOLDERS.get(top.name.lower()) for top in tops]
     if any(official) and not all(official):
-        got = f"both in {str(root)!r}"
+        a_class, a_split = (
+            next(top.name for top, split in zip(tops, official, strict=True) if bool(split) is of)
+            for of in (False, True)
+        )
+        got = f"{a_class!r} beside {a_split!r}"
         raise _folder_mistake("hold either class folders or only train, validation and test", got)
     if all(official):
+        for top in tops:
+            _check_loose(top)
         below = [(split, each) for split, top in zip(official, tops, strict=True) for each in _folders(top)]
     else:
         below = [(None, top) for top in tops]
-    return [(split, each.name, path) for split, each in below for path in _image_files(each)]
+    images = [(split, each, _image_files(each)) for split, each in below]
+    empty = [each for _, each, paths in images if not paths]
+    if empty and len(empty) < len(images):
+        raise _folder_mistake("hold images in every class folder", f"none in {str(empty[0])!r}", KNOWN_ENDINGS)
+    return [(split, each.name, path) for split, each, paths in images for path in paths]
+
+
+def _check_loose(where: Path) -> None:
+    """Refuse images that lie where only class folders should: nothing tells their class."""
+    loose = sorted(path.name for path in where.iterdir() if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES)
+    if loose:
+        raise _folder_mistake("hold images in class folders only", f"{loose[0]!r} loose in {str(where)!r}")
 
 
 def _folders(top: Path) -> list[Path]:
@@ -148,13 +167,16 @@ def _folders(top: Path) -> list[Path]:
 def _image_files(class_folder: Path) -> list[Path]:
     """Return the images anywhere below a class folder; what has no image's ending is left alone."""
     files = (path for path in class_folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(path for path in files if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in files if path.is_file() and not _is_hidden(path.relative_to(class_folder)))
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(step.startswith(".") for step in path.parts)
 
 
 def _check_folder(root: Path, files: list[tuple[str | None, str, Path]], classes: list[str]) -> None:
     if not files:
-        known = ", ".join(IMAGE_SUFFIXES)
-        raise _folder_mistake("hold images", f"none in {str(root)!r}", f"Known endings: {known}.")
+        raise _folder_mistake("hold images", f"none in {str(root)!r}", KNOWN_ENDINGS)
     if len(classes) < 2:
         raise _folder_mistake("hold at least two classes", f"only {classes[0]!r} in {str(root)!r}")
     splits = {split for split, _, _ in files}

@@ -55,7 +55,7 @@ def head_of(name: str, learned: Plan, seed: int) -> dict[str, Tensor]:
     splits = pd.DataFrame({"image": [0], "seed": [seed], "split": ["train"]})
     images, labels = np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1, np.int64)
     training = Training(
-        epochs=1, patience=1, batch_size=2, weight_decay=0.0, precision="float32", flips="none", views=1,
+        epochs=1, patience=1, batch_size=4, weight_decay=0.0, precision="float32", flips="none", views=1,
         augmentation_seed=0,
     )  # fmt: skip
     data = Prepared(images, labels, ["a"], ["cat", "dog", "owl"], splits)

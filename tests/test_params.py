@@ -119,9 +119,7 @@ def test_every_committed_study_loads_and_keeps_its_values(path: Path) -> None:
         ),
     ],
 )
-def test_a_value_out_of_range_is_refused_with_the_range(
-    tmp_path: Path, name: str, value: object, line: str
-) -> None:
+def test_a_value_out_of_range_is_refused_with_the_range(tmp_path: Path, name: str, value: object, line: str) -> None:
     assert _refusal_of(tmp_path, _changed(name, value)) == line
 
 
@@ -130,7 +128,8 @@ def test_a_value_out_of_range_is_refused_with_the_range(
     [
         ("training.epochs", "6", "be a valid integer", "6"),
         ("data.image_px", "80", "be a valid integer", "80"),
-        ("data.validation_percent", "15", "be a valid number", "15"),
+        ("data.validation_percent", "15", "be a valid number", "15.0"),
+        ("training.weight_decay", "1e-5", "be a valid number", "1.0e-05"),
         ("training.weight_decay", "1e-2", "be a valid number", "0.01"),
     ],
 )
@@ -197,9 +196,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path, name: st
         strict=True,
     )],
 )  # fmt: skip
-def test_a_misspelt_name_is_told_as_misspelt_and_not_as_missing(
-    tmp_path: Path, name: str, line: str
-) -> None:
+def test_a_misspelt_name_is_told_as_misspelt_and_not_as_missing(tmp_path: Path, name: str, line: str) -> None:
     misspelt = line.split("Got '")[1].removesuffix("' instead.")
     params = _changed(name, LEFT_OUT)
     section = params
@@ -249,9 +246,7 @@ def test_a_plan_says_either_from_or_train(tmp_path: Path, said: dict[str, object
         ("plans.head.learning_rates", [0.1, 0.1], "0.1"),
     ],
 )
-def test_what_is_named_more_than_once_is_refused(
-    tmp_path: Path, name: str, value: list[object], twice: str
-) -> None:
+def test_what_is_named_more_than_once_is_refused(tmp_path: Path, name: str, value: list[object], twice: str) -> None:
     line = f"{name} must name each value once. Got {twice} more than once instead."
     assert _refusal_of(tmp_path, _changed(name, value)) == line
 
@@ -293,9 +288,7 @@ def test_a_section_that_is_no_mapping_is_refused_in_plain_words(
 
 
 @pytest.mark.parametrize("name", ["he ad", "he-ad", "../head", ""])
-def test_a_plan_whose_name_could_not_name_a_folder_is_refused_in_plain_words(
-    tmp_path: Path, name: str
-) -> None:
+def test_a_plan_whose_name_could_not_name_a_folder_is_refused_in_plain_words(tmp_path: Path, name: str) -> None:
     params = _committed()
     params["plans"][name] = params["plans"]["head"]
     line = f"plans.{name} must be a name of letters, digits and _. Got {name!r} instead."
@@ -306,9 +299,7 @@ def test_a_plan_whose_name_could_not_name_a_folder_is_refused_in_plain_words(
     ("text", "place"),
     [("data: {\n  source: [package\n", "line 3, column 1"), ("data:\n\tsource: package\n", "line 2, column 1")],
 )
-def test_a_file_that_is_not_yaml_is_refused_with_the_place_in_one_line(
-    tmp_path: Path, text: str, place: str
-) -> None:
+def test_a_file_that_is_not_yaml_is_refused_with_the_place_in_one_line(tmp_path: Path, text: str, place: str) -> None:
     path = tmp_path / "params.yaml"
     line = _refusal(path, text)
     assert line.startswith(f"{path} must be YAML. Got a mistake in {place} instead. ")

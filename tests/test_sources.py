@@ -190,6 +190,20 @@ def test_a_class_folder_without_images_is_refused_rather_than_dropped_from_the_s
     assert _refusal(tmp_path) == line + ENDINGS
 
 
+@pytest.mark.parametrize(
+    ("names", "where"),
+    [(["a/1.png", "b/1.png", "stray.png"], ""), (["train/a/1.png", "test/a/1.png", "train/stray.png"], "/train")],
+)
+def test_images_beside_class_folders_are_refused_because_nothing_tells_their_class(
+    tmp_path: Path, names: list[str], where: str
+) -> None:
+    told = _refusal(_put(tmp_path, *names))
+    assert (
+        told
+        == f"data.folder must hold images in class folders only. Got 'stray.png' loose in '{tmp_path}{where}' instead."
+    )
+
+
 def test_one_class_is_refused(tmp_path: Path) -> None:
     _put(tmp_path, "cat/a.png", "cat/b.png")
     line = f"data.folder must hold at least two classes. Got only 'cat' in {str(tmp_path)!r} instead."
@@ -212,9 +226,7 @@ def test_split_folders_beside_class_folders_are_refused_naming_one_of_each(tmp_p
         (["test/cat/a.png", "test/dog/b.png"], "test"),
     ],
 )
-def test_official_splits_without_both_train_and_test_are_refused(
-    tmp_path: Path, names: list[str], got: str
-) -> None:
+def test_official_splits_without_both_train_and_test_are_refused(tmp_path: Path, names: list[str], got: str) -> None:
     assert _refusal(_put(tmp_path, *names)) == (
         f"data.folder must hold train and test if it holds splits. Got only {got} instead. "
         "Without split folders every seed draws its own."

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.mistakes import Mistake
@@ -12,6 +12,7 @@ from stages.sources import elpv
 from stages.splits import Integers, Names, codes, complete_official, draw_splits, join_groups
 
 SEEDS = st.integers(0, 2**31 - 1)
+some = settings(max_examples=30, deadline=None)  # a draw takes 30 ms, more on a busy machine
 SHARES = st.sampled_from([0.05, 0.1, 0.15, 0.2, 0.25, 0.3])
 
 
@@ -32,6 +33,7 @@ def _share(chosen: Names, name: str) -> float:
     return float((chosen == name).mean())
 
 
+@some
 @given(_mixed_groups(), SHARES, SHARES, SEEDS)
 def test_no_group_is_torn_between_splits(
     images: tuple[Integers, Integers], validation: float, test: float, seed: int
@@ -41,14 +43,14 @@ def test_no_group_is_torn_between_splits(
     assert set(_splits_of_each_group(groups, splits)) == {1}
 
 
+@some
 @given(_mixed_groups(), SHARES, SHARES, SEEDS)
-def test_every_split_gets_images(
-    images: tuple[Integers, Integers], validation: float, test: float, seed: int
-) -> None:
+def test_every_split_gets_images(images: tuple[Integers, Integers], validation: float, test: float, seed: int) -> None:
     splits = draw_splits(*images, validation, test, seed)
     assert set(splits) == {"train", "validation", "test"}
 
 
+@some
 @given(st.integers(20, 60), SHARES, SHARES, SEEDS)
 def test_shares_of_equal_mixed_groups_are_within_a_group_of_what_was_asked(
     count: int, validation: float, test: float, seed: int
@@ -59,6 +61,7 @@ def test_shares_of_equal_mixed_groups_are_within_a_group_of_what_was_asked(
     assert abs(_share(splits, "validation") - validation) <= 1 / count
 
 
+@some
 @given(st.integers(1, 3), st.integers(1, 4), SHARES, SHARES, SEEDS)
 def test_groups_within_one_stratum_are_stratified_exactly(
     few: int, many: int, validation: float, test: float, seed: int
@@ -72,11 +75,13 @@ def test_groups_within_one_stratum_are_stratified_exactly(
         assert drawn.tolist() == [round(60 * few * share), round(60 * many * share)]
 
 
+@some
 @given(_mixed_groups(), SEEDS)
 def test_a_seed_always_draws_the_same_split(images: tuple[Integers, Integers], seed: int) -> None:
     assert (draw_splits(*images, 0.15, 0.25, seed) == draw_splits(*images, 0.15, 0.25, seed)).all()
 
 
+@some
 @given(st.sampled_from(["pure", "mixed"]), st.lists(SEEDS, min_size=2, max_size=5, unique=True))
 def test_seeds_draw_different_splits(kind: str, seeds: list[int]) -> None:
     groups = np.repeat(np.arange(60), 2)
@@ -122,6 +127,7 @@ def test_a_missing_official_validation_is_drawn_from_train_and_test_is_kept(seed
     assert (splits[:40] == "train").sum() == 30
 
 
+@some
 @given(st.lists(SEEDS, min_size=2, max_size=4, unique=True))
 def test_seeds_draw_different_validation_images_from_official_train(seeds: list[int]) -> None:
     drawn = [complete_official(OFFICIAL, ALONE, EVEN, 0.25, seed) for seed in seeds]
@@ -182,9 +188,7 @@ def drawn(cells: tuple[Integers, Integers]) -> list[Names]:
     return [draw_splits(*cells, validation_share=0.15, test_share=0.25, seed=seed) for seed in range(4)]
 
 
-def test_solar_cells_make_44_blocks_of_which_none_is_torn(
-    cells: tuple[Integers, Integers], drawn: list[Names]
-) -> None:
+def test_solar_cells_make_44_blocks_of_which_none_is_torn(cells: tuple[Integers, Integers], drawn: list[Names]) -> None:
     groups, _ = cells
     assert np.bincount(groups).tolist() == [60] * 43 + [44]
     assert all(set(_splits_of_each_group(groups, splits)) == {1} for splits in drawn)
@@ -207,9 +211,9 @@ def test_solar_cells_of_each_class_and_module_type_are_drawn_near_their_share(
 ) -> None:
     _, strata = cells
     for splits in drawn:
-        for name, share in (("train", 0.60), ("validation", 0.15), ("test", 0.25)):
+        for name, share in (("validation", 0.15), ("test", 0.25)):
             found = np.bincount(strata[splits == name]) / np.bincount(strata)
-            assert found == pytest.approx([share] * 4, abs=0.07)
+            assert found == pytest.approx([share] * 4, abs=0.02)
 
 
 def test_blocks_of_solar_cells_are_better_balanced_than_a_plain_draw(

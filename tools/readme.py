@@ -7,9 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
-from stages.outputs import whole_file
+from stages.outputs import read_csv, whole_file
 from tools.tables import COLUMNS, comparison
 
 KEYS = ["backbone", "plan"]
@@ -29,8 +27,8 @@ def study_block(reports: Path) -> str:
 def splits_block(root: Path) -> str:
     """Return each plan's accuracy under the default study's split beside what the random split would have claimed."""
     columns = [*KEYS, "accuracy", "accuracy_sd"]
-    honest = pd.read_csv(root / "reports" / "plans.csv")[columns]
-    random = pd.read_csv(root / "docs" / "elpv_random" / "plans.csv")[columns]
+    honest = read_csv(root / "reports" / "plans.csv")[columns]
+    random = read_csv(root / "docs" / "elpv_random" / "plans.csv")[columns]
     both = honest.merge(random, on=KEYS, suffixes=("", "_random"), validate="1:1")
     rows = [
         (

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import pandas as pd
+from stages.outputs import read_csv
 
 COLUMNS = ("plan", "trainable parameters", "% of all", "test accuracy", "sd over seeds", "train seconds")
 
@@ -10,7 +10,7 @@ COLUMNS = ("plan", "trainable parameters", "% of all", "test accuracy", "sd over
 def comparison(reports: Path) -> tuple[list[tuple[str, ...]], int]:
     """Return a row of COLUMNS for each plan of the folder `reports`, and which of the rows is advised."""
     keys = ["backbone", "plan"]
-    plans = pd.read_csv(reports / "plans.csv").merge(pd.read_csv(reports / "costs.csv"), on=keys, validate="1:1")
+    plans = read_csv(reports / "plans.csv").merge(read_csv(reports / "costs.csv"), on=keys, validate="1:1")
     several = plans.backbone.nunique() > 1
     rows: list[tuple[str, ...]] = [
         (
