@@ -5,15 +5,21 @@ from collections.abc import Collection
 
 from torch import nn
 
+from stages.mistakes import listed, mistake
+
 
 def apply_plan(backbone: nn.Sequential, learned: Collection[str]) -> None:
-    """Let the parts named in `learned` learn, and freeze every other part.
+    """Let the parts named in `learned` learn, and freeze every other part; a new plan takes the place of an old one.
 
     Frozen means that no gradient is computed and that the part stays in eval mode after any `.train()`, so that
     BatchNorm statistics and dropout stand still too.
     """
+    for name in learned:
+        if name not in dict(backbone.named_children()):
+            raise mistake("a plan", f"name {listed(dict(backbone.named_children()))}", repr(name))
     for name, part in backbone.named_children():
         part.requires_grad_(name in learned)
+        release(part)
         if name not in learned:
             hold_in_eval_mode(part)
 
@@ -24,6 +30,13 @@ def hold_in_eval_mode(part: nn.Module) -> None:
         module.eval()
         # nn.Module.train() recurses by calling .train() of each child: this is where it must stop.
         module.train = functools.partial(_stay, module)  # type: ignore[method-assign]
+
+
+def release(part: nn.Module) -> None:
+    """Let the part follow `.train()` and `.eval()` again."""
+    for module in part.modules():
+        vars(module).pop("train", None)
+    part.train()
 
 
 def _stay(module: nn.Module, mode: bool = True) -> nn.Module:  # noqa: ARG001

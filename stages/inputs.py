@@ -15,7 +15,7 @@ from stages.prepared import Rows
 Inputs = Callable[[Rows, int | None], Tensor]
 """Returns the suffix's input for some rows in one view; None is the image as it is."""
 
-# Larger batches gain nothing on two cores; a batch of one takes other kernels, whose last bits differ.
+# Larger batches gain nothing on two cores. Below 16 images, other kernels are taken, whose last bits differ (float32).
 PREFIX_BATCH = 128
 
 
@@ -66,8 +66,8 @@ def _prefix_outputs(
 
 
 def _places(rows: Rows) -> Rows:
-    """Return the inverse of `rows`: where in it each row of images.npy stands, -1 where it does not."""
-    places = np.full(int(rows.max()) + 1, -1, dtype=np.int64)
+    """Return the inverse of `rows`: where in it each row of images.npy stands, beyond its end for other rows."""
+    places = np.full(int(rows.max()) + 1, len(rows), dtype=np.int64)
     places[rows] = np.arange(len(rows))
     return places
 

@@ -5,7 +5,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import (
     accuracy_score,
-    balanced_accuracy_score,
     confusion_matrix,
     f1_score,
     log_loss,
@@ -21,15 +20,16 @@ def score_predictions(predictions: pd.DataFrame, classes: list[str]) -> dict[str
     """
     labels, probabilities = predictions.label.to_numpy(), probability_array(predictions, classes)
     named, known = probabilities.argmax(1), np.arange(len(classes))
-    recalls = recall_score(labels, named, labels=known, average=None, zero_division=0.0)
+    seen = np.unique(labels)
+    recalls = dict(zip(seen, recall_score(labels, named, labels=seen, average=None), strict=True))
     return {
         "images": len(labels),
         "accuracy": float(accuracy_score(labels, named)),
-        "balanced_accuracy": float(balanced_accuracy_score(labels, named)),
-        "macro_f1": float(f1_score(labels, named, labels=known, average="macro", zero_division=0.0)),
+        "balanced_accuracy": float(np.mean([*recalls.values()])),
+        "macro_f1": float(f1_score(labels, named, average="macro", zero_division=0.0)),
         "negative_log_likelihood": float(log_loss(labels, probabilities, labels=known)),
         "majority_accuracy": float(np.bincount(labels).max() / len(labels)),
-        "recall": {name: float(recall) for name, recall in zip(classes, recalls, strict=True)},
+        "recall": {name: float(recalls[c]) if c in recalls else None for c, name in enumerate(classes)},
     }
 
 

@@ -73,7 +73,7 @@ class Training(Section):
 
     epochs: Annotated[int, Field(ge=1)]
     patience: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=3)]
     weight_decay: Annotated[float, Field(ge=0)]
     precision: Literal["auto", "float32", "bfloat16"]
     flips: Literal["none", "horizontal", "vertical", "both"]

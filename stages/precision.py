@@ -52,7 +52,7 @@ class _GroupedConvolutions(TorchFunctionMode):
 
 
 def _conv2d(
-    pixels: Tensor,
+    input: Tensor,  # noqa: A002 - torch's name for it, by which modules may pass it
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
@@ -60,10 +60,10 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    if groups == 1 or isinstance(padding, str):
-        return functional.conv2d(pixels, weight, bias, stride, padding, dilation, groups)
+    if groups == 1 or isinstance(padding, str) or input.dim() != 4 or input.dtype == torch.float64:
+        return functional.conv2d(input, weight, bias, stride, padding, dilation, groups)
     geometry = [_pair(stride), _pair(padding), _pair(dilation), groups]
-    output: Tensor = _GroupedConvolution.apply(pixels.bfloat16(), weight, *geometry)
+    output: Tensor = _GroupedConvolution.apply(input.bfloat16(), weight, *geometry)
     return output if bias is None else output + bias.to(output.dtype).view(-1, 1, 1)
 
 

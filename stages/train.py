@@ -11,6 +11,7 @@ import resource
 import sys
 from dataclasses import asdict
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from statistics import mean, median
 
@@ -23,6 +24,7 @@ from stages.checkpoints import checkpoint_folder, remove_checkpoints, saved_best
 from stages.command import command
 from stages.freezing import count_parameters
 from stages.grid import Feed, Job, checkpoint_path, make_feed, train_cell
+from stages.mistakes import mistake
 from stages.outputs import whole_folder, write_csv, write_json
 from stages.params import load_params
 from stages.precision import resolve_precision, usable_device
@@ -81,11 +83,19 @@ def describe_history(history: list[Epoch]) -> str:
 
 
 def best_rate(histories: Histories) -> float:
-    """Return the learning rate with the lowest validation loss at its best epoch, as a mean over seeds."""
+    """Return the learning rate with the lowest validation loss at its best epoch, as a mean over seeds.
+
+    A rate at which any seed diverged is not chosen.
+    """
     losses: dict[float, list[float]] = {}
     for (learning_rate, _), history in histories.items():
         losses.setdefault(learning_rate, []).append(best_epoch(history).val_loss)
-    return min(losses, key=lambda learning_rate: mean(losses[learning_rate]))
+    finite = {learning_rate: mean(each) for learning_rate, each in losses.items() if all(map(isfinite, each))}
+    if not finite:
+        tried = ", ".join(f"{learning_rate:g}" for learning_rate in losses)
+        must = "hold one at which training does not diverge"
+        raise mistake("learning_rates", must, f"{tried}, each with a loss that is no number", "Try lower ones.")
+    return min(finite, key=lambda learning_rate: finite[learning_rate])
 
 
 def history_table(histories: Histories, plan: str) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import isnan
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class Lessons:
 
 def best_epoch(history: list[Epoch]) -> Epoch:
     """Return the epoch of lowest validation loss, the earliest of them."""
-    return min(history, key=lambda epoch: epoch.val_loss)
+    return min(history, key=lambda epoch: (isnan(epoch.val_loss), epoch.val_loss))
 
 
 def start_fit(suffix: nn.Sequential, learning_rate: float, weight_decay: float, seed: int) -> Fit:

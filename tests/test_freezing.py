@@ -136,3 +136,20 @@ def test_a_toys_parameters_are_counted_as_by_hand() -> None:
     toy.add_module("head", nn.Linear(3, 1))  # 3 x 1 weights and 1 bias
     assert count_parameters(toy, ["head"]) == (4, 13)
     assert count_parameters(toy, ["stem"]) == (9, 13)
+
+
+def test_a_new_plan_takes_the_place_of_an_old_one() -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone("efficientnet_lite0", "none", 3)
+    apply_plan(backbone, ["head"])
+    apply_plan(backbone, ["stage4", "head"])
+    backbone.train()
+    modes = {name: part.training for name, part in backbone.named_children()}
+    assert [name for name, training in modes.items() if training] == ["stage4", "head"]
+    assert all(parameter.requires_grad for parameter in backbone.get_submodule("stage4").parameters())
+
+
+def test_a_part_that_the_backbone_lacks_is_refused_by_name() -> None:
+    backbone = build_backbone("efficientnet_lite0", "none", 3)
+    with pytest.raises(ValueError, match=r"^a plan must name stem, .* or head. Got 'stage9' instead.$"):
+        apply_plan(backbone, ["stage9", "head"])

@@ -91,7 +91,7 @@ def test_every_committed_study_loads_and_keeps_its_values(path: Path) -> None:
         ("training.epochs", 0, "training.epochs must be greater than or equal to 1. Got 0 instead."),
         ("training.epochs", 6.5, "training.epochs must be a valid integer. Got 6.5 instead."),
         ("training.epochs", True, "training.epochs must be a valid integer. Got True instead."),
-        ("training.batch_size", 1, "training.batch_size must be greater than or equal to 2. Got 1 instead."),
+        ("training.batch_size", 1, "training.batch_size must be greater than or equal to 3. Got 1 instead."),
         (
             "training.precision",
             "float16",

@@ -196,6 +196,14 @@ def test_predicted_logits_are_float32_and_in_the_order_of_the_rows() -> None:
     assert logits.flatten().tolist() == rows.tolist()
 
 
+def test_predicting_uses_what_was_learned_and_changes_nothing() -> None:
+    suffix = learn(restless()).suffix.train()
+    before, rows = copied(suffix.state_dict()), np.arange(64)
+    logits = predict(suffix, lessons().inputs, rows, "float32", CPU)
+    assert differing(suffix.state_dict(), before) == set()
+    assert torch.equal(logits, suffix.eval()(points()))  # without dropout, and with the statistics of training
+
+
 def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_seed_others() -> None:
     assert_same(learn(restless(), 5), learn(restless(), 5))
     assert differing(learn(restless(), 5).best, learn(restless(), 6).best)
