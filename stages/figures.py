@@ -29,6 +29,8 @@ STYLE: dict[Any, Any] = {
 GREY = "#666666"
 LABEL_GAP = 0.075
 """Least distance between two labels of the tradeoff, in heights of its axes."""
+POINT_GAP = 0.03
+"""Least distance between two points of the tradeoff, in widths of its axes."""
 
 
 def labels_of(plans: pd.DataFrame) -> list[str]:
@@ -41,24 +43,28 @@ def labels_of(plans: pd.DataFrame) -> list[str]:
 def tradeoff(plans: pd.DataFrame, runs: pd.DataFrame, title: str) -> Figure:
     """Draw test accuracy over trainable parameters: each plan's mean, range over seeds and single seeds.
 
-    Labels stand in one column to the right, each led to its point, because deep plans crowd on a log axis.
+    Plans whose counts lie closer than their marks are wide stand side by side. Deep plans crowd to the right, so that
+    labels stand in one column there, each led to its point; a point that stands alone has its label beside it.
     """
     figure = Figure(figsize=(8, max(4.2, 0.42 * len(plans) + 1.6)))
     axes = figure.subplots()
-    places = _side_by_side(plans.trainable_parameters.to_numpy(np.float64))
-    for index, plan in enumerate(_rows(plans)):
-        colour, shape = COLOURS[index % len(COLOURS)], SHAPES[index % len(SHAPES)]
-        seeds = runs[(runs.backbone == plan.backbone) & (runs.plan == plan.plan)].accuracy
-        axes.vlines(places[index], plan.accuracy_low, plan.accuracy_high, color=colour, linewidth=1.6)
-        axes.plot(np.full(len(seeds), places[index]), seeds, "_", color=colour, markersize=9, alpha=0.7)
-        size = 11 if plan.advised else 8
-        axes.plot(places[index], plan.accuracy, shape, color=colour, markersize=size, markeredgecolor="white")
     axes.set_xscale("log")
-    axes.set_xlabel("trainable parameters (log scale)")
+    counts, low, high = (plans[name] for name in ("trainable_parameters", "accuracy_low", "accuracy_high"))
+    axes.set_xlim(counts.min() / 2, counts.max() * 2)
+    axes.set_ylim(low.min() - 0.012, high.max() + 0.012)
+    axes.set_xlabel("trainable parameters (log scale; counts too close to tell apart stand side by side)")
     axes.set_ylabel("test accuracy")
     axes.set_title(title, loc="left", fontsize=10)
-    axes.margins(x=0.08, y=0.08)
-    _label_column(axes, plans, places)
+    points = _places(axes, plans)
+    for index, plan in enumerate(_rows(plans)):
+        colour, shape = COLOURS[index % len(COLOURS)], SHAPES[index % len(SHAPES)]
+        place = 10 ** np.interp(points[index, 0], (0, 1), np.log10(axes.get_xlim()))
+        seeds = runs[(runs.backbone == plan.backbone) & (runs.plan == plan.plan)].accuracy
+        axes.vlines(place, plan.accuracy_low, plan.accuracy_high, color=colour, linewidth=1.6)
+        axes.plot(np.full(len(seeds), place), seeds, "_", color=colour, markersize=9, alpha=0.7)
+        size = 11 if plan.advised else 8
+        axes.plot(place, plan.accuracy, shape, color=colour, markersize=size, markeredgecolor="white")
+    _label(axes, plans, points)
     return figure
 
 
@@ -67,28 +73,34 @@ def _rows(table: pd.DataFrame) -> list[Any]:
     return list(table.itertuples())
 
 
-def _side_by_side(counts: np.ndarray) -> np.ndarray:
-    """Return the counts, equal ones moved apart by 6 %, so that their points and ranges can be told apart."""
-    places = counts.copy()
-    for value in np.unique(counts):
-        same = np.flatnonzero(counts == value)
-        places[same] *= 1.06 ** (np.arange(len(same)) - (len(same) - 1) / 2)
-    return places
+def _places(axes: Axes, plans: pd.DataFrame) -> np.ndarray:
+    """Return where each plan's point stands (x, y), as shares of the axes."""
+    (left, right), (bottom, top) = np.log10(axes.get_xlim()), axes.get_ylim()
+    x = (np.log10(plans.trainable_parameters.to_numpy(np.float64)) - left) / (right - left)
+    y = (plans.accuracy.to_numpy(np.float64) - bottom) / (top - bottom)
+    return np.column_stack([spread(x, POINT_GAP), y])
 
 
-def _label_column(axes: Axes, plans: pd.DataFrame, places: np.ndarray) -> None:
-    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
-    to_axes = axes.transData + axes.transAxes.inverted()
-    points = to_axes.transform(np.column_stack([places, plans.accuracy]))
-    heights = spread(points[:, 1], LABEL_GAP)
-    for index, (label, plan) in enumerate(zip(labels_of(plans), _rows(plans), strict=True)):
-        (x, y), colour = points[index], COLOURS[index % len(COLOURS)]
+def _label(axes: Axes, plans: pd.DataFrame, points: np.ndarray) -> None:
+    alone = [x < 0.6 and not ((points[:, 0] > x) & (points[:, 0] < x + 0.3)).any() for x in points[:, 0]]
+    beside = np.flatnonzero(alone)
+    led = np.flatnonzero(~np.array(alone))
+    heights = dict(zip(led, spread(points[led, 1], LABEL_GAP), strict=True))
+    for index, (name, plan) in enumerate(zip(labels_of(plans), _rows(plans), strict=True)):
+        colour = COLOURS[index % len(COLOURS)]
         axes.annotate(
-            f"{label}  {plan.accuracy:.3f}{'  (advised)' if plan.advised else ''}",
-            xy=(x, y), xytext=(1.04, heights[index]), xycoords="axes fraction", textcoords="axes fraction",
-            va="center", fontweight="bold" if plan.advised else "normal", annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 6},
-        )  # fmt: skip
+            f"{name}  {plan.accuracy:.3f}{'  (advised)' if plan.advised else ''}",
+            xy=points[index],
+            xytext=points[index] + (0.025, 0) if index in beside else (1.04, heights[index]),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            va="center",
+            fontweight="bold" if plan.advised else "normal",
+            annotation_clip=False,
+            arrowprops=None
+            if index in beside
+            else {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 6},
+        )
 
 
 def spread(heights: np.ndarray, gap: float) -> np.ndarray:
@@ -126,6 +138,8 @@ def curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in panels.flat[len(plans) :]:
         axes.set_visible(False)
+    for axes in panels.flat[max(0, len(plans) - columns) : len(plans)]:
+        axes.tick_params(labelbottom=True)  # shared axes show numbers in the last row only, which may be short
     figure.supxlabel("epoch", fontsize=10)
     figure.supylabel("cross-entropy (nats)", fontsize=10)
     figure.suptitle(
