@@ -6,6 +6,8 @@ Writes: `figures/` (tradeoff, curves and confusion, as SVG and PNG) and `report.
 
 from pathlib import Path
 
+import pandas as pd
+
 from stages.command import command
 from stages.figures import confusion, curves, labels_of, save, styled, tradeoff
 from stages.outputs import read_csv, read_json, whole_file, whole_folder
@@ -14,9 +16,9 @@ from stages.report import render_report
 
 def main(*, reports: Path, source: Path, figures: Path, report: Path) -> None:
     """Draw the tables of the folder `reports` into the folder `figures` and the file `report`."""
-    plans, runs, history, confusions = (
-        read_csv(reports / f"{name}.csv") for name in ("plans", "runs", "history", "confusion")
-    )
+    plans, runs, history = (read_csv(reports / f"{name}.csv") for name in ("plans", "runs", "history"))
+    as_named = dict.fromkeys(("backbone", "plan", "actual", "predicted"), str)  # a class may be called 007, or NA
+    confusions = pd.read_csv(reports / "confusion.csv", dtype=as_named, keep_default_na=False)
     facts = read_json(source)
     advised = plans[plans.advised].iloc[0]
     its = confusions[(confusions.backbone == advised.backbone) & (confusions.plan == advised.plan)]

@@ -1,7 +1,9 @@
 """The pictures: nothing overlaps, every plan is named, and the same tables give the same bytes."""
 
+import json
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from stages import plot
 from stages.figures import LABEL_GAP, confusion, curves, save, spread, styled, tradeoff
 from stages.report import render_report
 
@@ -138,6 +141,24 @@ def test_the_same_tables_give_the_same_bytes(tmp_path: Path) -> None:
             save(tradeoff(plans, runs_table(plans), "toys"), tmp_path / name, "tradeoff")
         written.append([(tmp_path / name / f"tradeoff.{kind}").read_bytes() for kind in ("svg", "png")])
     assert written[0] == written[1]
+
+
+def test_classes_whose_names_look_like_numbers_or_nothing_are_drawn_by_their_names(tmp_path: Path) -> None:
+    plans = plans_table([0.78, 0.80, 0.81, 0.81, 0.70])
+    tables = {"plans": plans, "runs": runs_table(plans), "history": history_table()}
+    rows = [(actual, predicted, 5) for actual in ("007", "NA") for predicted in ("007", "NA")]
+    named = pd.DataFrame(rows, columns=["actual", "predicted", "images"])
+    tables["confusion"] = named.assign(backbone="net", plan="stage3")
+    for name, table in tables.items():
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    (tmp_path / "source.json").write_text(json.dumps(FACTS))
+    with plt.rc_context({"svg.fonttype": "none"}):
+        plot.main(
+            reports=tmp_path, source=tmp_path / "source.json", figures=tmp_path / "figures", report=tmp_path / "r.html"
+        )
+    drawn = (tmp_path / "figures" / "confusion.svg").read_text()
+    assert ">007<" in drawn
+    assert ">NA<" in drawn
 
 
 def test_the_report_needs_no_network_escapes_names_and_tells_what_pictures_show(tmp_path: Path) -> None:

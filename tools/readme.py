@@ -56,10 +56,10 @@ def bold(text: str) -> str:
 def fill(readme: str, contents: dict[str, str]) -> str:
     """Return the text with each block's content in its place. Raises `ValueError` when a block has no place."""
     for name, content in contents.items():
-        place = re.search(rf"(?<=<!-- {name} -->\n).*?(?=\n<!-- /{name} -->)", readme, re.DOTALL)
+        place = re.search(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", readme, re.DOTALL)
         if not place:
             raise ValueError(f"README.md must hold <!-- {name} --> and <!-- /{name} -->. Got neither instead.")
-        readme = readme[: place.start()] + content + readme[place.end() :]
+        readme = readme[: place.start()] + content + "\n" + readme[place.end() :]
     return readme
 
 
