@@ -1,5 +1,6 @@
 """README's figures are those that the studies wrote."""
 
+import re
 import subprocess
 
 import pytest
@@ -25,7 +26,7 @@ def test_a_readme_without_a_place_for_a_table_is_refused() -> None:
 def test_readme_shows_the_house_as_it_is() -> None:
     """The tree has one line for every module, and names nothing that is not there."""
     tree = README.split("## The house")[1].split("```")[1]
-    named = {line.split()[0] for line in tree.splitlines() if line.startswith("  ")}
+    named = {line.split()[0] for line in tree.splitlines() if re.match(r" {2}\S", line)}
     there = {path.name for folder in ("stages", "tools") for path in (ROOT / folder).glob("[a-z]*.*")}
     assert there <= named
     listed = subprocess.run(
