@@ -74,11 +74,12 @@ def make_feed(job: Job) -> Feed:
 def train_cell(job: Job, feed: Feed, labels: Tensor, learning_rate: float, seed: int) -> Iterator[Fit]:
     """Train one cell of the grid: yield its fit as it stands, then after each new epoch, once that is saved.
 
-    At the end the audit checks that nothing frozen has moved.
+    At the end the audit checks that nothing frozen has moved: the suffix's own, and the prefix that fed it, which must
+    be what a prefix is that was loaded just now.
     """
-    _, suffix = build_parts(job, seed)
+    loaded, suffix = build_parts(job, seed)
     fit = start_fit(suffix, learning_rate, job.training.weight_decay, seed)
-    before = frozen_digests(feed.prefix) | frozen_digests(suffix)
+    before = frozen_digests(loaded) | frozen_digests(suffix)
     checkpoint = checkpoint_path(job, learning_rate, seed)
     restore_fit(checkpoint, fit)
     yield fit
