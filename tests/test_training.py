@@ -353,6 +353,16 @@ def test_a_cell_in_which_something_frozen_moves_is_refused_by_the_audit(name: st
         list(cell)
 
 
+@every_backbone
+def test_a_prefix_that_had_moved_before_the_cell_began_is_refused_by_the_audit(name: str, tmp_path: Path) -> None:
+    meddled = job(name, tmp_path, "head")
+    feed = make_feed(meddled)
+    statistics = next(key for key, _ in feed.prefix.named_buffers() if key.endswith("running_mean"))
+    feed.prefix.get_buffer(statistics).add_(1.0)
+    with pytest.raises(RuntimeError, match=f"{statistics} moved, although the plan freezes it"):
+        train(meddled, feed, 0.001, 0)
+
+
 @pytest.mark.usefixtures("_threads")
 @pytest.mark.parametrize("learned", [("head",), ("stage4", "head"), ("stage3",)], ids=["head", "stage4", "stage3-only"])
 @every_backbone
