@@ -41,7 +41,7 @@ parallel: setup ## the same with JOBS=2 plans at a time, each with its share of 
 	@python -m tools.show reports
 
 show: setup ## the experiments so far, one row each (dvc exp show)
-	@dvc exp show --no-pager --all-commits --hide-failed --hide-queued --hide-workspace --drop '.*' --keep '^($(SHOWN))$$' --sort-by trainable_parameters
+	@COLUMNS=150 dvc exp show --no-pager --hide-failed --hide-queued --hide-workspace --drop '.*' --keep '^($(SHOWN))$$' --sort-by trainable_parameters
 
 record: setup ## run studies/$(STUDY).yaml, keep its tables in docs/$(STUDY), and restore the study of params.yaml
 	@test -f "studies/$(STUDY).yaml" || { echo "STUDY must name a file in studies/. Got '$(STUDY)' instead."; exit 1; }
