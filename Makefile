@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 # dvc and the stages it starts are those of .venv, whatever else is on the PATH.
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 SHOWN := Experiment|advised_plan|accuracy|accuracy_sd|trainable_parameters|trainable_percent|train_seconds
