@@ -11,7 +11,7 @@ export PYTHONUNBUFFERED := 1
 
 SHOWN := Experiment|advised_plan|accuracy|accuracy_sd|trainable_parameters|trainable_percent|train_seconds
 
-.PHONY: help setup study parallel show record readme test lint lock clean
+.PHONY: help setup study parallel plans show record readme test lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ parallel: setup ## the same with JOBS=2 plans at a time, each with its share of 
 	  dvc stage list --name-only | grep '^train@' | xargs -P $(JOBS) -I{} dvc --wait-for-lock repro --single-item {}
 	@dvc repro
 	@python -m tools.show reports
+
+plans: setup ## what each plan of params.yaml lets learn, part by part
+	@python -m tools.plans params.yaml
 
 show: setup ## the experiments so far, one row each (dvc exp show)
 	@COLUMNS=150 dvc exp show --no-pager --hide-failed --hide-queued --hide-workspace --drop '.*' --keep '^($(SHOWN))$$' --sort-by trainable_parameters

@@ -1,38 +1,90 @@
-"""The audit: proof that what was frozen did not move."""
+"""The audit: proof that what was frozen stood still. It needs torch alone, and works on any `nn.Module`.
+
+    before = frozen_digests(model)                  # when the model is frozen, before training
+    ...                                             # train it with anything: a loop, Lightning, timm, fastai
+    audit(model, before, optimizer)                 # raises AuditError, naming the first tensor that moved
+    check_batch_mates(model.backbone.eval(), images)
+
+It finds BatchNorm statistics that go on moving under `requires_grad = False`, momentum and weight decay that move what
+was frozen in mid-run, and frozen tensors that are in the optimizer or have a gradient, moved or not.
+"""
 
 import hashlib
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 
-def frozen_digests(backbone: nn.Module) -> dict[str, str]:
+class AuditError(RuntimeError):
+    """Something frozen did not stand still; the message names it."""
+
+
+def frozen_digests(model: nn.Module) -> dict[str, str]:
     """Return the SHA-256 of every tensor that must stand still, by name.
 
-    These are the parameters that need no gradient, and the buffers (such as BatchNorm's statistics) of modules none
-    of whose own parameters learn; of a module without parameters, they are frozen while it is in eval mode.
+    These are the parameters that need no gradient; the buffers (such as BatchNorm's statistics) of modules not all of
+    whose own parameters learn; and those of modules without parameters while they are in eval mode.
     """
-    return {name: _digest(tensor) for name, tensor in _frozen(backbone).items()}
-
-
-def check_frozen(backbone: nn.Module, before: dict[str, str]) -> None:
-    """Raise `RuntimeError`, naming the first tensor, when one is not what it was."""
-    for name, tensor in (*backbone.named_parameters(), *backbone.named_buffers()):
-        if name in before and _digest(tensor) != before[name]:
-            raise RuntimeError(f"the audit found that {name} moved, although the plan freezes it")
-
-
-def _frozen(backbone: nn.Module) -> dict[str, Tensor]:
-    frozen: dict[str, Tensor] = {}
-    for prefix, module in backbone.named_modules():
+    frozen: dict[str, str] = {}
+    for prefix, module in model.named_modules():
         own = dict(module.named_parameters(recurse=False))
         still = {name: parameter for name, parameter in own.items() if not parameter.requires_grad}
-        if len(still) == len(own) and (own or not module.training):
+        if still or not (own or module.training):
             still |= dict(module.named_buffers(recurse=False))
-        frozen |= {f"{prefix}.{name}".removeprefix("."): tensor for name, tensor in still.items()}
+        frozen |= {f"{prefix}.{name}".removeprefix("."): _digest(tensor) for name, tensor in still.items()}
     return frozen
 
 
+def audit(model: nn.Module, before: Mapping[str, str], optimizer: torch.optim.Optimizer | None = None) -> int:
+    """Return how many frozen tensors stood still since `before`, or raise `AuditError` naming the first that did not.
+
+    They have the same bytes, no gradient, and no place in the optimizer; and every parameter of the model either
+    learns or is among them, so that trainable and frozen add up to the total.
+    """
+    tensors = dict((*model.named_parameters(), *model.named_buffers()))
+    optimized = {id(tensor) for group in (optimizer.param_groups if optimizer else ()) for tensor in group["params"]}
+    for name, digest in before.items():
+        if name not in tensors:
+            raise AuditError(f"the audit found that {name} is gone, although it is frozen")
+        if _digest(tensors[name]) != digest:
+            raise AuditError(f"the audit found that {name} moved, although it is frozen")
+        if tensors[name].grad is not None:
+            raise AuditError(f"the audit found that {name} has a gradient, although it is frozen")
+        if id(tensors[name]) in optimized:
+            raise AuditError(f"the audit found that {name} is in the optimizer, although it is frozen")
+    _check_sum(model, before)
+    return len(before)
+
+
+def _check_sum(model: nn.Module, before: Mapping[str, str]) -> None:
+    """Check that trainable + frozen = total, parameter by parameter."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and name in before:
+            raise AuditError(f"the audit found that {name} learns, although it is frozen")
+        if not parameter.requires_grad and name not in before:
+            raise AuditError(f"the audit found that {name} neither learns nor was frozen when training began")
+
+
+@torch.no_grad()
+def check_batch_mates(prefix: Callable[[Tensor], Tensor], images: Tensor) -> None:
+    """Raise `AuditError` unless the prefix gives an image the same output, bit for bit, whatever is beside it.
+
+    `images`: two at least, N x anything. The first half is shown twice, each time beside other images. BatchNorm in
+    train mode and active dropout do not pass.
+    """
+    half = len(images) // 2
+    first = prefix(images)[:half]
+    again = prefix(torch.cat([images[:half], -images[half:]]))[:half]
+    if not torch.equal(first, again):
+        modules = prefix.named_modules() if isinstance(prefix, nn.Module) else ()
+        awake = [name for name, module in modules if module.training and not any(module.children())]
+        hint = f": {awake[0]} is in train mode" if awake else ""
+        raise AuditError(f"the audit found that what the prefix makes of an image depends on its batch mates{hint}")
+
+
 def _digest(tensor: Tensor) -> str:
-    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.sha256(raw.numpy().tobytes()).hexdigest()
+    raw = tensor.detach().cpu().contiguous()
+    digest = hashlib.sha256(f"{raw.dtype} {tuple(raw.shape)} ".encode())
+    digest.update(raw.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

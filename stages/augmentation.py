@@ -16,7 +16,7 @@ def flip(pixels: Tensor, images: NDArray[np.int64], view: int, flips: str, seed:
     the same (seed, image, view) is always flipped the same way.
     """
     for axis in AXES[flips]:
-        mirrored = torch.from_numpy(_coins(images, view, axis, seed)).view(-1, 1, 1, 1)
+        mirrored = torch.from_numpy(_coins(images, view, axis, seed)).to(pixels.device).view(-1, 1, 1, 1)
         pixels = torch.where(mirrored, pixels.flip(axis), pixels)
     return pixels
 

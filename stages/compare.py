@@ -93,7 +93,7 @@ def _plan_row(cell: Cell, per_run: pd.DataFrame) -> dict[str, Any]:
     return {
         **cell.key,
         "learns": " ".join(run["learned"]),
-        "weights": run["weights"],
+        "weights": run["definition"]["weights"],
         "trainable_parameters": run["trainable_parameters"],
         "parameters": run["parameters"],
         "trainable_percent": 100 * run["trainable_parameters"] / run["parameters"],
@@ -109,6 +109,7 @@ def _plan_row(cell: Cell, per_run: pd.DataFrame) -> dict[str, Any]:
         "negative_log_likelihood": seeds.negative_log_likelihood.mean(),
         "majority_accuracy": seeds.majority_accuracy.mean(),
         "audit": run["audit"],
+        "audited_tensors": run["audited_tensors"],
     }
 
 
@@ -155,6 +156,7 @@ def headline(per_plan: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Any]:
         "trainable_percent": round(float(advised.trainable_percent), 4),
         "train_seconds": round(float(cost.train_seconds), 1),
         "plans": len(per_plan),
+        "audit": "passed" if (per_plan.audit == "passed").all() else "failed",
         "seeds": int(advised.seeds),
     }
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from stages.command import command
-from stages.inputs import cached_inputs, live_inputs
+from stages.inputs import in_batches, live_inputs, prefix_batch, prefixed_inputs
 from stages.metrics import score_predictions
 from stages.outputs import whole_folder, write_json
 from stages.precision import usable_device
@@ -39,10 +39,12 @@ def predict_test(data: Prepared, trained: Run, run: Path, seed: int) -> pd.DataF
     """Return a row for each test image of the seed: seed, image, id, label, and probability_<class> of each class."""
     device, rows = usable_device(), data.rows("test", [seed])
     prefix, suffix = (part.to(device).to(memory_format=torch.channels_last) for part in load_backbone(run, seed))
+    image_px = data.images.shape[1]
     inputs = live_inputs(data.images, trained.backbone, "none", 0, device)
     if len(prefix):
-        inputs, _ = cached_inputs(prefix, inputs, {None: rows}, trained.precision, device)
-    probabilities = predict(suffix, inputs, rows, trained.precision, device).double().softmax(1).cpu().numpy()
+        inputs = prefixed_inputs(prefix, inputs, image_px, trained.precision, device)
+    logits = predict(suffix, inputs, in_batches(rows, prefix_batch(image_px)), trained.precision, device)
+    probabilities = logits.double().softmax(1).cpu().numpy()
     return prediction_table(data, seed, rows, probabilities)
 
 

@@ -1,63 +1,160 @@
-"""Freezing: which parts of a backbone learn, where its frozen prefix ends, and how much of it learns."""
+"""Freezing: what of a backbone learns under a plan, where its frozen prefix ends, and how much of it learns."""
 
 import functools
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from stages.mistakes import listed, mistake
+from stages.params import Plan
+from stages.vocabulary import SELECTORS
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+"""Layers that normalise: batch and instance, layer, group and root mean square."""
 
 
-def apply_plan(backbone: nn.Sequential, learned: Collection[str]) -> None:
-    """Let the parts named in `learned` learn, and freeze every other part; a new plan takes the place of an old one.
+@dataclass(frozen=True)
+class PartCount:
+    """A part's parameters, and how many of them learn."""
 
-    Frozen means that no gradient is computed and that the part stays in eval mode after any `.train()`, so that
-    BatchNorm statistics and dropout stand still too.
+    part: str
+    parameters: int
+    trainable: int
+
+
+def apply_plan(backbone: nn.Sequential, plan: Plan) -> None:
+    """Let what the plan names learn, and freeze all else; a new plan takes the place of an old one.
+
+    Frozen parameters get no gradient. A module is frozen unless it lies in a part or block that learns, or is a norm
+    under `norms`; it stays in eval mode after any `.train()`, so that BatchNorm statistics and dropout stand still
+    too. Under `biases` statistics stand still as well: only biases move. Raises `Mistake` about names that the
+    backbone lacks.
     """
-    for name in learned:
-        if name not in dict(backbone.named_children()):
-            raise mistake("a plan", f"name {listed(dict(backbone.named_children()))}", repr(name))
-    for name, part in backbone.named_children():
-        part.requires_grad_(name in learned)
-        release(part)
-        if name not in learned:
-            hold_in_eval_mode(part)
-
-
-def hold_in_eval_mode(part: nn.Module) -> None:
-    """Put the part and all in it into eval mode, for good."""
-    for module in part.modules():
-        module.eval()
-        # nn.Module.train() recurses by calling .train() of each child: this is where it must stop.
-        module.train = functools.partial(_stay, module)  # type: ignore[method-assign]
-
-
-def release(part: nn.Module) -> None:
-    """Let the part follow `.train()` and `.eval()` again."""
-    for module in part.modules():
+    refuse_unfit(backbone, plan)
+    blocks = blocks_that_learn(backbone, plan)
+    learned = _in_blocks(backbone, blocks) | _selected(backbone, plan.train or [])
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_(name in learned)
+    for name, module in backbone.named_modules():
         vars(module).pop("train", None)
-    part.train()
+        awake = _holds(blocks, name) or ("norms" in (plan.train or []) and isinstance(module, NORMS))
+        if not awake and name:
+            hold_in_eval_mode(module)
+    backbone.train()
 
 
-def _stay(module: nn.Module, mode: bool = True) -> nn.Module:  # noqa: ARG001
+def hold_in_eval_mode(module: nn.Module) -> None:
+    """Put the module itself into eval mode, for good; `.train()` only passes through it to what it contains."""
+    module.training = False
+    module.train = functools.partial(_pass_on, module)  # type: ignore[method-assign]
+
+
+def _pass_on(module: nn.Module, mode: bool = True) -> nn.Module:
+    for child in module.children():
+        child.train(mode)
     return module
 
 
-def cut_at_boundary(backbone: nn.Sequential, learned: Collection[str]) -> tuple[nn.Sequential, nn.Sequential]:
-    """Return the prefix (the parts before the first that learns) and the suffix (the rest), sharing modules."""
-    names = [name for name, _ in backbone.named_children()]
-    boundary = min(names.index(name) for name in learned)
-    return _named(backbone, names[:boundary]), _named(backbone, names[boundary:])
+def refuse_unfit(backbone: nn.Sequential, plan: Plan, where: str = "a plan") -> None:
+    """Raise a `Mistake` if the plan names what the backbone lacks, or what has nothing to learn in it."""
+    blocks = blocks_of(backbone)
+    parts = [name for name, _ in backbone.named_children()]
+    for name in [plan.from_] if plan.from_ is not None else plan.train or []:
+        if name in SELECTORS:
+            if not _selected(backbone, [name]):
+                raise mistake(where, f"name what the backbone has; it has no {name}", repr(name))
+        elif name not in blocks and name not in parts:
+            siblings = [block for block in blocks if block.startswith(f"{name.partition('.')[0]}.")]
+            raise mistake(where, f"name {listed(siblings or [*parts, *SELECTORS])}", repr(name))
+        elif plan.from_ is None and not _in_blocks(backbone, [name]):
+            raise mistake(where, "name what has parameters", f"{name!r}, which has none")
 
 
-def _named(backbone: nn.Sequential, names: list[str]) -> nn.Sequential:
-    chosen = nn.Sequential()
-    for name in names:
-        chosen.add_module(name, backbone.get_submodule(name))
+def blocks_of(backbone: nn.Sequential) -> list[str]:
+    """Return the names of the backbone's blocks, such as stage4.1, shallow to deep."""
+    return [f"{part}.{block}" for part, blocks in backbone.named_children() for block, _ in blocks.named_children()]
+
+
+def blocks_that_learn(backbone: nn.Sequential, plan: Plan) -> list[str]:
+    """Return the names of the blocks all of which learns, shallow to deep."""
+    blocks = blocks_of(backbone)
+    if plan.from_ is None:
+        return [block for block in blocks if _holds(plan.train or [], block)]
+    first = next(place for place, block in enumerate(blocks) if _holds([plan.from_], block))
+    return blocks[first:]
+
+
+def describe_learned(backbone: nn.Sequential, plan: Plan) -> list[str]:
+    """Return what learns in the fewest words: whole parts by their names, else blocks (stage4.1-3), and selectors."""
+    learning, words = set(blocks_that_learn(backbone, plan)), []
+    for part, module in backbone.named_children():
+        names = [name for name, block in module.named_children() if [*block.parameters()]]
+        learn = [name for name in names if f"{part}.{name}" in learning]
+        if learn == names:
+            words += [part] if names else []
+        elif len(learn) > 1 and learn == names[-len(learn) :]:
+            words.append(f"{part}.{learn[0]}-{learn[-1]}")
+        else:
+            words += [f"{part}.{name}" for name in learn]
+    return words + [name for name in SELECTORS if name in (plan.train or [])]
+
+
+def _holds(names: Collection[str], inner: str) -> bool:
+    """Return whether `inner` is one of the names, or lies within one."""
+    steps = inner.split(".")
+    return any(".".join(steps[:count]) in names for count in range(1, len(steps) + 1))
+
+
+def _in_blocks(backbone: nn.Sequential, blocks: Collection[str]) -> set[str]:
+    return {name for name, _ in backbone.named_parameters() if _holds(blocks, name)}
+
+
+def _selected(backbone: nn.Sequential, selectors: Collection[str]) -> set[str]:
+    """Return the names of the parameters that `norms` and `biases`, where they are among the selectors, mean."""
+    chosen: set[str] = set()
+    if "norms" in selectors:
+        norms = {name: module for name, module in backbone.named_modules() if isinstance(module, NORMS)}
+        chosen |= {f"{name}.{own}" for name, module in norms.items() for own, _ in module.named_parameters()}
+    if "biases" in selectors:
+        chosen |= {name for name, _ in backbone.named_parameters() if name.endswith("bias")}
     return chosen
 
 
-def count_parameters(backbone: nn.Sequential, learned: Collection[str]) -> tuple[int, int]:
-    """Return how many parameters learn under the plan, and how many there are."""
-    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in backbone.named_children()}
-    return sum(counts[name] for name in learned), sum(counts.values())
+def cut_at_boundary(backbone: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
+    """Return the prefix (the blocks before the first in which anything learns) and the suffix, sharing modules.
+
+    Both keep the backbone's names. `apply_plan` must have been called.
+    """
+    prefix, suffix = nn.Sequential(), nn.Sequential()
+    for part, blocks in backbone.named_children():
+        for name, block in blocks.named_children():
+            half = prefix if not len(suffix) and _stands_still(block) else suffix
+            if part not in dict(half.named_children()):
+                half.add_module(part, nn.Sequential())
+            half.get_submodule(part).add_module(name, block)
+    return prefix, suffix
+
+
+def _stands_still(block: nn.Module) -> bool:
+    held = all("train" in vars(module) for module in block.modules())
+    return held and not any(parameter.requires_grad for parameter in block.parameters())
+
+
+def count_by_part(backbone: nn.Sequential) -> list[PartCount]:
+    """Return each part's parameters, and how many of them learn, shallow to deep."""
+    return [
+        PartCount(
+            part=part,
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            trainable=sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
+        )
+        for part, module in backbone.named_children()
+    ]
+
+
+def count_parameters(backbone: nn.Sequential) -> tuple[int, int]:
+    """Return how many parameters learn, and how many there are."""
+    counts = count_by_part(backbone)
+    return sum(each.trainable for each in counts), sum(each.parameters for each in counts)

@@ -1,6 +1,7 @@
-"""What a suffix is fed: the prefix's output for an image and a view, computed live or once for all."""
+"""What a suffix is fed: scaled pixels, or what a frozen prefix makes of them."""
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,64 +13,77 @@ from stages.backbones import scale_pixels
 from stages.precision import autocast
 from stages.prepared import Rows
 
-Inputs = Callable[[Rows, int | None], Tensor]
-"""Returns the suffix's input for some rows in one view; None is the image as it is."""
+Inputs = Callable[[Sequence[Rows], int | None], Iterator[Tensor]]
+"""Yields the suffix's input for each batch of rows in one view; None is the image as it is."""
 
-# Larger batches gain nothing on two cores. Below 16 images, other kernels are taken, whose last bits differ (float32).
-PREFIX_BATCH = 128
+# A prefix keeps no activations, so that its batches may be larger than training's; more than this gains nothing, as
+# the processor's caches overflow (32 images of 224 px).
+PREFIX_PIXELS = 32 * 224 * 224
+# Below 16 images other kernels are taken, whose last bits differ in float32.
+SMALLEST_PREFIX_BATCH, LARGEST_PREFIX_BATCH = 16, 256
 
 
 def live_inputs(images: NDArray[np.uint8], backbone: str, flips: str, seed: int, device: torch.device) -> Inputs:
-    """Return the inputs of a backbone without a prefix: scaled pixels, float32, N x 3 x H x W, channels_last."""
+    """Return the inputs of a whole backbone: scaled pixels, float32, N x 3 x H x W, channels_last, on the device."""
+    held = hold_images(images, device)
 
-    def of(rows: Rows, view: int | None) -> Tensor:
-        pixels = torch.from_numpy(images[rows])
-        if view is not None:
-            pixels = flip(pixels, rows, view, flips, seed)
-        return scale_pixels(backbone, pixels.to(device))
+    def of(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
+        for rows in batches:
+            pixels = held(rows)
+            if view is not None:
+                pixels = flip(pixels, rows, view, flips, seed)
+            yield scale_pixels(backbone, pixels)
 
     return of
 
 
-def cached_inputs(
-    prefix: nn.Sequential,
-    live: Inputs,
-    wanted: Mapping[int | None, Rows],
-    precision: str,
-    device: torch.device,
-) -> tuple[Inputs, int]:
-    """Return the prefix's outputs, computed once for the rows wanted in each view, and the bytes they take.
+def hold_images(images: NDArray[np.uint8], device: torch.device) -> Callable[[Rows], Tensor]:
+    """Return what fetches rows of the images onto the device.
 
-    A frozen prefix is a fixed function of the image, so that all epochs, seeds and learning rates may share them.
+    A GPU is given all of them at once, as uint8, where they take at most half of its free memory; then a batch is
+    gathered without crossing the bus. Else a batch crosses it from pinned memory, while the GPU computes.
     """
-    stores = {view: _prefix_outputs(prefix, live, rows, view, precision, device) for view, rows in wanted.items()}
-    places = {view: _places(rows) for view, rows in wanted.items()}
-
-    def of(rows: Rows, view: int | None) -> Tensor:
-        outputs = stores[view][torch.from_numpy(places[view][rows])]
-        return outputs.permute(0, 3, 1, 2) if outputs.dim() == 4 else outputs
-
-    return of, sum(store.nbytes for store in stores.values())
+    if device.type == "cuda" and images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
+        resident = torch.from_numpy(np.array(images)).to(device)
+        return lambda rows: resident[torch.from_numpy(rows).to(device)]
+    return lambda rows: to_device(torch.from_numpy(images[rows]), device)
 
 
-@torch.inference_mode()
-def _prefix_outputs(
-    prefix: nn.Sequential, live: Inputs, rows: Rows, view: int | None, precision: str, device: torch.device
-) -> Tensor:
-    """Return the prefix's outputs with their channels last, so that a row is one contiguous piece of memory."""
-    outputs = []
-    for batch in in_batches(rows, PREFIX_BATCH):
-        with autocast(precision, device):
-            output = prefix(live(batch, view))
-        outputs.append(output.permute(0, 2, 3, 1) if output.dim() == 4 else output)
-    return torch.cat(outputs).contiguous()
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return the tensor on the device; a GPU copies it from pinned memory while it computes."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-def _places(rows: Rows) -> Rows:
-    """Return the inverse of `rows`: where in it each row of images.npy stands, beyond its end for other rows."""
-    places = np.full(int(rows.max()) + 1, len(rows), dtype=np.int64)
-    places[rows] = np.arange(len(rows))
-    return places
+def prefixed_inputs(prefix: nn.Module, live: Inputs, image_px: int, precision: str, device: torch.device) -> Inputs:
+    """Return what the frozen prefix makes of the live inputs, computed anew each time that it is asked for.
+
+    Several small batches run through the prefix as one, which is faster, and never fewer images than have the same
+    last bits in every batch: in float32 an image's output is bit for bit the same in all of them.
+    """
+    group_rows = prefix_batch(image_px)
+
+    def of(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
+        for group in _groups(batches, group_rows):
+            rows = np.concatenate(group)
+            (pixels,) = live([np.resize(rows, max(len(rows), SMALLEST_PREFIX_BATCH))], view)
+            with torch.no_grad(), autocast(precision, device):
+                outputs = prefix(pixels)[: len(rows)]
+            yield from outputs.split([len(batch) for batch in group])
+
+    return of
+
+
+def prefix_batch(image_px: int) -> int:
+    """Return how many images run through a prefix at once."""
+    return int(np.clip(PREFIX_PIXELS // image_px**2, SMALLEST_PREFIX_BATCH, LARGEST_PREFIX_BATCH))
+
+
+def _groups(batches: Sequence[Rows], rows: int) -> list[list[Rows]]:
+    """Return the batches in groups of nearly equal size, none of more than `rows` unless a batch is."""
+    largest = max(len(batch) for batch in batches)
+    each = max(1, rows // largest)
+    bounds = np.linspace(0, len(batches), -(-len(batches) // each) + 1).round().astype(int)
+    return [list(batches[a:b]) for a, b in itertools.pairwise(bounds)]
 
 
 def in_batches(rows: Rows, batch_size: int) -> list[Rows]:

@@ -9,11 +9,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stages.mistakes import Mistake, listed, mistake
-from stages.vocabulary import BACKBONES, PARTS
+from stages.vocabulary import BACKBONES, MOST_PX, PARTS, SELECTORS
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Percent = Annotated[float, Field(gt=0, lt=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+WEIGHTS = "data/weights"
+"""Where weights files lie: dvc watches it, so that a run is trained anew when its file changes."""
 
 
 # pydantic's own words speak of its classes and of Python.
@@ -38,7 +41,7 @@ class Data(Section):
     package: Literal["elpv", "digits"]
     folder: Annotated[str, Field(min_length=1)]
     elpv_defective: Literal["probability >= 0.5", "probability > 0"]
-    image_px: Annotated[int, Field(ge=16, le=1024)]
+    image_px: Annotated[int, Field(ge=16, le=MOST_PX)]
     groups: Literal["blocks", "none"]
     block_files: Annotated[int, Field(ge=2)]
     validation_percent: Percent
@@ -53,19 +56,15 @@ class Study(Section):
 
 
 class Plan(Section):
-    """A freezing configuration: which parts learn, from which weights, at which learning rates."""
+    """A freezing configuration: what learns, from which weights, at which learning rates.
+
+    Either `from_` names the shallowest part or block that learns, or `train` names each part, block and selector.
+    """
 
     from_: Annotated[str | None, Field(alias="from")] = None
     train: Annotated[list[str], Field(min_length=1)] | None = None
-    weights: Literal["pretrained", "none"]
+    weights: str
     learning_rates: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
-
-    @property
-    def learned(self) -> tuple[str, ...]:
-        """The parts that learn, shallow to deep."""
-        if self.from_ is not None:
-            return PARTS[PARTS.index(self.from_) :]
-        return tuple(part for part in PARTS if part in (self.train or ()))
 
 
 class Training(Section):
@@ -78,6 +77,7 @@ class Training(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     flips: Literal["none", "horizontal", "vertical", "both"]
     views: Annotated[int, Field(ge=1)]
+    cache_bytes: Annotated[int, Field(ge=0)]
     augmentation_seed: Seed
 
 
@@ -120,7 +120,9 @@ def _read_yaml(path: Path) -> Any:
 
 def _check_choices(params: Params) -> None:
     """Check what one value must be in the light of another."""
-    _check_known("backbones", params.backbones, BACKBONES)
+    _check_known("backbones", params.backbones, tuple(BACKBONES))
+    for backbone in params.backbones:
+        _check_side(backbone, params.data.image_px)
     _check_known("study.plans", params.study.plans, tuple(params.plans))
     _check_distinct("study.seeds", params.study.seeds)
     for name, plan in params.plans.items():
@@ -136,13 +138,31 @@ def _check_plan(where: str, plan: Plan) -> None:
         got = "neither" if plan.from_ is None else "both"
         raise mistake(where, "say either from: <part> or train: [<part>, ...]", got)
     if plan.from_ is not None:
-        _check_known(f"{where}.from", [plan.from_], PARTS)
+        _check_parts(f"{where}.from", [plan.from_], ())
     else:
-        _check_known(f"{where}.train", plan.train or [], PARTS)
-    if plan.weights == "none" and plan.learned != PARTS:
-        frozen = ", ".join(part for part in PARTS if part not in plan.learned)
-        raise mistake(f"{where}.weights", "be pretrained where parts are frozen", f"'none' with {frozen} frozen")
+        _check_parts(f"{where}.train", plan.train or [], SELECTORS)
+    if plan.weights not in ("pretrained", "none") and not plan.weights.startswith(f"{WEIGHTS}/"):
+        raise mistake(f"{where}.weights", f"be pretrained, none or a file in {WEIGHTS}", repr(plan.weights))
+    if plan.weights == "none" and plan.from_ != "stem" and not set(PARTS) <= set(plan.train or ()):
+        raise mistake(f"{where}.weights", "be pretrained or a file where parts are frozen", "'none'")
     _check_distinct(f"{where}.learning_rates", plan.learning_rates)
+
+
+def _check_side(backbone: str, image_px: int) -> None:
+    sides = BACKBONES[backbone]
+    if image_px not in sides:
+        must = f"be {sides[0]}" if len(sides) == 1 else f"be {sides[0]} to {sides[-1]}"
+        raise mistake("data.image_px", f"{must} for {backbone}", str(image_px))
+
+
+def _check_parts(where: str, names: Sequence[str], selectors: Sequence[str]) -> None:
+    """Check that each is a part, or looks like a block of one: which blocks there are, only the backbone knows."""
+    for name in names:
+        part, _, block = name.partition(".")
+        is_block = part in PARTS and block.isdecimal()
+        if not is_block and name not in (*PARTS, *selectors):
+            raise mistake(where, f"name {listed([*PARTS, *selectors])}, or a block such as stage4.1", repr(name))
+    _check_distinct(where, names)
 
 
 def _check_known(where: str, names: Sequence[str], known: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from stages.backbones import build_backbone
 from stages.freezing import apply_plan, cut_at_boundary
 from stages.outputs import read_json, write_json
+from stages.params import Plan
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Run:
 
     backbone: str
     plan: str
-    weights: str
+    definition: dict[str, Any]
     learned: list[str]
     classes: list[str]
     trainable_parameters: int
@@ -29,6 +31,7 @@ class Run:
     threads: int
     versions: dict[str, str]
     audit: str
+    audited_tensors: int
 
 
 def write_run(folder: Path, run: Run) -> None:
@@ -50,9 +53,10 @@ def write_suffix(folder: Path, seed: int, tensors: dict[str, Tensor]) -> None:
 def load_backbone(folder: Path, seed: int) -> tuple[nn.Sequential, nn.Sequential]:
     """Return the prefix and the suffix of the run's backbone as trained with the seed, in eval mode."""
     run = read_run(folder)
-    backbone = build_backbone(run.backbone, run.weights, len(run.classes))
-    apply_plan(backbone, run.learned)
-    prefix, suffix = cut_at_boundary(backbone, run.learned)
+    plan = Plan(**run.definition)
+    backbone = build_backbone(run.backbone, plan.weights, len(run.classes))
+    apply_plan(backbone, plan)
+    prefix, suffix = cut_at_boundary(backbone)
     suffix.load_state_dict(load_file(_suffix_path(folder, seed)))
     return prefix.eval(), suffix.eval()
 

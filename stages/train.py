@@ -17,12 +17,13 @@ from statistics import mean, median
 
 import pandas as pd
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from stages.backbones import build_backbone
 from stages.checkpoints import checkpoint_folder, remove_checkpoints, saved_best
 from stages.command import command
-from stages.freezing import count_parameters
+from stages.freezing import apply_plan, count_parameters, describe_learned, refuse_unfit
 from stages.grid import Feed, Job, checkpoint_path, make_feed, train_cell
 from stages.mistakes import mistake
 from stages.outputs import whole_folder, write_csv, write_json
@@ -47,32 +48,47 @@ def main(*, params: Path, prepared: Path, backbone: str, plan: str, out: Path) -
     asked = json.dumps([backbone, chosen.model_dump(), training.model_dump(), seeds, precision])
     scratch = checkpoint_folder(inputs, asked)
     job = Job(read_prepared(prepared), backbone, chosen, training, seeds, precision, device, scratch)
+    frozen = frozen_backbone(job, plan)
 
     feed = make_feed(job)
-    histories = train_grid(job, feed, run_name(backbone, plan))
+    print(f"{run_name(backbone, plan)}: prefix cache: {feed.cache.place}, {feed.cache.bytes:,} bytes")
+    histories, audited = train_grid(job, feed, run_name(backbone, plan))
     learning_rate = best_rate(histories)
 
     with whole_folder(out) as folder:
         for seed in seeds:
             write_suffix(folder, seed, saved_best(checkpoint_path(job, learning_rate, seed)))
         write_csv(folder / "history.csv", history_table(histories, plan))
-        write_run(folder, describe(job, plan, learning_rate, histories))
+        write_run(folder, describe(job, plan, frozen, learning_rate, histories, audited))
         write_json(folder / "costs.json", costs(feed, histories, folder))
     remove_checkpoints(scratch)
 
 
-def train_grid(job: Job, feed: Feed, name: str) -> Histories:
-    """Train every cell, telling of each when it ends, on a terminal with a bar of epochs."""
+def frozen_backbone(job: Job, plan: str) -> nn.Sequential:
+    """Return the backbone, untrained, as the plan freezes it, or raise a `Mistake` that names the plan."""
+    backbone = build_backbone(job.backbone, "none", len(job.data.classes))
+    refuse_unfit(backbone, job.plan, f"plans.{plan} on {job.backbone}")
+    apply_plan(backbone, job.plan)
+    return backbone
+
+
+def train_grid(job: Job, feed: Feed, name: str) -> tuple[Histories, int]:
+    """Train every cell, telling of each when it ends, on a terminal with a bar of epochs.
+
+    Return their histories, and how many frozen tensors the audit of each found as they were.
+    """
     labels = torch.from_numpy(job.data.labels).to(job.device)
     histories: Histories = {}
+    audited = 0
     with tqdm(total=len(job.cells) * job.training.epochs, desc=name, unit="epoch", disable=None) as bar:
         for number, (learning_rate, seed) in enumerate(job.cells):
             for fit in train_cell(job, feed, labels, learning_rate, seed):
                 histories[learning_rate, seed] = fit.history
                 bar.update(number * job.training.epochs + len(fit.history) - bar.n)
+            audited = fit.audited or 0
             outcome = describe_history(histories[learning_rate, seed])
             tqdm.write(f"{name}: learning rate {learning_rate:g}, seed {seed}: {outcome}")
-    return histories
+    return histories, audited
 
 
 def describe_history(history: list[Epoch]) -> str:
@@ -108,16 +124,17 @@ def history_table(histories: Histories, plan: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def describe(job: Job, plan: str, learning_rate: float, histories: Histories) -> Run:
+def describe(
+    job: Job, plan: str, frozen: nn.Sequential, learning_rate: float, histories: Histories, audited: int
+) -> Run:
     """Return what run.json tells."""
-    backbone = build_backbone(job.backbone, "none", len(job.data.classes))
-    trainable_parameters, parameters = count_parameters(backbone, job.plan.learned)
+    trainable_parameters, parameters = count_parameters(frozen)
     best = {seed: best_epoch(histories[learning_rate, seed]) for seed in job.seeds}
     return Run(
         backbone=job.backbone,
         plan=plan,
-        weights=job.plan.weights,
-        learned=list(job.plan.learned),
+        definition=job.plan.model_dump(by_alias=True, exclude_none=True),
+        learned=describe_learned(frozen, job.plan),
         classes=job.data.classes,
         trainable_parameters=trainable_parameters,
         parameters=parameters,
@@ -131,10 +148,11 @@ def describe(job: Job, plan: str, learning_rate: float, histories: Histories) ->
         threads=torch.get_num_threads(),
         versions={name: version(name) for name in ("torch", "torchvision", "timm")},
         audit="passed",  # each cell was audited when its training ended, and a failed audit ends the stage
+        audited_tensors=audited,
     )
 
 
-def costs(feed: Feed, histories: Histories, folder: Path) -> dict[str, float]:
+def costs(feed: Feed, histories: Histories, folder: Path) -> dict[str, float | str]:
     """Return what the run cost: seconds (wall clock), bytes, and how many epochs they were spent on."""
     seconds = [epoch.seconds for history in histories.values() for epoch in history]
     return {
@@ -143,7 +161,8 @@ def costs(feed: Feed, histories: Histories, folder: Path) -> dict[str, float]:
         "epoch_seconds": median(seconds),
         "epochs": len(seconds),
         "peak_memory_bytes": peak_memory_bytes(),
-        "cache_bytes": feed.cache_bytes,
+        "cache": feed.cache.place,
+        "cache_bytes": feed.cache.bytes,
         "weights_bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
     }
 

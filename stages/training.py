@@ -1,7 +1,7 @@
 """Training: one suffix, one learning rate, one seed, epoch by epoch."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 
@@ -14,9 +14,6 @@ from stages.inputs import Inputs, in_batches
 from stages.params import Training
 from stages.precision import autocast
 from stages.prepared import Rows
-
-# Validation keeps no activations, so that its batches may be larger than training's.
-VALIDATION_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -33,13 +30,17 @@ class Epoch:
 
 @dataclass
 class Fit:
-    """A suffix on its way: what it has learned so far, and the best that it was."""
+    """A suffix on its way: what it has learned so far, and the best that it was.
+
+    `audited` is how many frozen tensors, its prefix's included, the audit found as they were when it had ended.
+    """
 
     suffix: nn.Sequential
     optimizer: torch.optim.Optimizer
     seed: int
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
+    audited: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def epochs(fit: Fit, lessons: Lessons, training: Training, precision: str) -> It
         number = len(fit.history) + 1
         began = time.perf_counter()
         train_loss, train_accuracy = train_one_epoch(fit, lessons, training, precision, number)
-        val_loss, val_accuracy = score(fit.suffix, lessons, precision)
+        val_loss, val_accuracy = score(fit.suffix, lessons, training, precision)
         seconds = time.perf_counter() - began
         fit.history.append(Epoch(number, train_loss, train_accuracy, val_loss, val_accuracy, seconds))
         if best_epoch(fit.history).epoch == number:
@@ -96,10 +97,11 @@ def train_one_epoch(fit: Fit, lessons: Lessons, training: Training, precision: s
     torch.manual_seed(fit.seed * 1_000_003 + number)  # for dropout, where a suffix has it
     fit.suffix.train()
     total_loss, total_hits = 0.0, 0
-    for rows in in_batches(order, training.batch_size):
+    batches = in_batches(order, training.batch_size)
+    for rows, batch in zip(batches, lessons.inputs(batches, view), strict=True):
         labels = lessons.labels[torch.from_numpy(rows)]
         with autocast(precision, labels.device):
-            logits = fit.suffix(lessons.inputs(rows, view)).float()
+            logits = fit.suffix(batch).float()
             loss = functional.cross_entropy(logits, labels)
         fit.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -109,20 +111,25 @@ def train_one_epoch(fit: Fit, lessons: Lessons, training: Training, precision: s
     return total_loss / len(order), total_hits / len(order)
 
 
-@torch.inference_mode()
-def score(suffix: nn.Sequential, lessons: Lessons, precision: str) -> tuple[float, float]:
-    """Return mean loss and accuracy on the validation images as they are."""
-    logits = predict(suffix, lessons.inputs, lessons.validation, precision, lessons.labels.device)
+def score(suffix: nn.Sequential, lessons: Lessons, training: Training, precision: str) -> tuple[float, float]:
+    """Return mean loss and accuracy on the validation images as they are.
+
+    Validation keeps no activations, so that its batches may be larger than training's.
+    """
+    batches = in_batches(lessons.validation, 2 * training.batch_size)
+    logits = predict(suffix, lessons.inputs, batches, precision, lessons.labels.device)
     labels = lessons.labels[torch.from_numpy(lessons.validation)]
     return float(functional.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
 
 
-@torch.inference_mode()
-def predict(suffix: nn.Sequential, inputs: Inputs, rows: Rows, precision: str, device: torch.device) -> Tensor:
-    """Return float32 logits, rows x classes, of the images as they are."""
+@torch.no_grad()
+def predict(
+    suffix: nn.Sequential, inputs: Inputs, batches: Sequence[Rows], precision: str, device: torch.device
+) -> Tensor:
+    """Return float32 logits, rows x classes, of the images as they are, batch after batch."""
     suffix.eval()
     logits = []
-    for batch in in_batches(rows, VALIDATION_BATCH):
+    for batch in inputs(batches, None):
         with autocast(precision, device):
-            logits.append(suffix(inputs(batch, None)).float())
+            logits.append(suffix(batch).float())
     return torch.cat(logits)

@@ -3,8 +3,35 @@
 PARTS = ("stem", "stage1", "stage2", "stage3", "stage4", "head")
 """Every backbone's parts, shallow to deep. stage1 to stage4 are its pieces at stride 4, 8, 16 and 32."""
 
-BACKBONES = ("efficientnet_lite0",)
-"""The backbones that stages/backbones.py can build."""
+SELECTORS = ("norms", "biases")
+"""What may learn anywhere in a backbone: the weights and biases of its normalisation layers, or all its biases."""
+
+MOST_PX = 1024
+
+BACKBONES = {
+    "efficientnet_lite0": range(16, MOST_PX + 1),
+    "alexnet": range(63, MOST_PX + 1),
+    "vgg16": range(32, MOST_PX + 1),
+    "vgg16_bn": range(32, MOST_PX + 1),
+    "resnet18": range(16, MOST_PX + 1),
+    "resnet34": range(16, MOST_PX + 1),
+    "resnet50": range(16, MOST_PX + 1),
+    "inception_v3": range(75, MOST_PX + 1),
+    "googlenet": range(16, MOST_PX + 1),
+    "densenet121": range(29, MOST_PX + 1),
+    "mobilenet_v2": range(16, MOST_PX + 1),
+    "mobilenet_v3_small": range(16, MOST_PX + 1),
+    "mobilenet_v3_large": range(16, MOST_PX + 1),
+    "efficientnet_b0": range(16, MOST_PX + 1),
+    "shufflenet_v2_x1_0": range(16, MOST_PX + 1),
+    "squeezenet1_1": range(17, MOST_PX + 1),
+    "mnasnet1_0": range(16, MOST_PX + 1),
+    "regnet_y_400mf": range(16, MOST_PX + 1),
+    "convnext_tiny": range(32, MOST_PX + 1),
+    "swin_t": range(16, MOST_PX + 1),
+    "vit_b_16": range(224, 225),
+}
+"""The backbones that stages/backbones.py can build, each with the sides of the images it can see, in pixels."""
 
 SPLITS = ("train", "validation", "test")
 """What an image may be for a seed."""

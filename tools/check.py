@@ -1,20 +1,48 @@
-"""Check params.yaml, and that the images it names are there, before dvc clears anything for a stage to write anew."""
+"""Check params.yaml, and that what it names is there, before dvc clears anything for a stage to write anew."""
 
 import argparse
 from pathlib import Path
 
 from stages.command import one_line
-from stages.params import load_params
+from stages.mistakes import mistake
+from stages.params import Params, load_params
+from stages.vocabulary import PARTS
 
 
 def main(params: Path) -> None:
     """Check the params; return if they are in order, else end the process with one line."""
     with one_line():
-        data = load_params(params).data
-        if data.source == "folder":
+        settings = load_params(params)
+        if settings.data.source == "folder":
             from stages.sources import folder
 
-            folder(Path(data.folder))
+            folder(Path(settings.data.folder))
+        for name in settings.study.plans:
+            check_weights(f"plans.{name}.weights", settings.plans[name].weights)
+        check_depths(settings)
+
+
+def check_weights(where: str, weights: str) -> None:
+    """Raise a `Mistake` if the weights are a file that is not there."""
+    if weights not in ("pretrained", "none") and not Path(weights).is_file():
+        raise mistake(where, "be pretrained, none or a file", f"{weights!r}, which is none")
+
+
+def check_depths(settings: Params) -> None:
+    """Raise a `Mistake` if a plan of the study names a block or selector that one of its backbones lacks.
+
+    Parts every backbone has; to know about the rest, the backbone must be built, which takes seconds.
+    """
+    plans = {name: settings.plans[name] for name in settings.study.plans}
+    finer = {name: plan for name, plan in plans.items() if not {plan.from_, *(plan.train or ())} <= {None, *PARTS}}
+    if finer:
+        from stages.backbones import build_backbone
+        from stages.freezing import refuse_unfit
+
+        for backbone in settings.backbones:
+            parts = build_backbone(backbone, "none", classes=2)
+            for name, plan in finer.items():
+                refuse_unfit(parts, plan, f"plans.{name} on {backbone}")
 
 
 if __name__ == "__main__":

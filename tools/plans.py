@@ -1,0 +1,59 @@
+"""Print what each plan of a study lets learn in each of its backbones, part by part."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from stages.backbones import build_backbone
+from stages.command import one_line
+from stages.freezing import PartCount, apply_plan, count_by_part, describe_learned, refuse_unfit
+from stages.outputs import read_json
+from stages.params import load_params
+
+
+def main(params: Path, prepared: Path) -> None:
+    """Print a table for every plan of the study, or end the process with one line about one that does not fit."""
+    console = Console()
+    with one_line():
+        settings, known = load_params(params), prepared.exists()
+        classes = len(read_json(prepared)["classes"]) if known else 2
+        for backbone in settings.backbones:
+            parts = build_backbone(backbone, "none", classes)
+            for name in settings.study.plans:
+                plan = settings.plans[name]
+                refuse_unfit(parts, plan, f"plans.{name} on {backbone}")
+                apply_plan(parts, plan)
+                console.print(f"\n[bold]{name}[/bold] on {backbone}: {' '.join(describe_learned(parts, plan))}")
+                console.print(plan_table(count_by_part(parts)))
+    console.print(f"Counted with {classes} classes{'' if known else ', as none are prepared yet'}.")
+
+
+def plan_table(counts: list[PartCount]) -> Table:
+    """Return the table of one plan: each part's parameters, and whether they learn."""
+    table = Table(show_footer=True)
+    parameters, trainable = sum(each.parameters for each in counts), sum(each.trainable for each in counts)
+    table.add_column("part", footer="total")
+    table.add_column("parameters", footer=f"{parameters:,}", justify="right")
+    table.add_column("trainable", footer=f"{trainable:,}", justify="right")
+    table.add_column("learns or frozen", footer=f"{100 * trainable / parameters:.2f} % learns")
+    for each in counts:
+        table.add_row(each.part, f"{each.parameters:,}", f"{each.trainable:,}", describe(each))
+    return table
+
+
+def describe(count: PartCount) -> str:
+    """Return in a word what becomes of a part."""
+    if count.parameters == 0:
+        return "has no parameters"
+    if count.trainable == 0:
+        return "frozen"
+    return "learns" if count.trainable == count.parameters else "some of it learns"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("params", type=Path)
+    parser.add_argument("--prepared", type=Path, default=Path("data/prepared/prepared.json"))
+    main(**vars(parser.parse_args()))
