@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from stages.command import command
+from stages.folding import as_run
 from stages.inputs import in_batches, live_inputs, prefix_batch, prefixed_inputs
 from stages.metrics import score_predictions
 from stages.outputs import whole_folder, write_json
-from stages.precision import usable_device
+from stages.precision import compute_deterministically, usable_device
 from stages.prepared import Prepared, read_prepared
 from stages.runs import Run, load_backbone, read_run
 from stages.training import predict
@@ -25,7 +26,7 @@ from stages.training import predict
 def main(*, prepared: Path, run: Path, out: Path) -> None:
     """Score the run in the folder `run` into the folder `out`."""
     data, trained = read_prepared(prepared), read_run(run)
-    torch.use_deterministic_algorithms(True)
+    compute_deterministically(usable_device())
     tables = {seed: predict_test(data, trained, run, int(seed)) for seed in trained.seeds}
     with whole_folder(out) as folder:
         pd.concat(tables.values()).to_parquet(folder / "predictions.parquet", index=False)
@@ -42,7 +43,7 @@ def predict_test(data: Prepared, trained: Run, run: Path, seed: int) -> pd.DataF
     image_px = data.images.shape[1]
     inputs = live_inputs(data.images, trained.backbone, "none", 0, device)
     if len(prefix):
-        inputs = prefixed_inputs(prefix, inputs, image_px, trained.precision, device)
+        inputs = prefixed_inputs(as_run(prefix, trained.precision), inputs, image_px, trained.precision, device)
     logits = predict(suffix, inputs, in_batches(rows, prefix_batch(image_px)), trained.precision, device)
     probabilities = logits.double().softmax(1).cpu().numpy()
     return prediction_table(data, seed, rows, probabilities)

@@ -14,6 +14,7 @@ from stages.audit import audit, check_batch_mates, frozen_digests
 from stages.backbones import build_backbone
 from stages.cache import Cache, cached_inputs
 from stages.checkpoints import restore_fit, save_fit
+from stages.folding import as_run
 from stages.freezing import apply_plan, cut_at_boundary
 from stages.inputs import SMALLEST_PREFIX_BATCH, Inputs, live_inputs, prefixed_inputs
 from stages.params import Plan, Training
@@ -43,10 +44,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Feed:
-    """What every fit is fed, the prefix that it comes from, and the seconds that this took so far."""
+    """What every fit is fed, the prefix that it comes from, and the seconds that this took so far.
+
+    `running` is the prefix as it runs, folded in bfloat16, and `before` the digests of its tensors before it ran.
+    """
 
     cache: Cache
     prefix: nn.Sequential
+    running: nn.Sequential
+    before: dict[str, str]
     seconds: float
 
 
@@ -66,13 +72,15 @@ def make_feed(job: Job) -> Feed:
     live = live_inputs(job.data.images, job.backbone, training.flips, training.augmentation_seed, device)
     prefix, _ = build_parts(job, job.seeds[0])
     if not len(prefix):
-        return Feed(Cache(live, "no prefix", 0), prefix, 0.0)
-    prefixed = prefixed_inputs(prefix, live, job.data.images.shape[1], job.precision, device)
-    audit_prefix(job, prefix, live)
+        return Feed(Cache(live, "no prefix", 0), prefix, prefix, {}, 0.0)
+    running = as_run(prefix, job.precision)
+    before = frozen_digests(running)
+    prefixed = prefixed_inputs(running, live, job.data.images.shape[1], job.precision, device)
+    audit_prefix(job, running, live)
     wanted = wanted_rows(job)
     budget = training.cache_bytes if would_pay(job, wanted) else 0
     cache = cached_inputs(prefixed, wanted, budget, job.scratch, device)
-    return Feed(cache, prefix, time.perf_counter() - began)
+    return Feed(cache, prefix, running, before, time.perf_counter() - began)
 
 
 def audit_prefix(job: Job, prefix: nn.Sequential, live: Inputs) -> None:
@@ -113,6 +121,7 @@ def train_cell(job: Job, feed: Feed, labels: Tensor, learning_rate: float, seed:
     for _ in epochs(fit, Lessons(feed.cache.inputs, labels, train, validation), job.training, job.precision):
         save_fit(checkpoint, fit)
         yield fit
+    audit(feed.running, feed.before)
     fit.audited = audit(feed.prefix, prefix_before) + audit(suffix, suffix_before, fit.optimizer)
 
 

@@ -28,7 +28,7 @@ from stages.grid import Feed, Job, checkpoint_path, make_feed, train_cell
 from stages.mistakes import mistake
 from stages.outputs import whole_folder, write_csv, write_json
 from stages.params import load_params
-from stages.precision import resolve_precision, usable_device
+from stages.precision import compute_deterministically, resolve_precision, usable_device
 from stages.prepared import read_prepared
 from stages.runs import Run, write_run, write_suffix
 from stages.training import Epoch, best_epoch
@@ -41,7 +41,7 @@ Histories = dict[tuple[float, int], list[Epoch]]
 def main(*, params: Path, prepared: Path, backbone: str, plan: str, out: Path) -> None:
     """Train `plan` on `backbone` into the folder `out`; go on where a killed run stopped."""
     settings, device = load_params(params), usable_device()
-    torch.use_deterministic_algorithms(True)
+    compute_deterministically(device)
     chosen, training, seeds = settings.plans[plan], settings.training, settings.study.seeds
     precision = resolve_precision(training.precision, device)
     inputs = (prepared / "prepared.json").read_text(encoding="utf-8")
