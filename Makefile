@@ -11,7 +11,7 @@ export PYTHONUNBUFFERED := 1
 
 SHOWN := Experiment|advised_plan|accuracy|accuracy_sd|trainable_parameters|trainable_percent|train_seconds
 
-.PHONY: help setup study parallel plans show record readme test lint lock clean
+.PHONY: help setup study parallel plans show record readme benchmark test lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ record: setup ## run studies/$(STUDY).yaml, keep its tables in docs/$(STUDY), an
 
 readme: setup ## fill README's figures and tables in from reports/ and docs/
 	@python -m tools.readme
+
+benchmark: setup ## measure speed and memory against the script one would write without this project; OPTIONS="--images 128"
+	@python -m benchmarks.freezing --memory $(OPTIONS)
 
 test: setup ## run the tests
 	@python -m pytest

@@ -7,8 +7,6 @@ and counted) and `costs.json` (what was measured), into one folder.
 
 import json
 import platform
-import resource
-import sys
 from dataclasses import asdict
 from importlib.metadata import version
 from math import isfinite
@@ -25,6 +23,7 @@ from stages.checkpoints import checkpoint_folder, remove_checkpoints, saved_best
 from stages.command import command
 from stages.freezing import apply_plan, count_parameters, describe_learned, refuse_unfit
 from stages.grid import Feed, Job, checkpoint_path, make_feed, train_cell
+from stages.memory import peak_memory_bytes
 from stages.mistakes import mistake
 from stages.outputs import whole_folder, write_csv, write_json
 from stages.params import load_params
@@ -165,14 +164,6 @@ def costs(feed: Feed, histories: Histories, folder: Path) -> dict[str, float | s
         "cache_bytes": feed.cache.bytes,
         "weights_bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
     }
-
-
-def peak_memory_bytes() -> int:
-    """Return the most memory that this process held: on the GPU if it uses one, else in RAM."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What freezing saves here, beside what it saves in the script that one would write without this project."""

@@ -1,0 +1,82 @@
+"""Floating-point operations that a plan cannot do without, counted; a multiplication and its addition are two."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+# BatchNorm refuses to learn from one value a channel, which is what one small image may come to.
+BATCH = 2
+
+
+@dataclass(frozen=True)
+class Work:
+    """FLOPs for one image: once through the prefix, and in every epoch for training on it or validating it."""
+
+    prefix: float
+    training: float
+    validation: float
+
+    def once(self, training_images: int, validation_images: int) -> float:
+        """Return the FLOPs that all epochs share."""
+        return self.prefix * (training_images + validation_images)
+
+    def epoch(self, training_images: int, validation_images: int) -> float:
+        """Return the FLOPs of one epoch."""
+        return self.training * training_images + self.validation * validation_images
+
+
+def count_work(prefix: nn.Sequential, suffix: nn.Sequential, image_px: int) -> Work:
+    """Return the work of training `suffix` behind a frozen `prefix`, on tensors without data.
+
+    Counted are convolutions and matrix products, forward, and backward the gradients that are needed: none for what is
+    frozen, none for the input of the first layer that learns.
+    """
+    prefix, suffix = (copy.deepcopy(part).to("meta") for part in (prefix, suffix))
+    pixels = torch.empty(BATCH, 3, image_px, image_px, device="meta")
+    with torch.no_grad():
+        features = prefix.eval()(pixels)
+        prefix_flops = _counted(lambda: prefix(pixels))
+        validation_flops = _counted(lambda: suffix.eval()(features))
+    training_flops = _counted(lambda: suffix.train()(features).sum().backward())
+    return Work(prefix_flops / BATCH, training_flops / BATCH, validation_flops / BATCH)
+
+
+def _counted(run: Callable[[], Any]) -> int:
+    corrected = {torch.ops.aten.convolution_backward: _convolution_backward}
+    with FlopCounterMode(display=False, custom_mapping=corrected) as counter:
+        run()
+    total: int = counter.get_total_flops()
+    return total
+
+
+def _convolution_backward(  # torch's order
+    gradient: Tensor,
+    pixels: Tensor,
+    weight: Tensor,
+    bias: object,  # noqa: ARG001
+    stride: object,  # noqa: ARG001
+    padding: object,  # noqa: ARG001
+    dilation: object,  # noqa: ARG001
+    transposed: bool,
+    output_padding: object,  # noqa: ARG001
+    groups: int,  # noqa: ARG001
+    wanted: list[bool],
+    **_: object,
+) -> int:
+    """Return the FLOPs of the gradients that are wanted, each as many as forward took.
+
+    torch's own count takes the weight gradient of a grouped convolution for that of a dense one: for depthwise
+    convolutions it is too high by the number of channels.
+    """
+    places = pixels if transposed else gradient
+    forward = 2 * places.shape[0] * prod(places.shape[2:]) * prod(weight.shape)
+    return forward * sum(wanted[:2])
+
+
+_convolution_backward._get_raw = True  # type: ignore[attr-defined]  # torch would else pass shapes

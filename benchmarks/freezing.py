@@ -1,0 +1,153 @@
+"""Measure what freezing saves here, beside what it saves in the script that one would write without this project.
+
+`make benchmark` compares seconds and memory. Accuracy, in some minutes:
+`python -m benchmarks.freezing --accuracy --backbone efficientnet_lite0 --px 96 --plans stem stage3 head`.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.accuracy import accuracy_rows, accuracy_runs, accuracy_table
+from benchmarks.images import arrange, elpv_images, folder_images
+from benchmarks.machine import describe_machine
+from benchmarks.memory import STEPS, peak_memory
+from benchmarks.options import ROOT, Options, parse
+from benchmarks.scripts import LETTERS, SCRIPTS, script_named
+from benchmarks.speed import Measured, Rates, measure, warm_up
+from benchmarks.tables import Row, console, memory_table, speed_row, speed_table, total, write_results
+from benchmarks.task import MANY, Task
+from benchmarks.this_project import available_weights, precision, prepare_images
+from stages.command import one_line
+
+SCRATCH = ROOT / ".dvc" / "tmp" / "frostline"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The images as they were arranged and prepared, what is known of them, and a task for every plan."""
+
+    about: Row
+    tasks: list[Task]
+
+
+def main(options: Options) -> None:
+    """Measure, print and write what was asked for."""
+    for script in options.scripts:
+        script_named(script)  # whoever lacks Lightning is told before any epoch
+    screen = console()
+    with setting(options) as made:
+        introduce(screen, options, made.about)
+        if options.accuracy:
+            compare_accuracy(screen, options, made)
+        else:
+            compare_speed(screen, options, made)
+
+
+@contextmanager
+def setting(options: Options) -> Iterator[Setting]:
+    """Arrange and prepare the images in a scratch folder, which goes when all is measured."""
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=SCRATCH, prefix="benchmark-") as scratch:
+        folder = Path(scratch)
+        found = folder_images(options.folder) if options.folder else elpv_images(folder / "cells")
+        counts = arrange(found, options.images, folder / "images")
+        seconds = prepare_images(folder, options.px, options.seeds if options.accuracy else 1)
+        weights = available_weights(options.backbone) if options.weights == "auto" else options.weights
+        tasks = [task_of(options, folder, plan, weights) for plan in options.plans]
+        origin = options.folder.name if options.folder else "elpv-dataset"
+        about = {"images": origin, **counts, "prepare_seconds": seconds, "precision": precision()}
+        yield Setting(about | describe_task(options, tasks[0]), tasks)
+
+
+def task_of(options: Options, folder: Path, plan: str, weights: str) -> Task:
+    """Return the task of one plan."""
+    return Task(
+        folder=str(folder),
+        backbone=options.backbone,
+        weights=weights,
+        plan=plan,
+        classes=sum(path.is_dir() for path in (folder / "images" / "train").iterdir()),
+        image_px=options.px,
+        batch_size=options.batch,
+        epochs=options.epochs if options.accuracy else 1,
+        learning_rate=options.learning_rate,
+    )
+
+
+def describe_task(options: Options, task: Task) -> Row:
+    """Return what all plans have in common, without the names of this machine's folders."""
+    shared: Row = {"backbone": task.backbone, "weights": task.weights, "classes": task.classes}
+    shared |= {"image_px": task.image_px, "batch_size": task.batch_size, "learning_rate": task.learning_rate}
+    passes = {"epochs": options.epochs, "seeds": options.seeds} if options.accuracy else {"rounds": options.rounds}
+    return shared | passes | {"machine": describe_machine()}
+
+
+def introduce(screen: Console, options: Options, about: Row) -> None:
+    """Say what is compared, on which images and which machine."""
+    for script in options.scripts:
+        screen.print(f"{LETTERS[script]} {script}: {SCRIPTS[script]}", markup=False)
+    screen.print(
+        f"{about['train']:,} training and {about['validation']:,} validation images of {about['images']}, "
+        f"{about['image_px']} px, batch {about['batch_size']}; {about['backbone']}, weights: {about['weights']}"
+    )
+    machine = about["machine"]
+    screen.print(f"{machine['processor']}, {machine['threads']} threads, torch {machine['versions']['torch']}")
+
+
+def compare_speed(screen: Console, options: Options, made: Setting) -> None:
+    """Measure seconds, and memory if asked, and write results.json and results.csv."""
+    rates = Rates()
+    warm_up(made.tasks, options.scripts)
+    rates.take()
+    measured = []
+    for each in measure(made.tasks, options.scripts, options.rounds):
+        rates.take()
+        measured.append(each)
+    if options.memory:
+        measure_memory(measured, made.tasks, options.scripts)
+    rows = [speed_row(each, rates, options.scripts) for each in measured]
+    show_speed(screen, [*rows, total(rows, options.scripts)], options, made.about, rates)
+    about = made.about | {"product_flops_per_second": rates.taken, "total": total(rows, options.scripts)}
+    write_results(options.out, "results", about, rows)
+
+
+def measure_memory(measured: Sequence[Measured], tasks: Sequence[Task], scripts: Sequence[str]) -> None:
+    """Add to each measurement every script's peak, of a few batches in a process of its own."""
+    for each, task in zip(measured, tasks, strict=True):
+        each.peaks = {script: peak_memory(script, replace(task, steps=STEPS)) for script in scripts}
+
+
+def show_speed(screen: Console, rows: Sequence[Row], options: Options, about: Row, rates: Rates) -> None:
+    """Print the tables, and what must be known to read them."""
+    screen.print(speed_table(rows, options.scripts))
+    if options.memory:
+        screen.print(memory_table(rows[:-1], options.scripts))
+    screen.print(
+        f"Seconds are medians of {options.rounds} measured epochs, validation included; {MANY} epochs are extrapolated "
+        f"from them, with each script's start, for the project its prefix. The project's images were prepared once for "
+        f"all plans in {about['prepare_seconds']:.1f} s, in {about['precision']}."
+    )
+    for name in rates.taken[0]:
+        taken = sorted(each[name] / 1e9 for each in rates.taken)
+        spread = f"{taken[0]:.0f} to {taken[-1]:.0f}"
+        screen.print(f"Matrix products in {name}: {rates.rate(name) / 1e9:.0f} GFLOP/s (median; {spread})")
+    screen.print(f"The limit is the FLOPs that a plan cannot do without, at the rate of {about['precision']}.")
+
+
+def compare_accuracy(screen: Console, options: Options, made: Setting) -> None:
+    """Train to the end over seeds, and write accuracy.json and accuracy.csv."""
+    runs = list(accuracy_runs(made.tasks, options.scripts, options.seeds))
+    rows = accuracy_rows(runs)
+    screen.print(accuracy_table(rows, options.scripts))
+    write_results(options.out, "accuracy", made.about | {"runs": runs}, rows)
+
+
+if __name__ == "__main__":
+    with one_line():
+        main(parse(sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""What the machine can do at best, and what it is called."""
+
+import platform
+import re
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+
+import torch
+
+SIDE = 2048
+"""Of the square matrices: large enough that a larger product is no faster."""
+
+PRODUCTS = 7
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PACKAGES = ("torch", "torchvision", "lightning", "timm")
+
+
+def product_rates() -> dict[str, float]:
+    """Return by precision how many FLOPs a second matrix products reach, as the median of several."""
+    return {name: product_rate(dtype) for name, dtype in PRECISIONS.items()}
+
+
+def product_rate(dtype: torch.dtype) -> float:
+    """Return the FLOPs a second of products of two square matrices."""
+    left, right = (torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(dtype) for _ in range(2))
+    torch.mm(left, right)
+    seconds = []
+    for _ in range(PRODUCTS):
+        began = time.perf_counter()
+        torch.mm(left, right)
+        seconds.append(time.perf_counter() - began)
+    return 2 * SIDE**3 / median(seconds)
+
+
+def describe_machine() -> dict[str, object]:
+    """Return the processor, the threads that torch uses, and the versions that matter."""
+    return {
+        "processor": processor(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {name: found for name in PACKAGES if (found := installed(name))},
+    }
+
+
+def processor() -> str:
+    """Return the processor's name as the system tells it."""
+    told = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*:\s*(.+)$", told.read_text(), re.MULTILINE) if told.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def installed(package: str) -> str:
+    """Return the package's version, or nothing."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

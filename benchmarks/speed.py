@@ -1,0 +1,87 @@
+"""Seconds of every script on every plan, measured in turn, beside the least that this machine could need."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+from benchmarks.flops import Work, count_work
+from benchmarks.machine import product_rates
+from benchmarks.scripts import script_named
+from benchmarks.task import MANY, Outcome, Task
+from benchmarks.this_project import count_images, cut_parts, precision
+
+
+@dataclass
+class Measured:
+    """What was measured of one plan: each script's outcomes, a round each, and what the plan must compute."""
+
+    plan: str
+    work: Work
+    images: tuple[int, int]
+    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+    peaks: dict[str, int] = field(default_factory=dict)
+
+    def epoch_seconds(self, script: str) -> float:
+        """Return the script's seconds of one epoch."""
+        return median(seconds for outcome in self.outcomes[script] for seconds in outcome.epoch_seconds)
+
+    def start_seconds(self, script: str) -> float:
+        """Return the script's seconds before, between and after epochs: the prefix is among them."""
+        return median(outcome.start_seconds for outcome in self.outcomes[script])
+
+    def prefix_seconds(self, script: str) -> float:
+        """Return the script's seconds in the prefix, of those at the start."""
+        return median(outcome.prefix_seconds for outcome in self.outcomes[script])
+
+    def many_seconds(self, script: str) -> float:
+        """Return the seconds of `MANY` epochs, extrapolated from those measured."""
+        return self.start_seconds(script) + MANY * self.epoch_seconds(script)
+
+    def flops(self, epochs: int) -> float:
+        """Return the FLOPs that so many epochs cannot do without, the prefix once."""
+        return self.work.once(*self.images) + epochs * self.work.epoch(*self.images)
+
+
+def in_turn(scripts: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
+    """Yield (round, script), the scripts forwards and backwards by turns, so that no place in line is favoured."""
+    for number in range(rounds):
+        for script in scripts if number % 2 == 0 else reversed(scripts):
+            yield number, script
+
+
+def measure(tasks: Sequence[Task], scripts: Sequence[str], rounds: int) -> Iterator[Measured]:
+    """Yield each task's measurement. An epoch is measured as the only one of a training from a fresh start."""
+    for task in tasks:
+        measured = Measured(task.plan, count_work(*cut_parts(task), task.image_px), count_images(task))
+        for number, script in in_turn(scripts, rounds):
+            outcome = script_named(script)(task)
+            measured.outcomes.setdefault(script, []).append(outcome)
+            spent = f"epoch {sum(outcome.epoch_seconds):.2f} s, start {outcome.start_seconds:.2f} s"
+            print(f"{task.plan}, round {number + 1}, {script}: {spent}", flush=True)
+        yield measured
+
+
+def warm_up(tasks: Sequence[Task], scripts: Sequence[str]) -> None:
+    """Run two batches of everything: kernels are compiled and modules imported when they are first needed."""
+    for task in tasks:
+        for script in scripts:
+            script_named(script)(replace(task, steps=2))
+
+
+@dataclass
+class Rates:
+    """Rates of matrix products, by precision, as often as they were taken; the limit is at the project's precision."""
+
+    taken: list[dict[str, float]] = field(default_factory=list)
+
+    def take(self) -> None:
+        """Measure once more."""
+        self.taken.append(product_rates())
+
+    def rate(self, name: str) -> float:
+        """Return the median of the rates taken at a precision."""
+        return median(rates[name] for rates in self.taken)
+
+    def seconds(self, flops: float) -> float:
+        """Return the seconds that so many FLOPs would take if all were matrix products in one go."""
+        return flops / self.rate(precision())

@@ -1,0 +1,140 @@
+"""Script c: this project. The only module here that knows how its engine is called."""
+
+import contextlib
+import io
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+import yaml
+from torch import nn
+
+from benchmarks.task import MANY, WEIGHT_DECAY, Outcome, Task
+from stages.backbones import build_backbone
+from stages.grid import Feed, Job, build_parts, make_feed, train_cell
+from stages.mistakes import Mistake
+from stages.params import Plan, load_params
+from stages.precision import compute_deterministically, resolve_precision
+from stages.prepared import read_prepared
+
+PARAMS = Path(__file__).parent.parent / "params.yaml"
+DEVICE = torch.device("cpu")
+
+
+def train(task: Task) -> Outcome:
+    """Train as the task says. An epoch's seconds include what `make study` does after it: the checkpoint.
+
+    The prefix is fed as for `MANY` epochs, however few are measured: for a single one a cache might not pay.
+    """
+    with deterministic(), tempfile.TemporaryDirectory() as scratch:
+        began = time.perf_counter()
+        job = job_of(task, Path(scratch))
+        feed = make_feed(replace(job, training=job.training.model_copy(update={"epochs": MANY})))
+        seconds, accuracies = train_fed(limited(job, task), feed, task)
+        return Outcome(time.perf_counter() - began - sum(seconds), feed.seconds, seconds, accuracies)
+
+
+def train_fed(job: Job, feed: Feed, task: Task) -> tuple[list[float], list[float]]:
+    """Return the seconds of every epoch and the accuracy after it."""
+    labels = torch.from_numpy(job.data.labels)
+    seconds, accuracies = [], []
+    fits = train_cell(job, feed, labels, task.learning_rate, task.seed)
+    next(fits)
+    for _ in range(task.epochs):
+        began = time.perf_counter()
+        fit = next(fits)
+        seconds.append(time.perf_counter() - began)
+        accuracies.append(fit.history[-1].val_accuracy)
+    list(fits)  # what is left of it is the audit
+    return seconds, accuracies
+
+
+def job_of(task: Task, scratch: Path) -> Job:
+    """Return the task as the engine takes it: as params.yaml, without augmentation or an early end."""
+    wanted: dict[str, object] = {"epochs": task.epochs, "patience": task.epochs, "batch_size": task.batch_size}
+    wanted |= {"weight_decay": WEIGHT_DECAY, "precision": "auto", "flips": "none", "views": 1}
+    training = load_params(PARAMS).training.model_copy(update=wanted)
+    data = read_prepared(task.prepared)
+    return Job(data, task.backbone, plan_of(task), training, [task.seed], precision(), DEVICE, scratch)
+
+
+def plan_of(task: Task) -> Plan:
+    """Return the task's plan. With weights "none" it freezes random ones, which is as fast, and useless."""
+    return Plan.model_validate({"from": task.plan, "weights": task.weights, "learning_rates": [task.learning_rate]})
+
+
+def limited(job: Job, task: Task) -> Job:
+    """Return the job with so few training images that an epoch ends after the task's steps.
+
+    Its feed holds them all, and it validates on all: both make its peak of memory.
+    """
+    if not task.steps:
+        return job
+    splits = job.data.splits
+    training = splits[splits.split == "train"].groupby("seed").head(task.steps * task.batch_size)
+    few = pd.concat([training, splits[splits.split != "train"]])
+    return replace(job, data=replace(job.data, splits=few))
+
+
+def prepare_images(folder: Path, image_px: int, seeds: int) -> float:
+    """Fetch and prepare the images below `folder` by this project's own stages; return the seconds."""
+    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    images, prepared = folder / "images", folder / "prepared"
+    params["data"] |= {"source": "folder", "folder": str(images), "image_px": image_px, "groups": "none"}
+    params["study"]["seeds"] = list(range(seeds))
+    written = folder / "params.yaml"
+    written.write_text(yaml.safe_dump(params), encoding="utf-8")
+    from stages import fetch, prepare  # not above: their imports would count as memory of every script
+
+    began = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        fetch.main(params=written, out=folder / "raw")
+        prepare.main(params=written, raw=folder / "raw", out=prepared)
+    return time.perf_counter() - began
+
+
+def count_images(task: Task) -> tuple[int, int]:
+    """Return how many images are trained on and validated on."""
+    data = read_prepared(task.prepared)
+    return len(data.rows("train", [task.seed])), len(data.rows("validation", [task.seed]))
+
+
+def initial_parts(task: Task) -> nn.Sequential:
+    """Return the backbone as every script starts from it, as the sequence stem ... head."""
+    torch.manual_seed(task.seed)
+    return build_backbone(task.backbone, task.weights, task.classes)
+
+
+def cut_parts(task: Task) -> tuple[nn.Sequential, nn.Sequential]:
+    """Return prefix and suffix, frozen by the task's plan."""
+    return build_parts(job_of(task, task.prepared), task.seed)
+
+
+def available_weights(backbone: str) -> str:
+    """Return "pretrained" if this machine has the weights or can load them, else "none": speed is the same."""
+    try:
+        build_backbone(backbone, "pretrained", 2)
+    except (Mistake, OSError):
+        return "none"
+    return "pretrained"
+
+
+def precision() -> str:
+    """Return the precision that the project chooses on this processor."""
+    return resolve_precision("auto", DEVICE)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Compute as the stage `train` does; the other scripts do not ask for it and need not pay for it."""
+    before = torch.are_deterministic_algorithms_enabled()
+    compute_deterministically(DEVICE)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

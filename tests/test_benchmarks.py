@@ -1,0 +1,234 @@
+"""The benchmark counts, deals and starts as it says; nothing here is timed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.flops import Work, count_work
+from benchmarks.images import ELPV_IMAGES, arrange, elpv_images, folder_images
+from benchmarks.loaders import training_loader, validation_loader
+from benchmarks.options import parse
+from benchmarks.published import PUBLISHED, build_model, frozen_modules, learning
+from benchmarks.scripts import script_named
+from benchmarks.speed import Measured, Rates, in_turn
+from benchmarks.tables import figure, speed_row, total
+from benchmarks.task import MANY, Outcome, Task
+from benchmarks.this_project import count_images, cut_parts, initial_parts, precision, prepare_images
+from stages.memory import peak_memory_bytes
+from stages.vocabulary import BACKBONES, PARTS
+
+KNOWN = [name for name in PUBLISHED if name in BACKBONES]
+
+
+def task(**changes: Any) -> Task:
+    plain = {"folder": "", "backbone": KNOWN[0], "weights": "none", "plan": "head", "classes": 3}
+    return Task(**(plain | {"image_px": 32, "batch_size": 4} | changes))
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    return elpv_images(tmp_path_factory.mktemp("cells"))
+
+
+@pytest.fixture(scope="module")
+def arranged(cells: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("arranged")
+    arrange(cells, 24, folder / "images")
+    prepare_images(folder, image_px=32, seeds=1)
+    return folder
+
+
+def images(*counts: tuple[str, int]) -> list[Any]:
+    return [(None, name, Path(f"/{name}/{number}.png")) for name, count in counts for number in range(count)]
+
+
+def listed(root: Path) -> dict[str, int]:
+    return {path.relative_to(root).as_posix(): len(list(path.iterdir())) for path in sorted(root.glob("*/*"))}
+
+
+# 8 x 8 places, each 3 channels of 3 x 3 into 4; pooled into 4 numbers, from these 2 logits. An addition counts as well.
+CONVOLUTION = 2 * 8 * 8 * 3 * 9 * 4
+SECOND = 2 * 8 * 8 * 4 * 9 * 4
+LINEAR = 2 * 4 * 2
+
+
+def toy() -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+    first, second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    return nn.Sequential(first), nn.Sequential(second), head
+
+
+def test_a_plan_that_learns_all_needs_every_gradient_but_that_of_the_pixels() -> None:
+    first, second, head = toy()
+    work = count_work(nn.Sequential(), nn.Sequential(first, second, head), 8)
+    assert work.prefix == 0
+    assert work.validation == CONVOLUTION + SECOND + LINEAR
+    assert work.training == 2 * CONVOLUTION + 3 * SECOND + 3 * LINEAR
+
+
+def test_a_frozen_prefix_costs_one_forward_and_no_backward() -> None:
+    first, second, head = toy()
+    work = count_work(nn.Sequential(first, second).requires_grad_(False), head, 8)
+    assert work == Work(prefix=CONVOLUTION + SECOND, training=2 * LINEAR, validation=LINEAR)
+
+
+def test_a_frozen_layer_behind_one_that_learns_passes_its_gradient_on_and_has_none_itself() -> None:
+    first, second, head = toy()
+    second.requires_grad_(False)
+    work = count_work(nn.Sequential(), nn.Sequential(first, second, head), 8)
+    assert work.training == 2 * CONVOLUTION + 2 * SECOND + 3 * LINEAR
+
+
+def test_a_depthwise_convolution_costs_as_much_for_each_gradient_as_forward() -> None:
+    depthwise = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+    suffix = nn.Sequential(nn.Conv2d(3, 16, 1), depthwise)
+    forward = 2 * 8 * 8 * 9 * 16
+    assert count_work(nn.Sequential(), suffix, 8).training == 2 * (2 * 8 * 8 * 3 * 16) + 3 * forward
+
+
+def test_work_is_summed_over_images_and_epochs_with_the_prefix_once() -> None:
+    measured = Measured("head", Work(prefix=100, training=3, validation=1), (10, 2))
+    assert measured.flops(30) == 12 * 100 + 30 * (10 * 3 + 2)
+
+
+def test_scripts_run_forwards_and_backwards_by_turns() -> None:
+    order = [f"{script}{number}" for number, script in in_turn("abc", 3)]
+    assert " ".join(order) == "a0 b0 c0 c1 b1 a1 a2 b2 c2"
+
+
+def test_a_row_compares_medians_and_a_total_the_sums() -> None:
+    measured = Measured("head", Work(100, 3, 1), (10, 2))
+    measured.outcomes["lightning"] = [Outcome(1, 0, [9], []), Outcome(3, 0, [11], [])]
+    measured.outcomes["project"] = [Outcome(4, 3, [1], []), Outcome(4, 3, [1], [])]
+    rates = Rates([{precision(): rate} for rate in (1.0, 2.0, 9.0)])
+    row = speed_row(measured, rates, ["lightning", "project"])
+    assert row["lightning_30_epochs_seconds"] == 2 + MANY * 10
+    assert row["project_30_epochs_seconds"] == 4 + MANY
+    assert row["lightning_to_project"] == 302 / 34
+    assert row["limit_30_epochs_seconds"] == (1200 + 30 * 32) / 2
+    both = total([row, row], ["lightning", "project"])
+    assert (both["project_epoch_seconds"], both["lightning_to_project"]) == (2, 302 / 34)
+
+
+def test_figures_have_three_digits() -> None:
+    assert [figure(x) for x in (1234.5, 12.34, 1.234, 0.1234, 0.01234)] == ["1,234", "12.3", "1.23", "0.123", "0.0123"]
+
+
+def test_classes_without_splits_get_all_three_with_every_class(tmp_path: Path) -> None:
+    assert arrange(images(("ant", 40), ("bee", 20)), None, tmp_path) == {"train": 48, "validation": 6, "test": 6}
+    assert listed(tmp_path) == {
+        "test/ant": 4, "test/bee": 2, "train/ant": 32, "train/bee": 16, "validation/ant": 4, "validation/bee": 2
+    }  # fmt: skip
+
+
+def test_no_image_is_in_two_splits_and_every_draw_is_the_same(tmp_path: Path) -> None:
+    drawn = []
+    for name in ("once", "again"):
+        arrange(images(("ant", 40), ("bee", 20)), 24, tmp_path / name)
+        drawn.append({(path.parent, path.readlink()) for path in (tmp_path / name).glob("*/*/*")})
+    assert {target for _, target in drawn[0]} == {target for _, target in drawn[1]}
+    assert len({target for _, target in drawn[0]}) == len(drawn[0])
+
+
+def test_fewer_images_keep_the_shares_of_classes_and_splits(tmp_path: Path) -> None:
+    assert arrange(images(("ant", 400), ("bee", 200)), 48, tmp_path) == {"train": 48, "validation": 6, "test": 6}
+    assert (listed(tmp_path)["train/ant"], listed(tmp_path)["train/bee"]) == (32, 16)
+
+
+def test_a_class_of_one_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"^--folder must hold images of every class .*. Got too few of 'bee' instead."
+    ):
+        arrange(images(("ant", 40), ("bee", 1)), None, tmp_path)
+
+
+def test_official_splits_are_kept(tmp_path: Path) -> None:
+    for split, count in {"train": 8, "validation": 3, "test": 2}.items():
+        for name in ("ant", "bee"):
+            (tmp_path / "all" / split / name).mkdir(parents=True)
+            for number in range(count):
+                (tmp_path / "all" / split / name / f"{number}.png").touch()
+    counts = arrange(folder_images(tmp_path / "all"), None, tmp_path / "arranged")
+    assert counts == {"train": 16, "validation": 6, "test": 4}
+
+
+def test_the_solar_cells_are_dealt_as_many_as_the_beans(cells: list[Any], tmp_path: Path) -> None:
+    assert arrange(cells, None, tmp_path) == ELPV_IMAGES
+    assert len({path.read_bytes() for path in tmp_path.glob("*/*/*")}) == sum(ELPV_IMAGES.values())
+
+
+def test_the_command_line_has_defaults_and_takes_what_it_names() -> None:
+    options = parse([])
+    assert (options.px, options.batch, options.rounds, options.plans) == (224, 16, 2, list(PARTS))
+    assert parse(["--images", "48", "--plans", "stem", "head"]).plans == ["stem", "head"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--px 8", "--px must be at least 16. Got 8 instead."),
+        ("--images 31", "--images must be at least 32. Got 31 instead."),
+        ("--rounds 0", "--rounds must be at least 1. Got 0 instead."),
+        ("--plans head head", "--plans must name each once. Got head head instead."),
+        ("--scripts plain", "--scripts must hold project, with which the others are compared. Got plain instead."),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_told(arguments: str, message: str) -> None:
+    with pytest.raises(ValueError, match="must") as told:
+        parse(arguments.split())
+    assert str(told.value) == message
+
+
+@pytest.mark.parametrize("backbone", KNOWN)
+def test_all_scripts_start_from_the_same_model(backbone: str) -> None:
+    at_work = task(backbone=backbone, seed=5)
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(build_model(at_work).eval()(pixels), initial_parts(at_work).eval()(pixels))
+
+
+@pytest.mark.parametrize("backbone", KNOWN)
+@pytest.mark.parametrize("plan", PARTS)
+def test_the_same_tensors_learn_in_every_script(arranged: Path, backbone: str, plan: str) -> None:
+    at_work = task(backbone=backbone, plan=plan, folder=str(arranged), classes=2)
+    model = build_model(at_work)
+    for module in frozen_modules(model, backbone, plan):
+        module.requires_grad_(False)
+    _, suffix = cut_parts(at_work)
+    assert all(torch.equal(*pair) for pair in zip(learning(model), learning(suffix), strict=True))
+
+
+def test_every_script_is_shown_the_same_images(arranged: Path) -> None:
+    at_work = task(folder=str(arranged))
+    shown = tuple(len(loader(at_work).dataset) for loader in (training_loader, validation_loader))
+    assert count_images(at_work) == shown == (24, 3)
+
+
+@pytest.mark.parametrize("name", ["plain", "project"])
+def test_a_script_tells_the_seconds_and_the_accuracy_of_every_epoch(arranged: Path, name: str) -> None:
+    outcome = script_named(name)(task(folder=str(arranged), classes=2, epochs=2, steps=1))
+    assert len(outcome.epoch_seconds) == len(outcome.accuracies) == 2
+    assert outcome.start_seconds > outcome.prefix_seconds >= 0
+
+
+def test_lightning_freezes_what_the_plan_freezes_and_by_default_not_its_batch_norm() -> None:
+    script = pytest.importorskip("benchmarks.lightning_script", exc_type=ModuleNotFoundError)
+    at_work = task(plan="stage2")
+    for batch_norm_learns in (False, True):
+        classifier = script.Classifier(build_model(at_work), 1e-4)
+        script.Freezing(at_work, batch_norm_learns=batch_norm_learns).freeze_before_training(classifier)
+        frozen = nn.ModuleList(frozen_modules(classifier.model, at_work.backbone, at_work.plan))
+        moving = [type(m) for m in frozen.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
+        assert bool(moving) == batch_norm_learns
+        assert all(issubclass(each, nn.BatchNorm2d) for each in moving)
+
+
+def test_a_task_survives_its_journey_to_another_process() -> None:
+    assert Task.from_json(task(steps=4).to_json()) == task(steps=4)
+
+
+def test_memory_is_read_in_bytes() -> None:
+    assert 50 * 1024**2 < peak_memory_bytes() < 1024**4
