@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 from benchmarks.scripts import script_named
 from benchmarks.task import Task
