@@ -112,8 +112,9 @@ def compare_speed(screen: Console, options: Options, made: Setting) -> None:
     if options.memory:
         measure_memory(measured, made.tasks, options.scripts)
     rows = [speed_row(each, rates, options.scripts) for each in measured]
-    show_speed(screen, [*rows, total(rows, options.scripts)], options, made.about, rates)
-    about = made.about | {"product_flops_per_second": rates.taken, "total": total(rows, options.scripts)}
+    summed = total(rows, options.scripts, made.about["prepare_seconds"])
+    show_speed(screen, [*rows, summed], options, made.about, rates)
+    about = made.about | {"product_flops_per_second": rates.taken, "total": summed}
     write_results(options.out, "results", about, rows)
 
 
@@ -131,7 +132,7 @@ def show_speed(screen: Console, rows: Sequence[Row], options: Options, about: Ro
     screen.print(
         f"Seconds are medians of {options.rounds} measured epochs, validation included; {MANY} epochs are extrapolated "
         f"from them, with each script's start, for the project its prefix. The project's images were prepared once for "
-        f"all plans in {about['prepare_seconds']:.1f} s, in {about['precision']}."
+        f"all plans in {about['prepare_seconds']:.1f} s, which its total holds; it computes in {about['precision']}."
     )
     for name in rates.taken[0]:
         taken = sorted(each[name] / 1e9 for each in rates.taken)

@@ -96,7 +96,7 @@ def train_one_epoch(fit: Fit, lessons: Lessons, training: Training, precision: s
     order = np.random.default_rng([fit.seed, number]).permutation(lessons.train)
     torch.manual_seed(fit.seed * 1_000_003 + number)  # for dropout, where a suffix has it
     fit.suffix.train()
-    total_loss, total_hits = 0.0, 0
+    losses, hits = [], []
     batches = in_batches(order, training.batch_size)
     for rows, batch in zip(batches, lessons.inputs(batches, view), strict=True):
         labels = lessons.labels[torch.from_numpy(rows)]
@@ -106,9 +106,10 @@ def train_one_epoch(fit: Fit, lessons: Lessons, training: Training, precision: s
         fit.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         fit.optimizer.step()
-        total_loss += loss.item() * len(rows)
-        total_hits += int((logits.argmax(1) == labels).sum())
-    return total_loss / len(order), total_hits / len(order)
+        # Read once an epoch: to read them here would let a GPU wait for the processor after every batch.
+        losses.append(loss.detach() * len(rows))
+        hits.append((logits.detach().argmax(1) == labels).sum())
+    return float(torch.stack(losses).double().sum()) / len(order), int(torch.stack(hits).sum()) / len(order)
 
 
 def score(suffix: nn.Sequential, lessons: Lessons, training: Training, precision: str) -> tuple[float, float]:

@@ -109,7 +109,7 @@ def test_a_row_compares_medians_and_a_total_the_sums() -> None:
     assert row["project_30_epochs_seconds"] == 4 + MANY
     assert row["lightning_to_project"] == 302 / 34
     assert row["limit_30_epochs_seconds"] == (1200 + 30 * 32) / 2
-    both = total([row, row], ["lightning", "project"])
+    both = total([row, row], ["lightning", "project"], 0.0)
     assert (both["project_epoch_seconds"], both["lightning_to_project"]) == (2, 302 / 34)
 
 

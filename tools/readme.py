@@ -7,7 +7,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.outputs import read_csv, whole_file
+from stages.backbones import build_backbone
+from stages.freezing import count_by_part
+from stages.outputs import read_csv, read_json, whole_file
+from stages.vocabulary import BACKBONES, PARTS
 from tools.tables import COLUMNS, comparison
 
 KEYS = ["backbone", "plan"]
@@ -15,7 +18,12 @@ KEYS = ["backbone", "plan"]
 
 def blocks(root: Path) -> dict[str, str]:
     """Return the Markdown of each block, made from the reports below `root`."""
-    return {"study": study_block(root / "reports"), "splits": splits_block(root)}
+    return {
+        "study": study_block(root / "reports"),
+        "backbones": backbones_block(),
+        "splits": splits_block(root),
+        "speed": speed_block(root / "benchmarks" / "results.json"),
+    }
 
 
 def study_block(reports: Path) -> str:
@@ -40,6 +48,29 @@ def splits_block(root: Path) -> str:
         for row in both.to_dict("records")
     ]
     return markdown(("plan", "blocks kept together", "random cells", "flattered by"), rows)
+
+
+def backbones_block() -> str:
+    """Return every backbone, the images that it takes, and the parameters of its parts, counted with two classes."""
+    rows = []
+    for name, sides in BACKBONES.items():
+        counts = [each.parameters for each in count_by_part(build_backbone(name, "none", classes=2))]
+        px = f"{sides[0]}" if len(sides) == 1 else f"{sides[0]} to {sides[-1]}"
+        rows.append((f"`{name}`", px, *(f"{count:,}" for count in counts)))
+    return markdown(("backbone", "image px", *PARTS), rows)
+
+
+def speed_block(results: Path) -> str:
+    """Return what the benchmark measured: seconds of 30 epochs by plan, and how they compare."""
+    measured = read_json(results)
+    rows = []
+    for row in (*measured["plans"], measured["total"]):
+        scripts = [f"{row[f'{script}_30_epochs_seconds']:,.0f}" for script in ("lightning", "plain", "project")]
+        compared = [f"{row[f'{script}_to_project']:.1f}" for script in ("lightning", "plain")]
+        peak = f"{row['project_peak_memory_bytes'] / 1e6:,.0f}" if "project_peak_memory_bytes" in row else ""
+        rows.append((row["plan"], *scripts, *compared, f"{row['project_to_limit']:.2f}", peak))
+    columns = ("learns from", "Lightning s", "plain PyTorch s", "this project s", "times faster than Lightning")
+    return markdown((*columns, "than plain PyTorch", "of the machine's limit", "peak memory MB"), rows)
 
 
 def markdown(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
