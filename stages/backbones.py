@@ -36,11 +36,14 @@ def original_classifier(name: str, weights: str) -> nn.Module:
     """
     architecture = architecture_of(name)
     model = architecture.original()
+    if weights == "none":
+        return model
+    state = model.state_dict()  # holds more than tensors: MNASNet loads nothing that does not say its version
     if weights == "pretrained":
-        model.load_state_dict(architecture.pretrained(model))
-    elif weights != "none":
-        tensors = checked_tensors(read_tensors(Path(weights)), model, weights, optional=logits_of(model))
-        model.load_state_dict(tensors)
+        state.update(architecture.pretrained(model))
+    else:
+        state.update(checked_tensors(read_tensors(Path(weights)), model, weights, optional=logits_of(model)))
+    model.load_state_dict(state)
     return model
 
 
