@@ -68,7 +68,7 @@ def refuse_unfit(backbone: nn.Sequential, plan: Plan, where: str = "a plan") -> 
         elif name not in blocks and name not in parts:
             siblings = [block for block in blocks if block.startswith(f"{name.partition('.')[0]}.")]
             raise mistake(where, f"name {listed(siblings or [*parts, *SELECTORS])}", repr(name))
-        elif plan.from_ is None and not _in_blocks(backbone, [name]):
+        elif not _in_blocks(backbone, [name] if plan.from_ is None else blocks_that_learn(backbone, plan)):
             raise mistake(where, "name what has parameters", f"{name!r}, which has none")
 
 
