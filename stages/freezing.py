@@ -134,6 +134,8 @@ def cut_at_boundary(backbone: nn.Sequential) -> tuple[nn.Sequential, nn.Sequenti
             if part not in dict(half.named_children()):
                 half.add_module(part, nn.Sequential())
             half.get_submodule(part).add_module(name, block)
+    for module in (prefix, *prefix.children()):
+        hold_in_eval_mode(module)
     return prefix, suffix
 
 
