@@ -21,8 +21,12 @@ from stages.mistakes import Mistake, listed, mistake
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-# torchvision renamed DenseNet's layers after its weights were published ("norm.1" is "norm1" now).
-OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
+# torchvision renamed layers of DenseNet and of its vision transformer after their weights were published.
+OLD_NAMES = {
+    re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)"): r"\1\2",
+    re.compile(r"\.mlp\.linear_1\."): ".mlp.0.",
+    re.compile(r"\.mlp\.linear_2\."): ".mlp.3.",
+}
 # Of classifiers that only Inception's own recipe trains, and that no backbone here has.
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 
@@ -32,9 +36,7 @@ def torchvision_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
 
     The first (IMAGENET1K_V1) are the ones that published comparisons of transfer used, and that every model has.
     """
-    published = published_tensors(models.get_model_weights(name)["IMAGENET1K_V1"].url)
-    renamed = {OLD_DENSENET.sub(r"\1\2", key): tensor for key, tensor in published.items()}
-    tensors = {key: tensor for key, tensor in renamed.items() if not key.startswith(AUXILIARY)}
+    tensors = published_tensors(models.get_model_weights(name)["IMAGENET1K_V1"].url)
     return checked_tensors(tensors, model, f"torchvision's weights of {name}", optional=())
 
 
@@ -110,9 +112,11 @@ def checked_tensors(
     """Return tensors for all of the model's state, or raise a `Mistake` naming the first that does not fit.
 
     Those named in `optional`, and BatchNorm's counts of batches, which old files lack, are the model's own where the
-    file has none, or none of the right shape.
+    file has none; so are the optional ones where it has none of the right shape. Names are taken as torchvision's
+    files have them: old ones are known, and auxiliary classifiers left out.
     """
     state = model.state_dict()
+    tensors = {todays_name(key): tensor for key, tensor in tensors.items() if not key.startswith(AUXILIARY)}
     for key in tensors:
         if key not in state:
             raise mistake(where, f"name only tensors of the model ({listed([*state][:2])}, ...)", repr(key))
@@ -124,6 +128,13 @@ def checked_tensors(
         if found is not None and found.shape != own.shape and key not in optional:
             raise mistake(f"{where}: {key}", f"have the shape {_shape(own)}", _shape(found))
     return {key: tensors[key] if fits(tensors, key, own) else own for key, own in state.items()}
+
+
+def todays_name(key: str) -> str:
+    """Return what torchvision calls the tensor now."""
+    for old, new in OLD_NAMES.items():
+        key = old.sub(new, key)
+    return key
 
 
 def fits(tensors: dict[str, Tensor], key: str, own: Tensor) -> bool:
