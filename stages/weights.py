@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -29,6 +30,12 @@ OLD_NAMES = {
 }
 # Of classifiers that only Inception's own recipe trains, and that no backbone here has.
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+# What readers raise about bytes that are no weights: torch's unpickler takes them for instructions, and lets most of
+# what then goes wrong through.
+UNREADABLE = (
+    SafetensorError, UnpicklingError, BadZipFile, RuntimeError, EOFError, ValueError, LookupError, TypeError,
+    AttributeError, AssertionError, struct.error,
+)  # fmt: skip
 
 
 def torchvision_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
@@ -89,20 +96,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise mistake(str(path), "be a weights file", "a folder" if path.is_dir() else "no file")
     try:
-        loaded = load_file(path) if path.suffix == ".safetensors" else _load_state_dict(path)
-    except (SafetensorError, UnpicklingError, BadZipFile, RuntimeError, EOFError, ValueError, KeyError):
+        if path.suffix == ".safetensors":
+            loaded: Any = load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE:
         raise mistake(str(path), "be a safetensors or state-dict file", "other bytes, or code") from None
-    strangers = [key for key, value in loaded.items() if not isinstance(value, Tensor)]
+    must, hint = "map names to tensors, as a state dict does", "Save model.state_dict() alone."
+    if not isinstance(loaded, Mapping):
+        raise mistake(str(path), must, f"a {type(loaded).__name__}", hint)
+    strangers = [key for key, value in loaded.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if strangers:
-        hint = "Save model.state_dict() alone."
-        raise mistake(str(path), "map names to tensors, as a state dict does", f"no tensor at {strangers[0]!r}", hint)
-    return loaded
-
-
-def _load_state_dict(path: Path) -> dict[str, Any]:
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(loaded, Tensor) or not isinstance(loaded, Mapping):
-        raise mistake(str(path), "map names to tensors, as a state dict does", f"a {type(loaded).__name__}")
+        raise mistake(str(path), must, f"no tensor at {strangers[0]!r}", hint)
     return dict(loaded)
 
 
