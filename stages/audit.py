@@ -3,14 +3,15 @@
     before = frozen_digests(model)                  # when the model is frozen, before training
     ...                                             # train it with anything: a loop, Lightning, timm, fastai
     audit(model, before, optimizer)                 # raises AuditError, naming the first tensor that moved
-    check_batch_mates(model.backbone.eval(), images)
+    check_batch_mates(model.backbone, images)       # in the mode in which it is trained
 
 It finds BatchNorm statistics that go on moving under `requires_grad = False`, momentum and weight decay that move what
 was frozen in mid-run, and frozen tensors that are in the optimizer or have a gradient, moved or not.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,8 @@ def audit(model: nn.Module, before: Mapping[str, str], optimizer: torch.optim.Op
     They have the same bytes, no gradient, and no place in the optimizer; and every parameter of the model either
     learns or is among them, so that trainable and frozen add up to the total.
     """
-    tensors = dict((*model.named_parameters(), *model.named_buffers()))
+    # Tied weights have several names, and each of them is looked at.
+    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
     optimized = {id(tensor) for group in (optimizer.param_groups if optimizer else ()) for tensor in group["params"]}
     for name, digest in before.items():
         if name not in tensors:
@@ -71,16 +73,35 @@ def check_batch_mates(prefix: Callable[[Tensor], Tensor], images: Tensor) -> Non
     """Raise `AuditError` unless the prefix gives an image the same output, bit for bit, whatever is beside it.
 
     `images`: two at least, N x anything. The first half is shown twice, each time beside other images. BatchNorm in
-    train mode and active dropout do not pass.
+    train mode and active dropout do not pass; the message names the first module of a prefix whose output differs.
     """
     half = len(images) // 2
-    first = prefix(images)[:half]
-    again = prefix(torch.cat([images[:half], -images[half:]]))[:half]
-    if not torch.equal(first, again):
-        modules = prefix.named_modules() if isinstance(prefix, nn.Module) else ()
-        awake = [name for name, module in modules if module.training and not any(module.children())]
-        hint = f": {awake[0]} is in train mode" if awake else ""
+    shown = [images, torch.cat([images[:half], -images[half:]])]
+    first, again = (_digest(prefix(each)[:half]) for each in shown)
+    if first != again:
+        culprit = _first_to_differ(prefix, shown) if isinstance(prefix, nn.Module) else None
+        hint = f": {culprit} is where it begins" if culprit else ""
         raise AuditError(f"the audit found that what the prefix makes of an image depends on its batch mates{hint}")
+
+
+def _first_to_differ(prefix: nn.Module, shown: Sequence[Tensor]) -> str | None:
+    """Return the name of the first module that makes something else of the first half of what is shown."""
+    names = {module: name for name, module in prefix.named_modules()}
+    made: list[tuple[str, str]] = []
+
+    def note(module: nn.Module, _given: Any, output: Any) -> None:
+        tensor = output[0] if isinstance(output, tuple) else output
+        if isinstance(tensor, Tensor) and tensor.dim():
+            made.append((names[module], _digest(tensor[: len(tensor) // 2])))
+
+    hooks = [module.register_forward_hook(note) for module in names]
+    for images in shown:
+        prefix(images)
+    for hook in hooks:
+        hook.remove()
+    calls = len(made) // 2
+    differing = (name for (name, one), (_, other) in zip(made[:calls], made[calls:], strict=True) if one != other)
+    return next(differing, None)
 
 
 def _digest(tensor: Tensor) -> str:
