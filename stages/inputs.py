@@ -2,11 +2,14 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from stages.augmentation import flip
 from stages.backbones import scale_pixels
@@ -66,11 +69,31 @@ def prefixed_inputs(prefix: nn.Module, live: Inputs, image_px: int, precision: s
         for group in _groups(batches, group_rows):
             rows = np.concatenate(group)
             (pixels,) = live([np.resize(rows, max(len(rows), SMALLEST_PREFIX_BATCH))], view)
-            with torch.no_grad(), autocast(precision, device):
+            with torch.no_grad(), autocast(precision, device), _EachImageAlike():
                 outputs = prefix(pixels)[: len(rows)]
             yield from outputs.split([len(batch) for batch in group])
 
     return of
+
+
+class _EachImageAlike(TorchFunctionMode):
+    """Computes sigmoid and SiLU for each image by itself.
+
+    On a processor PyTorch computes the last few elements of a tensor, and of each thread's share of it, not as vectors
+    but one by one, and for these two the last bits differ: what an image gives would depend on its place in the batch.
+    (Of the architectures here, EfficientNet-B0 and RegNet have them.)
+    """
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        into = {torch.sigmoid: torch.ops.aten.sigmoid.out, functional.silu: torch.ops.aten.silu.out}.get(function)
+        if into is None or not args[0].dim() or args[0].device.type != "cpu":
+            return function(*args, **(kwargs or {}))
+        output = torch.empty_like(args[0])
+        for image, place in zip(args[0], output, strict=True):
+            into(image, out=place)
+        return output
 
 
 def prefix_batch(image_px: int) -> int:
