@@ -11,7 +11,7 @@ export PYTHONUNBUFFERED := 1
 
 SHOWN := Experiment|advised_plan|accuracy|accuracy_sd|trainable_parameters|trainable_percent|train_seconds
 
-.PHONY: help setup study parallel plans show record readme benchmark test lint lock clean
+.PHONY: help setup study parallel plans show record readme benchmark test test-slow lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ benchmark: setup ## measure speed and memory against the script one would write 
 
 test: setup ## run the tests
 	@python -m pytest
+
+test-slow: setup ## run the tests of large models at their full size, which `make test` leaves out
+	@python -m pytest -m slow
 
 lint: setup ## check format, style and types
 	@ruff format --check .

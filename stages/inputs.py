@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -63,17 +64,26 @@ def prefixed_inputs(prefix: nn.Module, live: Inputs, image_px: int, precision: s
     Several small batches run through the prefix as one, which is faster, and never fewer images than have the same
     last bits in every batch: in float32 an image's output is bit for bit the same in all of them.
     """
-    group_rows = prefix_batch(image_px)
+    group_rows, alike = prefix_batch(image_px), _alike(prefix)
 
     def of(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
         for group in _groups(batches, group_rows):
             rows = np.concatenate(group)
             (pixels,) = live([np.resize(rows, max(len(rows), SMALLEST_PREFIX_BATCH))], view)
-            with torch.no_grad(), autocast(precision, device), _EachImageAlike():
+            with torch.no_grad(), autocast(precision, device), alike:
                 outputs = prefix(pixels)[: len(rows)]
             yield from outputs.split([len(batch) for batch in group])
 
     return of
+
+
+def _alike(prefix: nn.Module) -> AbstractContextManager[object]:
+    """Return the context in which the prefix makes the same of an image in every place of a batch.
+
+    Most prefixes need none, and attention does without: under a function mode it would take a slower kernel.
+    """
+    needed = any(isinstance(module, nn.Sigmoid | nn.SiLU) for module in prefix.modules())
+    return _EachImageAlike() if needed else nullcontext()
 
 
 class _EachImageAlike(TorchFunctionMode):

@@ -333,7 +333,7 @@ def test_a_norm_that_keeps_no_statistics_is_found_in_eval_mode_too() -> None:
 
 def test_a_plain_function_may_be_a_prefix_and_is_found_without_a_name() -> None:
     check_batch_mates(torch.relu, points())
-    with pytest.raises(AuditError, match="depends on its batch mates$"):
+    with pytest.raises(AuditError, match=r"depends on its batch mates$"):
         check_batch_mates(lambda shown: shown - shown.mean(0), points())
 
 

@@ -1,6 +1,6 @@
-"""Claims about stages/inputs.py and stages/augmentation.py: what a suffix is fed, live or from the cache."""
+"""Claims about stages/inputs.py and stages/augmentation.py: what a suffix is fed, as pixels or by way of a prefix."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -10,18 +10,21 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stages.architectures import ARCHITECTURES
 from stages.augmentation import flip
-from stages.backbones import ARCHITECTURES, build_backbone, scale_pixels
-from stages.freezing import apply_plan, cut_at_boundary
-from stages.inputs import cached_inputs, in_batches, live_inputs
+from stages.backbones import build_backbone, scale_pixels
+from stages.inputs import SMALLEST_PREFIX_BATCH, Inputs, in_batches, live_inputs, prefix_batch, prefixed_inputs
 from stages.params import Training
 from stages.prepared import Rows
-from stages.vocabulary import PARTS
+from stages.vocabulary import BACKBONES
 
 CPU = torch.device("cpu")
 SMALLEST_BATCH = next(rule.ge for rule in Training.model_fields["batch_size"].metadata)
+SLOW = ("vit_b_16",)  # sees nothing smaller than 224 px
 
-every_backbone = pytest.mark.parametrize("name", ARCHITECTURES)
+every_architecture = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ARCHITECTURES]
+)
 seeds = st.integers(0, 2**31 - 1)
 views = st.integers(0, 7)
 flips = st.sampled_from(["none", "horizontal", "vertical", "both"])
@@ -45,20 +48,8 @@ def photos(count: int, side: int = 32) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
-@pytest.fixture(params=[1, 2], ids=["one-thread", "two-threads"])
-def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Compute with so many threads: each number has kernels of its own."""
-    usual = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield
-    torch.set_num_threads(usual)
-
-
-def prefix_of(name: str, learned: tuple[str, ...]) -> nn.Sequential:
-    torch.manual_seed(0)
-    backbone = build_backbone(name, "none", 2).to(memory_format=torch.channels_last)
-    apply_plan(backbone, learned)
-    return cut_at_boundary(backbone, learned)[0]
+def asked(inputs: Inputs, batches: Sequence[Rows], view: int | None) -> list[Tensor]:
+    return list(inputs(batches, view))
 
 
 @pytest.mark.parametrize(
@@ -103,86 +94,110 @@ def test_flipping_leaves_the_pixels_it_was_given_as_they_are() -> None:
     assert torch.equal(pixels, squares(64))
 
 
-@every_backbone
-def test_live_inputs_without_a_view_are_the_scaled_pixels_of_the_rows(name: str) -> None:
-    images, rows = photos(5), np.array([4, 0, 2])
-    inputs = live_inputs(images, name, "both", 0, CPU)(rows, None)
-    assert torch.equal(inputs, scale_pixels(name, torch.from_numpy(images[[4, 0, 2]])))
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "inception_v3"])
+@pytest.mark.parametrize("view", [None, 1])
+def test_live_inputs_are_the_scaled_pixels_of_the_rows_flipped_where_a_view_is_asked_for(
+    name: str, view: int | None
+) -> None:
+    images, batches = photos(5), [np.array([4, 0, 2]), np.array([1, 4])]
+    found = asked(live_inputs(images, name, "both", 3, CPU), batches, view)
+    for rows, pixels in zip(batches, found, strict=True):
+        plain = torch.from_numpy(images[rows])
+        assert torch.equal(pixels, scale_pixels(name, plain if view is None else flip(plain, rows, view, "both", 3)))
+        assert pixels.is_contiguous(memory_format=torch.channels_last)
 
 
-@every_backbone
-def test_live_inputs_in_a_view_are_the_scaled_flipped_pixels_of_the_rows(name: str) -> None:
-    images, rows = photos(5), np.array([4, 0, 2])
-    inputs = live_inputs(images, name, "both", 3, CPU)(rows, 1)
-    flipped = flip(torch.from_numpy(images[[4, 0, 2]]), rows, 1, "both", 3)
-    assert torch.equal(inputs, scale_pixels(name, flipped))
+class Telling(nn.Module):
+    """A prefix that hands on the first pixel of each image, and notes how many it was shown at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[int] = []
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return N x 1."""
+        self.shown.append(len(pixels))
+        return pixels[:, 0, 0, :1]
 
 
-@pytest.mark.usefixtures("_threads")
-@pytest.mark.parametrize(("first", "dimensions"), [("stage2", 4), ("stage4", 4), ("head", 2)])
-@every_backbone
-def test_cached_inputs_are_bit_for_bit_what_the_prefix_gives_live(name: str, first: str, dimensions: int) -> None:
-    prefix = prefix_of(name, PARTS[PARTS.index(first) :])
-    live = live_inputs(photos(144), name, "both", 0, CPU)
-    wanted = {None: np.arange(0, 144, 3), 0: np.arange(144), 1: np.arange(1, 144, 2)}  # 144: more than one batch
-    cached, _ = cached_inputs(prefix, live, wanted, "float32", CPU)
-    for view, rows in wanted.items():
-        for batch in in_batches(np.random.default_rng(1).permutation(rows), 24):  # below 16, kernels may differ
-            with torch.inference_mode():
-                expected = prefix(live(batch, view))
-            assert expected.dim() == dimensions
-            assert cached(batch, view).dtype == torch.float32
-            assert torch.equal(cached(batch, view), expected)
-
-
-@pytest.mark.parametrize("first", ["stage2", "head"])
-@every_backbone
-def test_cached_inputs_lie_in_memory_as_live_ones_do(name: str, first: str) -> None:
-    prefix, rows = prefix_of(name, PARTS[PARTS.index(first) :]), np.arange(8)
-    live = live_inputs(photos(8), name, "none", 0, CPU)
-    cached, _ = cached_inputs(prefix, live, {None: rows}, "float32", CPU)
-    assert cached(rows, None).stride() == prefix(live(rows, None)).stride()
-
-
-@every_backbone
-def test_a_suffix_can_learn_from_cached_inputs(name: str) -> None:
-    prefix, rows = prefix_of(name, ("head",)), np.arange(8)
-    cached, _ = cached_inputs(prefix, live_inputs(photos(8), name, "none", 0, CPU), {0: rows}, "float32", CPU)
-    suffix = nn.Linear(cached(rows, 0).shape[1], 2)
-    suffix(cached(rows, 0)).sum().backward()
-    assert suffix.weight.grad is not None
-    assert suffix.weight.grad.abs().sum() > 0
-
-
-def count_up(rows: Rows, view: int | None) -> Tensor:
-    """Return inputs by which a row can be told: ten times the view, plus the row."""
-    return torch.from_numpy(rows).float().view(-1, 1) + 10.0 * (view or 0)
-
-
-def test_the_bytes_of_a_cache_are_those_of_its_numbers() -> None:
-    _, taken = cached_inputs(nn.Sequential(), count_up, {None: np.arange(3), 0: np.arange(5)}, "float32", CPU)
-    assert taken == (3 + 5) * 4
-
-
-def test_cached_rows_come_in_the_order_in_which_they_are_asked_for() -> None:
-    cached, _ = cached_inputs(nn.Sequential(), count_up, {2: np.array([1, 3, 6])}, "float32", CPU)
-    assert cached(np.array([6, 1, 6, 3]), 2).flatten().tolist() == [26.0, 21.0, 26.0, 23.0]
-
-
-@pytest.mark.parametrize("row", [0, 2, 7])
-def test_a_row_that_was_not_cached_is_refused(row: int) -> None:
-    cached, _ = cached_inputs(nn.Sequential(), count_up, {0: np.array([1, 3, 6])}, "float32", CPU)
-    with pytest.raises(LookupError):
-        cached(np.array([1, row]), 0)
-
-
-def test_a_view_that_was_not_cached_is_refused() -> None:
-    cached, _ = cached_inputs(nn.Sequential(), count_up, {0: np.array([1, 3, 6])}, "float32", CPU)
-    with pytest.raises(LookupError):
-        cached(np.array([1, 3]), None)
+def count_up(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
+    """Yield 1 x 1 pictures by which a row can be told: a thousand times the view, plus the row."""
+    for rows in batches:
+        yield torch.from_numpy(rows).float().view(-1, 1, 1, 1) + 1000.0 * (view or 0)
 
 
 sizes = {"count": st.integers(1, 600), "batch_size": st.integers(SMALLEST_BATCH, 64)}
+
+
+@settings(max_examples=100)
+@given(image_px=st.sampled_from([32, 96, 224, 448]), view=st.sampled_from([None, 0, 3]), **sizes)
+def test_prefixed_inputs_come_batch_by_batch_as_asked_for_however_many_run_through_the_prefix_at_once(
+    image_px: int, view: int | None, count: int, batch_size: int
+) -> None:
+    prefix, batches = Telling(), in_batches(np.random.default_rng(0).permutation(count), batch_size)
+    found = asked(prefixed_inputs(prefix, count_up, image_px, "float32", CPU), batches, view)
+    assert [batch.flatten().tolist() for batch in found] == [(rows + 1000 * (view or 0)).tolist() for rows in batches]
+    assert min(prefix.shown) >= SMALLEST_PREFIX_BATCH
+    assert max(prefix.shown) <= max(prefix_batch(image_px), batch_size)
+    if SMALLEST_PREFIX_BATCH not in prefix.shown:  # else some may have been filled up to be as many
+        assert sum(prefix.shown) == count
+
+
+def test_a_prefix_is_not_run_before_its_output_is_asked_for() -> None:
+    prefix = Telling()
+    stream = prefixed_inputs(prefix, count_up, 224, "float32", CPU)(in_batches(np.arange(256), 32), None)
+    assert prefix.shown == []
+    next(stream)
+    assert prefix.shown == [32]
+
+
+def test_prefixed_inputs_keep_no_graph() -> None:
+    prefix = nn.Conv2d(1, 1, 1)
+    (output,) = asked(prefixed_inputs(prefix, count_up, 1, "float32", CPU), [np.arange(20)], 0)
+    assert not output.requires_grad
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_a_prefix_computes_in_the_precision_that_is_asked_for(precision: str, dtype: torch.dtype) -> None:
+    (output,) = asked(prefixed_inputs(nn.Conv2d(1, 1, 1), count_up, 1, precision, CPU), [np.arange(20)], None)
+    assert output.dtype == dtype
+
+
+def stirred(name: str) -> nn.Sequential:
+    """Return an untrained backbone in eval mode in which no statistic, bias or scale is trivial."""
+    torch.manual_seed(0)
+    backbone = build_backbone(name, "none", 2).to(memory_format=torch.channels_last).eval()
+    for key, tensor in backbone.state_dict().items():
+        if key.endswith(("running_mean", "bias")):
+            tensor.normal_(std=0.1)
+        elif key.endswith(("running_var", "layer_scale")):
+            tensor.uniform_(0.5, 1.5)
+    return backbone
+
+
+@pytest.mark.parametrize(
+    ("precision", "_threads"), [("float32", 1), ("float32", 2), ("bfloat16", 1)], indirect=["_threads"]
+)
+@pytest.mark.usefixtures("_threads")
+@every_architecture
+def test_each_block_makes_the_same_of_an_image_bit_for_bit_in_batches_of_16_and_more_in_any_order(
+    name: str, precision: str
+) -> None:
+    side, shuffled = max(32, BACKBONES[name][0]), np.random.default_rng(1).permutation(48)
+    held = scale_pixels(name, torch.from_numpy(photos(48, side)))
+
+    def rows_of(batches: Sequence[Rows], _view: int | None) -> Iterator[Tensor]:
+        for rows in batches:
+            yield held[torch.from_numpy(rows)]
+
+    for part, blocks in list(stirred(name).named_children())[:-1]:
+        for place, block in blocks.named_children():
+            inputs = prefixed_inputs(block, rows_of, side, precision, CPU)
+            (together,) = asked(inputs, [np.arange(48)], None)
+            for rows in (shuffled[:17], shuffled[17:33]):
+                (apart,) = asked(inputs, [rows], None)
+                assert torch.equal(apart, together[torch.from_numpy(rows)]), f"{part}.{place}"
+            held = together
 
 
 @settings(max_examples=200)

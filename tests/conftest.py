@@ -1,0 +1,19 @@
+"""What tests share."""
+
+import os
+from collections.abc import Iterator
+
+# Threads that wait by spinning slow each other down tenfold where the processor has other work. Read when torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import pytest
+import torch
+
+
+@pytest.fixture(params=[1, 2], ids=["one-thread", "two-threads"])
+def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compute with so many threads: each number has kernels of its own."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(usual)
