@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stages.inputs import Inputs, in_batches
+from stages.optimizers import FusedAdamW
 from stages.params import Training
 from stages.precision import autocast
 from stages.prepared import Rows
@@ -61,8 +62,7 @@ def best_epoch(history: list[Epoch]) -> Epoch:
 def start_fit(suffix: nn.Sequential, learning_rate: float, weight_decay: float, seed: int) -> Fit:
     """Return a fit that has learned nothing. Only what is not frozen reaches the optimizer (AdamW)."""
     learned = [p for p in suffix.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=learning_rate, weight_decay=weight_decay, fused=True)
-    return Fit(suffix, optimizer, seed)
+    return Fit(suffix, FusedAdamW(learned, learning_rate, weight_decay), seed)
 
 
 def is_finished(fit: Fit, training: Training) -> bool:
