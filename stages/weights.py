@@ -3,7 +3,9 @@
 import hashlib
 import re
 import struct
+import warnings
 from collections.abc import Collection, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -60,8 +62,9 @@ def published_tensors(url: str) -> dict[str, Tensor]:
         loaded = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
     except HTTPError as error:
         raise _unreachable(url, f"the answer {error.code} ({error.reason})") from None
-    except (URLError, TimeoutError, ConnectionError) as error:
-        raise _unreachable(url, f"no connection ({getattr(error, 'reason', error)})") from None
+    except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split())
+        raise _unreachable(url, f"no connection ({reason})") from None
     except RuntimeError as error:
         if "invalid hash" not in str(error):
             raise
@@ -99,7 +102,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             loaded: Any = load_file(path)
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings(action="ignore"):  # of torch about other bytes: they are refused in one line
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE:
         raise mistake(str(path), "be a safetensors or state-dict file", "other bytes, or code") from None
     must, hint = "map names to tensors, as a state dict does", "Save model.state_dict() alone."
