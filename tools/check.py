@@ -29,12 +29,12 @@ def check_weights(where: str, weights: str) -> None:
 
 
 def check_depths(settings: Params) -> None:
-    """Raise a `Mistake` if a plan of the study names a block or selector that one of its backbones lacks.
+    """Raise a `Mistake` if a plan of the study names what one of its backbones lacks, or what cannot learn there.
 
-    Parts every backbone has; to know about the rest, the backbone must be built, which takes seconds.
+    From any part on, every backbone can learn; to know about the rest, it must be built, which takes seconds.
     """
     plans = {name: settings.plans[name] for name in settings.study.plans}
-    finer = {name: plan for name, plan in plans.items() if not {plan.from_, *(plan.train or ())} <= {None, *PARTS}}
+    finer = {name: plan for name, plan in plans.items() if plan.from_ not in PARTS}
     if finer:
         from stages.backbones import build_backbone
         from stages.freezing import refuse_unfit
