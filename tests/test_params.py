@@ -7,12 +7,13 @@ import pytest
 import yaml
 
 from stages.mistakes import Mistake, listed
-from stages.params import Plan, load_params
+from stages.params import Params, load_params
+from stages.vocabulary import BACKBONES, MOST_PX
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "params.yaml"
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
-PARTS = "stem, stage1, stage2, stage3, stage4 or head"
+PARTS = "stem, stage1, stage2, stage3, stage4"
 LEFT_OUT = object()
 AS_TEXT = "YAML reads it as text: write {}."
 
@@ -105,7 +106,12 @@ def test_every_committed_study_loads_and_keeps_its_values(path: Path) -> None:
         (
             "plans.head.weights",
             "imagenet",
-            "plans.head.weights must be 'pretrained' or 'none'. Got 'imagenet' instead.",
+            "plans.head.weights must be pretrained, none or a file in data/weights. Got 'imagenet' instead.",
+        ),
+        (
+            "plans.head.weights",
+            "../own.pth",
+            "plans.head.weights must be pretrained, none or a file in data/weights. Got '../own.pth' instead.",
         ),
         (
             "plans.head.learning_rates",
@@ -173,7 +179,7 @@ UNKNOWN = [
     ("study.seed", "study must hold only seeds or plans. Got 'seed' instead."),
     (
         "training.epoch",
-        "training must hold only epochs, patience, batch_size, weight_decay, precision, flips, views or "
+        "training must hold only epochs, patience, batch_size, weight_decay, precision, flips, views, cache_bytes or "
         "augmentation_seed. Got 'epoch' instead.",
     ),
     (
@@ -212,10 +218,16 @@ PLANS = listed(_committed()["plans"])
 @pytest.mark.parametrize(
     ("name", "value", "line"),
     [
-        ("plans.head.from", "stage9", f"plans.head.from must name {PARTS}. Got 'stage9' instead."),
-        ("plans.head.from", "Head", f"plans.head.from must name {PARTS}. Got 'Head' instead."),
+        *(
+            (
+                "plans.head.from",
+                name,
+                f"plans.head.from must name {PARTS} or head, or a block such as stage4.1. Got {name!r} instead.",
+            )
+            for name in ("stage9", "Head", "stage9.1", "stage4.", "stage4.one", "stage4.1.conv1", ".1", "norms", "")
+        ),
         ("study.plans", ["head", "hed"], f"study.plans must name {PLANS}. Got 'hed' instead."),
-        ("backbones", ["resnet"], "backbones must name efficientnet_lite0. Got 'resnet' instead."),
+        ("backbones", ["resnet"], f"backbones must name {listed(BACKBONES)}. Got 'resnet' instead."),
     ],
 )
 def test_an_unknown_part_plan_or_backbone_is_refused_with_the_known_ones(
@@ -226,7 +238,9 @@ def test_an_unknown_part_plan_or_backbone_is_refused_with_the_known_ones(
 
 def test_an_unknown_part_among_those_to_train_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     plan = {"train": ["stem", "neck"], "weights": "none", "learning_rates": [0.1]}
-    line = f"plans.head.train must name {PARTS}. Got 'neck' instead."
+    line = (
+        f"plans.head.train must name {PARTS}, head, norms or biases, or a block such as stage4.1. Got 'neck' instead."
+    )
     assert _refusal_of(tmp_path, _changed("plans.head", plan)) == line
 
 
@@ -329,18 +343,109 @@ def test_a_params_file_that_is_not_utf_8_is_refused_by_its_path(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("part", "learned"),
+    "said",
     [
-        ("stem", ("stem", "stage1", "stage2", "stage3", "stage4", "head")),
-        ("stage3", ("stage3", "stage4", "head")),
-        ("head", ("head",)),
+        *({"from": name} for name in ("head", "stem", "stage4.1", "stage3.12", "head.0")),
+        *(
+            {"train": names}
+            for names in (["stem", "head"], ["norms", "head"], ["biases"], ["stage4.1", "stage2", "norms"])
+        ),
+    ],
+    ids=str,
+)
+def test_a_plan_names_parts_blocks_and_selectors(tmp_path: Path, said: dict[str, Any]) -> None:
+    """Which blocks there are, only a backbone knows."""
+    plan = _loaded(tmp_path, _changed("plans.head", {**said, "weights": "pretrained", "learning_rates": [0.1]})).plans
+    assert plan["head"].model_dump(by_alias=True, include=set(said) | {"from_"}, exclude_none=True) == said
+
+
+def test_a_block_written_as_a_number_would_be_is_refused_in_words(tmp_path: Path) -> None:
+    assert _refusal_of(tmp_path, _changed("plans.head.from", 4.1)) == (
+        "plans.head.from must be a valid string. Got 4.1 instead."
+    )
+
+
+def test_what_is_named_twice_to_train_is_refused(tmp_path: Path) -> None:
+    plan = {"train": ["head", "norms", "head"], "weights": "pretrained", "learning_rates": [0.1]}
+    line = "plans.head.train must name each value once. Got 'head' more than once instead."
+    assert _refusal_of(tmp_path, _changed("plans.head", plan)) == line
+
+
+def test_a_plan_that_trains_nothing_is_refused(tmp_path: Path) -> None:
+    plan = {"train": [], "weights": "pretrained", "learning_rates": [0.1]}
+    line = "plans.head.train must hold at least one value. Got [] instead."
+    assert _refusal_of(tmp_path, _changed("plans.head", plan)) == line
+
+
+EVERY_PART = ["stem", "stage1", "stage2", "stage3", "stage4", "head"]
+
+
+@pytest.mark.parametrize(
+    "said", [{"from": "stage4"}, {"from": "stem.1"}, {"train": ["norms", "head"]}, {"train": EVERY_PART[1:]}], ids=str
+)
+def test_random_weights_where_anything_is_frozen_are_refused(tmp_path: Path, said: dict[str, Any]) -> None:
+    """They would stay random."""
+    plan = {**said, "weights": "none", "learning_rates": [0.1]}
+    line = "plans.head.weights must be pretrained or a file where parts are frozen. Got 'none' instead."
+    assert _refusal_of(tmp_path, _changed("plans.head", plan)) == line
+
+
+@pytest.mark.parametrize("said", [{"from": "stem"}, {"train": EVERY_PART}], ids=str)
+def test_random_weights_of_which_all_learn_are_welcome(tmp_path: Path, said: dict[str, Any]) -> None:
+    plan = {**said, "weights": "none", "learning_rates": [0.1]}
+    assert _loaded(tmp_path, _changed("plans.head", plan)).plans["head"].weights == "none"
+
+
+def test_a_file_in_the_folder_that_dvc_watches_may_be_the_weights(tmp_path: Path) -> None:
+    """Whether it is there, tools/check.py looks."""
+    params = _loaded(tmp_path, _changed("plans.head.weights", "data/weights/mine.safetensors"))
+    assert params.plans["head"].weights == "data/weights/mine.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "must"),
+    [
+        ("alexnet", "63 to 1024"),
+        ("vgg16", "32 to 1024"),
+        ("inception_v3", "75 to 1024"),
+        ("densenet121", "29 to 1024"),
+        ("squeezenet1_1", "17 to 1024"),
+        ("convnext_tiny", "32 to 1024"),
     ],
 )
-def test_from_a_part_learns_it_and_all_deeper_parts(part: str, learned: tuple[str, ...]) -> None:
-    plan = Plan.model_validate({"from": part, "weights": "none", "learning_rates": [0.1]})
-    assert plan.learned == learned
+def test_images_that_are_too_small_for_a_backbone_are_refused_and_the_smallest_are_not(
+    tmp_path: Path, backbone: str, must: str
+) -> None:
+    smallest = int(must.split()[0])
+    params = _with_image_px(smallest - 1, "resnet18", backbone)
+    line = f"data.image_px must be {must} for {backbone}. Got {smallest - 1} instead."
+    assert _refusal_of(tmp_path, params) == line
+    assert _loaded(tmp_path, _with_image_px(smallest, "resnet18", backbone)).data.image_px == smallest
 
 
-def test_train_learns_just_the_named_parts_shallow_to_deep() -> None:
-    plan = Plan.model_validate({"train": ["head", "stage1"], "weights": "none", "learning_rates": [0.1]})
-    assert plan.learned == ("stage1", "head")
+@pytest.mark.parametrize("image_px", [72, 223, 225, 448])
+def test_a_vision_transformer_takes_images_of_the_side_that_it_was_trained_on_and_no_other(
+    tmp_path: Path, image_px: int
+) -> None:
+    line = f"data.image_px must be 224 for vit_b_16. Got {image_px} instead."
+    assert _refusal_of(tmp_path, _with_image_px(image_px, "vit_b_16")) == line
+    assert _loaded(tmp_path, _with_image_px(224, "vit_b_16")).backbones == ["vit_b_16"]
+
+
+def test_every_backbone_may_be_named_with_its_smallest_and_its_largest_images(tmp_path: Path) -> None:
+    for backbone, sides in BACKBONES.items():
+        for side in (sides[0], sides[-1]):
+            assert 16 <= side <= MOST_PX
+            assert _loaded(tmp_path, _with_image_px(side, backbone)).backbones == [backbone]
+
+
+def _with_image_px(image_px: int, *backbones: str) -> dict[str, Any]:
+    params = _changed("data.image_px", image_px)
+    params["backbones"] = list(backbones)
+    return params
+
+
+def _loaded(tmp_path: Path, params: dict[str, Any]) -> Params:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    return load_params(path)
