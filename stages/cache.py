@@ -96,16 +96,16 @@ def _fill_scratch(
     source: Inputs, rows: Rows, view: int | None, shape: Shape, scratch: Path, _device: torch.device
 ) -> Tensor:
     """Return the outputs of the rows as a memory-mapped file without a name, which ends with the process."""
-    with tempfile.TemporaryFile(dir=scratch) as file:
-        try:
+    try:
+        with tempfile.TemporaryFile(dir=scratch) as file:
             for output in _outputs(source, rows, view, shape):
                 file.write(output.cpu().view(-1).view(torch.uint8).numpy().data)
             file.flush()
-        except OSError as error:
-            hint = "Free some, or set training.cache_bytes to 0 to do without the cache."
-            must = f"have room for the prefix cache ({shape.bytes * len(rows)} bytes)"
-            raise mistake(str(scratch), must, str(error.strerror), hint) from None
-        mapped = np.memmap(file, dtype=np.uint8, mode="c")
+            mapped = np.memmap(file, dtype=np.uint8, mode="c")
+    except OSError as error:  # closing the file raises it again, while what is buffered has no room
+        hint = "Free some, or set training.cache_bytes to 0 to do without the cache."
+        must = f"have room for the prefix cache ({shape.bytes * len(rows)} bytes)"
+        raise mistake(str(scratch), must, str(error.strerror), hint) from None
     return torch.from_numpy(mapped).view(shape.dtype).view(len(rows), *shape.sides)
 
 
