@@ -64,8 +64,8 @@ class ClassToken(nn.Module):
     """Hands on the class token alone, in which a vision transformer gathers what it knows of the image."""
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return N x channels of N x tokens x channels."""
-        return tokens[:, 0]
+        """Return N x channels of N x tokens x channels, in memory of its own."""
+        return tokens[:, 0].contiguous()
 
 
 class MeanOverPixels(nn.Module):
