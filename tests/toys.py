@@ -1,0 +1,129 @@
+"""A study small enough to be trained within a test: 70 pictures of noise, two classes, two seeds, tiny models."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.models import VisionTransformer
+
+from stages.architectures import Architecture, cut_vision_transformer
+from stages.backbones import build_backbone
+from stages.freezing import apply_plan
+from stages.grid import Feed, Job, train_cell
+from stages.inputs import live_inputs
+from stages.params import Plan, Training
+from stages.prepared import Prepared
+from stages.training import Epoch, Fit, Lessons, epochs, start_fit
+
+CPU = torch.device("cpu")
+TRAINING = Training(
+    epochs=3, patience=3, batch_size=24, weight_decay=0.01, precision="float32", flips="both", views=2,
+    cache_bytes=2_000_000_000, augmentation_seed=0,
+)  # fmt: skip
+
+
+def training(**changes: object) -> Training:
+    return TRAINING.model_copy(update=changes)
+
+
+def plan(*train: str, weights: str = "pretrained", **more: Any) -> Plan:
+    """Return a plan in which these parts, blocks or selectors learn, or all from `from_` on."""
+    asked = {"train": list(train)} if train else {"from": more.pop("from_")}
+    return Plan(**asked, weights=weights, learning_rates=more.pop("learning_rates", [0.001, 0.01]))
+
+
+def pictures(side: int = 32) -> NDArray[np.uint8]:
+    """Return 70 pictures of noise, of which every second one is a little brighter."""
+    noise = np.random.default_rng(0).integers(0, 200, (70, side, side, 3), dtype=np.uint8)
+    return noise + (np.arange(70, dtype=np.uint8) % 2 * 40)[:, None, None, None]
+
+
+def prepared(side: int = 32) -> Prepared:
+    """Return the pictures with two seeds' splits: 50 to train on and 16 to validate on, 4 to test."""
+    rows = []
+    for seed, order in {0: np.arange(70), 1: np.arange(70)[::-1]}.items():
+        splits = ["train"] * 50 + ["validation"] * 16 + ["test"] * 4
+        rows += [{"image": image, "seed": seed, "split": split} for image, split in zip(order, splits, strict=True)]
+    names = [str(image) for image in range(70)]
+    return Prepared(pictures(side), np.arange(70) % 2, names, ["dark", "bright"], pd.DataFrame(rows))
+
+
+def job(
+    name: str, asked: Plan, scratch: Path, taught: Training = TRAINING, side: int = 32, precision: str = "float32"
+) -> Job:
+    return Job(prepared(side), name, asked, taught, [0, 1], precision, CPU, scratch)
+
+
+def start(asked: Job, feed: Feed, learning_rate: float = 0.001, seed: int = 0) -> Iterator[Fit]:
+    return train_cell(asked, feed, torch.from_numpy(asked.data.labels), learning_rate, seed)
+
+
+def train(asked: Job, feed: Feed, learning_rate: float = 0.001, seed: int = 0) -> Fit:
+    *_, fit = start(asked, feed, learning_rate, seed)
+    return fit
+
+
+def train_whole(asked: Job, learning_rate: float = 0.001, seed: int = 0) -> Fit:
+    """Train the backbone in one piece on pictures, as who knows nothing of prefixes would."""
+    torch.manual_seed(seed)
+    backbone = build_backbone(asked.backbone, asked.plan.weights, 2).to(memory_format=torch.channels_last)
+    apply_plan(backbone, asked.plan)
+    data, taught = asked.data, asked.training
+    live = live_inputs(data.images, asked.backbone, taught.flips, taught.augmentation_seed, CPU)
+    lessons = Lessons(live, torch.from_numpy(data.labels), data.rows("train", [seed]), data.rows("validation", [seed]))
+    fit = start_fit(backbone, learning_rate, taught.weight_decay, seed)
+    for _ in epochs(fit, lessons, taught, asked.precision):
+        pass
+    return fit
+
+
+def timeless(fit: Fit) -> list[Epoch]:
+    return [replace(epoch, seconds=0.0) for epoch in fit.history]
+
+
+def differing(left: dict[str, Tensor], right: dict[str, Tensor]) -> set[str]:
+    """Return the names of the tensors that are not bit for bit the same in both."""
+    assert left.keys() == right.keys()
+    return {name for name, tensor in left.items() if not torch.equal(tensor, right[name])}
+
+
+def assert_same(left: Fit, right: Fit) -> None:
+    """Compare all that a fit is, but for the seconds that it took."""
+    assert timeless(left) == timeless(right)
+    assert differing(left.suffix.state_dict(), right.suffix.state_dict()) == set()
+    assert differing(left.best, right.best) == set()
+    states = (fit.optimizer.state_dict()["state"] for fit in (left, right))
+    for ours, theirs in zip(*(state.values() for state in states), strict=True):
+        assert differing(ours, theirs) == set()
+
+
+def small_vision_transformer() -> Architecture:
+    """Return torchvision's vision transformer with four layers, for 32 x 32 pixels in 16 patches."""
+
+    def original() -> nn.Module:
+        return VisionTransformer(image_size=32, patch_size=8, num_layers=4, num_heads=2, hidden_dim=32, mlp_dim=64)
+
+    torch.manual_seed(0)
+    tensors = original().state_dict()
+    return Architecture(original=original, pretrained=lambda _model: tensors, pieces=cut_vision_transformer)
+
+
+def resnet18_weights(folder: Path) -> str:
+    """Return the path of a file of weights for ResNet18, whose BatchNorm statistics are not trivial."""
+    torch.manual_seed(0)
+    tensors = models.resnet18().state_dict()
+    for name, tensor in tensors.items():
+        if name.endswith("running_mean"):
+            tensor.normal_(std=0.1)
+        elif name.endswith("running_var"):
+            tensor.uniform_(0.5, 1.5)
+    save_file(tensors, folder / "resnet18.safetensors")
+    return str(folder / "resnet18.safetensors")
