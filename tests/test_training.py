@@ -1,47 +1,28 @@
 """Claims about stages/training.py, checkpoints.py and grid.py: a fit depends on what it is given and nothing else."""
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages import checkpoints
-from stages.backbones import ARCHITECTURES, build_backbone
+from stages.architectures import ARCHITECTURES
+from stages.audit import AuditError, frozen_digests
+from stages.cache import Cache
 from stages.checkpoints import checkpoint_folder, remove_checkpoints, restore_fit, save_fit, saved_best
-from stages.freezing import apply_plan
-from stages.grid import Feed, Job, checkpoint_path, make_feed, train_cell
-from stages.inputs import live_inputs
-from stages.params import Plan, Training
-from stages.prepared import Prepared, Rows
+from stages.grid import Feed, audit_prefix, build_parts, checkpoint_path, make_feed, wanted_rows, would_pay
+from stages.inputs import in_batches, live_inputs
+from stages.params import Training
+from stages.prepared import Rows
 from stages.training import Epoch, Fit, Lessons, best_epoch, epochs, is_finished, predict, start_fit
-
-CPU = torch.device("cpu")
-TRAINING = Training(
-    epochs=3, patience=3, batch_size=16, weight_decay=0.01, precision="float32", flips="both", views=2,
-    augmentation_seed=0,
-)  # fmt: skip
-
-every_backbone = pytest.mark.parametrize("name", ARCHITECTURES)
-
-
-@pytest.fixture(params=[1, 2], ids=["one-thread", "two-threads"])
-def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Compute with so many threads: each number has kernels of its own."""
-    usual = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield
-    torch.set_num_threads(usual)
-
-
-def training(**changes: object) -> Training:
-    return TRAINING.model_copy(update=changes)
+from tests import toys
+from tests.toys import CPU, TRAINING, assert_same, differing, plan, start, train, training
 
 
 def points() -> Tensor:
@@ -50,10 +31,15 @@ def points() -> Tensor:
     return drawn + drawn.sign() * torch.tensor([0.5, 0.0])
 
 
+def points_in(batches: Sequence[Rows], _view: int | None) -> Iterator[Tensor]:
+    for rows in batches:
+        yield points()[torch.from_numpy(rows)]
+
+
 def lessons(labels: Tensor | None = None) -> Lessons:
     """Return the toy problem: 40 points to train on, 24 to validate on."""
     known = (points()[:, 0] > 0).long() if labels is None else labels
-    return Lessons(lambda rows, _view: points()[torch.from_numpy(rows)], known, np.arange(40), np.arange(40, 64))
+    return Lessons(points_in, known, np.arange(40), np.arange(40, 64))
 
 
 def doubted_lessons() -> Lessons:
@@ -87,28 +73,8 @@ def learn(suffix: nn.Sequential, seed: int = 0) -> Fit:
     return fit_to_end(start_fit(suffix, 0.01, 0.01, seed))
 
 
-def timeless(fit: Fit) -> list[Epoch]:
-    return [replace(epoch, seconds=0.0) for epoch in fit.history]
-
-
 def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in tensors.items()}
-
-
-def differing(left: dict[str, Tensor], right: dict[str, Tensor]) -> set[str]:
-    """Return the names of the tensors that are not bit for bit the same in both."""
-    assert left.keys() == right.keys()
-    return {name for name, tensor in left.items() if not torch.equal(tensor, right[name])}
-
-
-def assert_same(left: Fit, right: Fit) -> None:
-    """Compare all that a fit is, but for the seconds that it took."""
-    assert timeless(left) == timeless(right)
-    assert differing(left.suffix.state_dict(), right.suffix.state_dict()) == set()
-    assert differing(left.best, right.best) == set()
-    states = (fit.optimizer.state_dict()["state"] for fit in (left, right))
-    for ours, theirs in zip(*(state.values() for state in states), strict=True):
-        assert differing(ours, theirs) == set()
 
 
 def test_a_suffix_learns_the_toy_problem() -> None:
@@ -164,9 +130,9 @@ def test_a_fit_is_finished_when_its_epochs_or_its_patience_are_spent() -> None:
 def test_epoch_e_shows_every_training_row_once_in_view_e_minus_1_mod_views() -> None:
     shown: list[tuple[int | None, Rows]] = []
 
-    def telling(rows: Rows, view: int | None) -> Tensor:
-        shown.append((view, rows))
-        return points()[torch.from_numpy(rows)]
+    def telling(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
+        shown.extend((view, rows) for rows in batches)
+        return points_in(batches, view)
 
     taught, views = replace(lessons(), inputs=telling), []
     for _ in epochs(start_fit(line(), 0.1, 0.0, 0), taught, training(epochs=5, patience=5, views=2), "float32"):
@@ -191,15 +157,19 @@ def test_the_losses_and_accuracies_of_an_epoch_are_means_over_images() -> None:
 def test_predicted_logits_are_float32_and_in_the_order_of_the_rows() -> None:
     suffix = nn.Sequential(nn.Identity())
     rows = np.random.default_rng(0).permutation(600)
-    logits = predict(suffix, lambda rows, _view: torch.from_numpy(rows)[:, None], rows, "float32", CPU)
+
+    def numbers(batches: Sequence[Rows], _view: int | None) -> Iterator[Tensor]:
+        return (torch.from_numpy(batch)[:, None] for batch in batches)
+
+    logits = predict(suffix, numbers, in_batches(rows, 64), "float32", CPU)
     assert logits.dtype == torch.float32
     assert logits.flatten().tolist() == rows.tolist()
 
 
 def test_predicting_uses_what_was_learned_and_changes_nothing() -> None:
     suffix = learn(restless()).suffix.train()
-    before, rows = copied(suffix.state_dict()), np.arange(64)
-    logits = predict(suffix, lessons().inputs, rows, "float32", CPU)
+    before = copied(suffix.state_dict())
+    logits = predict(suffix, points_in, [np.arange(64)], "float32", CPU)
     assert differing(suffix.state_dict(), before) == set()
     assert torch.equal(logits, suffix.eval()(points()))  # without dropout, and with the statistics of training
 
@@ -269,7 +239,7 @@ def test_other_params_or_data_have_another_folder() -> None:
     assert len({checkpoint_folder(*inputs) for inputs in asked}) == len(asked)
 
 
-@pytest.mark.parametrize("module", ["training", "grid", "backbones", "augmentation"])
+@pytest.mark.parametrize("module", ["training", "grid", "backbones", "cache"])
 def test_other_code_has_another_folder(code: Path, module: str) -> None:
     before = checkpoint_folder("data", "params")
     source = (code / f"{module}.py").read_text()
@@ -289,110 +259,244 @@ def test_removed_checkpoints_are_gone_and_may_be_removed_again(tmp_path: Path) -
     assert [*tmp_path.iterdir()] == []
 
 
-def pictures() -> NDArray[np.uint8]:
-    """Return 48 pictures of noise, of which every second one is a little brighter."""
-    noise = np.random.default_rng(0).integers(0, 200, (48, 32, 32, 3), dtype=np.uint8)
-    return noise + (np.arange(48, dtype=np.uint8) % 2 * 40)[:, None, None, None]
+# --- The grid ---------------------------------------------------------------------------------------------------
+
+several_backbones = pytest.mark.parametrize("name", ["efficientnet_lite0", "vit"])
+PLACES = {"memory": 2_000_000_000, "scratch": 1, "off": 0}
 
 
-def prepared() -> Prepared:
-    """Return the pictures with two seeds' splits: 32 pictures to train on, 16 to validate on."""
-    drawn = {0: ["train", "train", "validation"], 1: ["validation", "train", "train"]}
-    rows = [
-        {"image": image, "seed": seed, "split": splits[image // 16]}
-        for seed, splits in drawn.items()
-        for image in range(48)
-    ]
-    names = [str(image) for image in range(48)]
-    return Prepared(pictures(), np.arange(48) % 2, names, ["dark", "bright"], pd.DataFrame(rows))
+@pytest.fixture(autouse=True)
+def _vision_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make "vit" known: a small one, as no published one sees 32 pixels."""
+    monkeypatch.setitem(ARCHITECTURES, "vit", toys.small_vision_transformer())
 
 
-def job(name: str, scratch: Path, *learned: str) -> Job:
-    plan = Plan(train=list(learned), weights="pretrained", learning_rates=[0.001, 0.01])
-    return Job(prepared(), name, plan, TRAINING, [0, 1], "float32", CPU, scratch)
-
-
-def train(job: Job, feed: Feed, learning_rate: float, seed: int) -> Fit:
-    *_, fit = train_cell(job, feed, torch.from_numpy(job.data.labels), learning_rate, seed)
-    return fit
-
-
-@every_backbone
+@several_backbones
 def test_a_cell_of_the_grid_ends_the_same_alone_or_after_others(name: str, tmp_path: Path) -> None:
-    alone, crowded = job(name, tmp_path / "alone", "head"), job(name, tmp_path / "crowded", "head")
+    alone, crowded = (toys.job(name, plan("head"), tmp_path / folder) for folder in ("alone", "crowded"))
     expected, feed = train(alone, make_feed(alone), 0.01, 1), make_feed(crowded)
     fits = {cell: train(crowded, feed, *cell) for cell in crowded.cells}
     assert [*fits] == [(0.001, 0), (0.001, 1), (0.01, 0), (0.01, 1)]
     assert_same(fits[0.01, 1], expected)
 
 
-@every_backbone
+@pytest.mark.parametrize("place", PLACES)
+@several_backbones
 def test_a_cell_that_is_killed_goes_on_from_its_last_epoch_and_ends_as_if_it_had_not_been(
-    name: str, tmp_path: Path
+    name: str, place: str, tmp_path: Path
 ) -> None:
-    whole, killed = job(name, tmp_path / "whole", "stage4"), job(name, tmp_path / "killed", "stage4")
-    expected, labels = train(whole, make_feed(whole), 0.001, 0), torch.from_numpy(killed.data.labels)
-    first_try = train_cell(killed, make_feed(killed), labels, 0.001, 0)
+    whole, killed = (
+        toys.job(name, plan(from_="stage4"), tmp_path / folder, training(cache_bytes=PLACES[place]))
+        for folder in ("whole", "killed")
+    )
+    expected = train(whole, make_feed(whole))
+    first_try = start(killed, make_feed(killed))
     assert [len(next(first_try).history) for _ in range(3)] == [0, 1, 2]
     first_try.close()
-    lengths = [len(fit.history) for fit in train_cell(killed, make_feed(killed), labels, 0.001, 0)]
-    assert lengths == [2, 3]
-    assert_same(train(killed, make_feed(killed), 0.001, 0), expected)
+    assert [len(fit.history) for fit in start(killed, make_feed(killed))] == [2, 3]
+    again = train(killed, make_feed(killed))
+    assert_same(again, expected)
+    assert again.audited == expected.audited
     assert differing(saved_best(checkpoint_path(killed, 0.001, 0)), expected.best) == set()
 
 
-@every_backbone
-def test_a_cell_in_which_something_frozen_moves_is_refused_by_the_audit(name: str, tmp_path: Path) -> None:
-    meddled = job(name, tmp_path, "head")
-    feed = make_feed(meddled)
-    cell = train_cell(meddled, feed, torch.from_numpy(meddled.data.labels), 0.001, 0)
-    next(cell)
-    key, weight = next(feed.prefix.named_parameters())
-    weight.add_(1.0)
-    with pytest.raises(RuntimeError, match=f"{key} moved, although the plan freezes it"):
-        list(cell)
-
-
-@every_backbone
-def test_a_prefix_that_had_moved_before_the_cell_began_is_refused_by_the_audit(name: str, tmp_path: Path) -> None:
-    meddled = job(name, tmp_path, "head")
-    feed = make_feed(meddled)
-    statistics = next(key for key, _ in feed.prefix.named_buffers() if key.endswith("running_mean"))
-    feed.prefix.get_buffer(statistics).add_(1.0)
-    with pytest.raises(RuntimeError, match=f"{statistics} moved, although the plan freezes it"):
-        train(meddled, feed, 0.001, 0)
-
-
-@pytest.mark.usefixtures("_threads")
-@pytest.mark.parametrize("learned", [("head",), ("stage4", "head"), ("stage3",)], ids=["head", "stage4", "stage3-only"])
-@every_backbone
-def test_training_on_cached_inputs_ends_as_training_the_whole_backbone_on_pictures(
-    name: str, learned: tuple[str, ...], tmp_path: Path
+@pytest.mark.parametrize("place", [*PLACES, "no prefix"])
+def test_epoch_e_is_fed_view_e_minus_1_mod_views_whatever_the_plan_and_wherever_its_prefix_is_kept(
+    place: str, tmp_path: Path
 ) -> None:
-    asked = job(name, tmp_path, *learned)
-    cached = train(asked, make_feed(asked), 0.001, 0)
+    asked = training(epochs=5, patience=5, views=3, cache_bytes=PLACES.get(place, 0))
+    job = toys.job("efficientnet_lite0", plan("stem") if place == "no prefix" else plan("head"), tmp_path, asked)
+    feed, shown = make_feed(job), []
+    assert feed.cache.place == place
 
-    torch.manual_seed(0)
-    backbone = build_backbone(name, "pretrained", 2).to(memory_format=torch.channels_last)
-    apply_plan(backbone, learned)
-    data = asked.data
-    live = live_inputs(data.images, name, TRAINING.flips, TRAINING.augmentation_seed, CPU)
-    taught = Lessons(live, torch.from_numpy(data.labels), data.rows("train", [0]), data.rows("validation", [0]))
-    whole = fit_to_end(start_fit(backbone, 0.001, TRAINING.weight_decay, 0), TRAINING, taught)
+    def telling(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
+        shown.append(view)
+        return feed.cache.inputs(batches, view)
 
-    assert [replace(epoch, seconds=0.0) for epoch in whole.history] == timeless(cached)
-    ends = {name: tensor for name, tensor in backbone.state_dict().items() if name in cached.suffix.state_dict()}
-    assert differing(ends, cached.suffix.state_dict()) == set()
+    train(job, replace(feed, cache=Cache(telling, place, 0)))
+    assert shown == [0, None, 1, None, 2, None, 0, None, 1, None]
 
 
-@every_backbone
+@several_backbones
 def test_the_feed_of_a_plan_that_freezes_a_prefix_is_its_outputs_and_else_the_pictures(
     name: str, tmp_path: Path
 ) -> None:
-    frozen = make_feed(job(name, tmp_path, "head"))
-    free = make_feed(job(name, tmp_path, "stem", "head"))
-    vectors, batch = frozen.inputs(np.arange(32), 0), free.inputs(np.arange(32), 0)
+    frozen = make_feed(toys.job(name, plan("head"), tmp_path))
+    free = make_feed(toys.job(name, plan("stem", "head"), tmp_path))
+    (vectors,), (batch,) = (feed.cache.inputs([np.arange(32)], 0) for feed in (frozen, free))
     assert vectors.dim() == 2
-    assert frozen.cache_bytes == (32 + 2 * 48) * vectors[0].nbytes  # both seeds' validation, and two views of all
+    assert frozen.cache.bytes == (32 + 2 * 70) * vectors[0].nbytes  # both seeds' validation, and two views of all
+    assert frozen.seconds > 0
     assert batch.shape == (32, 3, 32, 32)
-    assert (free.cache_bytes, free.seconds) == (0, 0.0)
+    assert (free.cache.place, free.cache.bytes, free.seconds) == ("no prefix", 0, 0.0)
+
+
+@pytest.mark.parametrize(("views", "epochs_asked", "pays"), [(1, 1, False), (4, 1, False), (1, 2, True), (2, 2, True)])
+def test_a_prefix_is_kept_only_if_its_outputs_are_asked_for_more_often_than_computed(
+    views: int, epochs_asked: int, pays: bool, tmp_path: Path
+) -> None:
+    asked = toys.job("vit", plan("head", learning_rates=[0.01]), tmp_path, training(views=views, epochs=epochs_asked))
+    asked = replace(asked, seeds=[0])  # one cell: training sees each view once, validation sees one in every epoch
+    assert would_pay(asked, wanted_rows(asked)) == pays
+    assert make_feed(asked).cache.place == ("memory" if pays else "off")
+
+
+# --- The audit of a cell ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "vit"])
+def test_a_cell_that_passes_the_audit_has_looked_at_every_tensor_that_is_frozen(name: str, tmp_path: Path) -> None:
+    weights = toys.resnet18_weights(tmp_path) if name == "resnet18" else "pretrained"
+    job = toys.job(name, plan("stage4", weights=weights), tmp_path, training(epochs=1))
+    fit = train(job, make_feed(job))
+    whole = nn.Sequential(*build_parts(job, 0)).state_dict()
+    learned = {key for key in whole if "stage4" in key}
+    assert fit.audited == len(whole) - len(learned)
+
+
+Meddling = Callable[[Feed, Fit], None]
+"""Something done to a cell, before its first epoch or after its last, that ought not to be."""
+
+
+def prefix_weight(feed: Feed) -> nn.Parameter:
+    return next(feed.prefix.parameters())
+
+
+def frozen_head(fit: Fit) -> nn.Linear:
+    return fit.suffix.get_submodule("head.0")
+
+
+def move_a_prefix_weight(feed: Feed, _fit: Fit) -> None:
+    prefix_weight(feed).add_(1.0)
+
+
+def move_a_statistic(feed: Feed, _fit: Fit) -> None:
+    next(tensor for key, tensor in feed.prefix.named_buffers() if key.endswith("running_mean")).add_(1.0)
+
+
+def wake_the_prefix(feed: Feed, _fit: Fit) -> None:
+    for module in feed.prefix.modules():
+        module.training = True
+
+
+def thaw_the_prefix(feed: Feed, _fit: Fit) -> None:
+    prefix_weight(feed).requires_grad_(True)
+
+
+def leave_a_gradient(feed: Feed, _fit: Fit) -> None:
+    prefix_weight(feed).grad = torch.zeros_like(prefix_weight(feed))
+
+
+def reshape_a_prefix_weight(feed: Feed, _fit: Fit) -> None:
+    prefix_weight(feed).data = prefix_weight(feed).data[None]
+
+
+def take_a_statistic_away(feed: Feed, _fit: Fit) -> None:
+    norm = next(module for module in feed.prefix.modules() if isinstance(module, nn.BatchNorm2d))
+    del norm.running_var
+
+
+def optimize_the_frozen_head(_feed: Feed, fit: Fit) -> None:
+    fit.optimizer.add_param_group({"params": [frozen_head(fit).weight]})
+
+
+def decay_the_frozen_head(_feed: Feed, fit: Fit) -> None:
+    """Leave it in the optimizer with a gradient of zeros, as who freezes in mid-run does: it decays all the same."""
+    weight = frozen_head(fit).weight
+    fit.optimizer.add_param_group({"params": [weight], "weight_decay": 0.1})
+    fit.optimizer.register_step_pre_hook(lambda *_: setattr(weight, "grad", torch.zeros_like(weight)))
+
+
+def thaw_the_frozen_head(_feed: Feed, fit: Fit) -> None:
+    frozen_head(fit).bias.requires_grad_(True)
+
+
+def freeze_what_learns(_feed: Feed, fit: Fit) -> None:
+    next(p for p in fit.suffix.parameters() if p.requires_grad).requires_grad_(False)
+
+
+IN_THE_PREFIX = r"stem\.0\.weight"
+MEDDLING: list[tuple[Meddling, str]] = [
+    (move_a_prefix_weight, rf"{IN_THE_PREFIX} moved, although it is frozen"),
+    (move_a_statistic, r"stem\.1\.running_mean moved, although it is frozen"),
+    (thaw_the_prefix, rf"{IN_THE_PREFIX} learns, although it is frozen"),
+    (leave_a_gradient, rf"{IN_THE_PREFIX} has a gradient, although it is frozen"),
+    (optimize_the_frozen_head, r"head\.0\.weight is in the optimizer, although it is frozen"),
+    (decay_the_frozen_head, r"head\.0\.weight moved, although it is frozen"),
+    (thaw_the_frozen_head, r"head\.0\.bias has a gradient, although it is frozen"),
+    (freeze_what_learns, r"stage4\.\S+ neither learns nor was frozen when training began"),
+]
+
+
+@pytest.mark.parametrize(("meddle", "found"), MEDDLING)
+def test_a_cell_in_which_something_frozen_is_meddled_with_is_refused_by_the_audit(
+    meddle: Meddling, found: str, tmp_path: Path
+) -> None:
+    job = toys.job("efficientnet_lite0", plan("stage4"), tmp_path, training(epochs=2))
+    feed = make_feed(job)
+    cell = start(job, feed)
+    fit = next(cell)
+    meddle(feed, fit)
+    with pytest.raises(AuditError, match=f"^the audit found that {found}$"):
+        list(cell)
+    assert fit.audited is None
+
+
+@pytest.mark.parametrize(
+    ("meddle", "found"),
+    [
+        (reshape_a_prefix_weight, rf"{IN_THE_PREFIX} moved"),
+        (take_a_statistic_away, r"stem\.1\.running_var is gone"),
+    ],
+)
+def test_a_frozen_tensor_that_another_has_replaced_by_the_end_or_none_is_refused_by_the_audit(
+    meddle: Meddling, found: str, tmp_path: Path
+) -> None:
+    job = toys.job("efficientnet_lite0", plan("stage4"), tmp_path, training(epochs=1))
+    feed = make_feed(job)
+    cell = start(job, feed)
+    for fit in cell:
+        if fit.history:
+            meddle(feed, fit)
+            break
+    with pytest.raises(AuditError, match=f"^the audit found that {found}, although it is frozen$"):
+        list(cell)
+
+
+def test_a_prefix_that_wakes_while_it_runs_live_moves_its_statistics_and_is_refused_by_the_audit(
+    tmp_path: Path,
+) -> None:
+    job = toys.job("efficientnet_lite0", plan("stage4"), tmp_path, training(epochs=1, cache_bytes=0))
+    feed = make_feed(job)
+    cell = start(job, feed)
+    wake_the_prefix(feed, next(cell))
+    with pytest.raises(AuditError, match=r"stem\.1\.running_mean moved, although it is frozen"):
+        list(cell)
+
+
+def test_a_prefix_that_had_moved_before_the_cell_began_is_refused_by_the_audit(tmp_path: Path) -> None:
+    job = toys.job("efficientnet_lite0", plan("head"), tmp_path, training(epochs=1))
+    feed = make_feed(job)
+    prefix_weight(feed).add_(1.0)
+    with pytest.raises(AuditError, match=f"{IN_THE_PREFIX} moved, although it is frozen"):
+        train(job, feed)
+
+
+@pytest.mark.parametrize(("name", "awake"), [("efficientnet_lite0", nn.BatchNorm2d), ("vit_dropout", nn.Dropout)])
+def test_a_prefix_that_looks_at_batch_mates_is_refused_before_any_training(
+    name: str, awake: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "vit_dropout", toys.small_vision_transformer(dropout=0.5))
+    job = toys.job(name, plan("head"), tmp_path)
+    prefix, _ = build_parts(job, 0)
+    live = live_inputs(job.data.images, name, "none", 0, CPU)
+    audit_prefix(job, prefix, live)
+    module_name, module = next((key, each) for key, each in prefix.named_modules() if isinstance(each, awake))
+    before = frozen_digests(prefix)
+    module.training = True
+    found = (
+        f"what the prefix makes of an image depends on its batch mates: {re.escape(module_name)} is where it begins$"
+    )
+    with pytest.raises(AuditError, match=found):
+        audit_prefix(job, prefix, live)
+    assert (frozen_digests(prefix) == before) == (awake is nn.Dropout)

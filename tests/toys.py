@@ -105,11 +105,13 @@ def assert_same(left: Fit, right: Fit) -> None:
         assert differing(ours, theirs) == set()
 
 
-def small_vision_transformer() -> Architecture:
+def small_vision_transformer(dropout: float = 0.0) -> Architecture:
     """Return torchvision's vision transformer with four layers, for 32 x 32 pixels in 16 patches."""
 
     def original() -> nn.Module:
-        return VisionTransformer(image_size=32, patch_size=8, num_layers=4, num_heads=2, hidden_dim=32, mlp_dim=64)
+        return VisionTransformer(
+            image_size=32, patch_size=8, num_layers=4, num_heads=2, hidden_dim=32, mlp_dim=64, dropout=dropout
+        )
 
     torch.manual_seed(0)
     tensors = original().state_dict()
