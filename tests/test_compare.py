@@ -23,10 +23,11 @@ def write_cell(root: Path, plan: str, validation: dict[int, float], trainable: i
     scores.mkdir(parents=True)
     seeds = {str(seed): {"best_epoch": 1, "val_loss": 0.5, "val_accuracy": value} for seed, value in validation.items()}
     about = {"backbone": "efficientnet_lite0", "plan": plan}
-    counted = {"trainable_parameters": trainable, "parameters": 1000, "learned": ["head"], "weights": "pretrained"}
-    chosen = {"learning_rate": 0.01, "classes": ["a", "b"], "seeds": seeds, "audit": "passed"}
+    counted = {"trainable_parameters": trainable, "parameters": 1000, "learned": ["stage4.2", "head", "norms"]}
+    counted["definition"] = {"train": ["stage4.2", "head", "norms"], "weights": "pretrained", "learning_rates": [0.01]}
+    chosen = {"learning_rate": 0.01, "classes": ["a", "b"], "seeds": seeds, "audit": "passed", "audited_tensors": 7}
     (run / "run.json").write_text(json.dumps({**about, **counted, **chosen}))
-    (run / "costs.json").write_text(json.dumps({"train_seconds": 12.34}))
+    (run / "costs.json").write_text(json.dumps({"train_seconds": 12.34, "cache": "scratch", "cache_bytes": 800}))
     epochs = [(rate, seed, epoch) for rate in (0.01, 0.1) for seed in validation for epoch in (1, 2)]
     history = pd.DataFrame(epochs, columns=["learning_rate", "seed", "epoch"])
     history.insert(0, "plan", plan)
@@ -72,6 +73,24 @@ def test_plans_hold_means_and_spread_over_seeds(study: Path) -> None:
     assert plans.accuracy_sd["stage4"] == pytest.approx(np.sqrt(0.02), rel=1e-5)
     assert (plans.accuracy_low["stage4"], plans.accuracy_high["stage4"]) == (0.7, 0.9)
     assert plans.trainable_percent.to_dict() == {"head": 2.0, "stage4": 70.0}
+
+
+def test_a_plan_says_what_learns_from_which_weights_and_what_the_audit_found(study: Path) -> None:
+    head = pd.read_csv(compared(study) / "plans.csv").set_index("plan").loc["head"]
+    assert (head.learns, head.weights) == ("stage4.2 head norms", "pretrained")
+    assert (head.audit, head.audited_tensors) == ("passed", 7)
+
+
+def test_costs_say_where_the_prefix_was_kept_and_what_it_took_there(study: Path) -> None:
+    costs = pd.read_csv(compared(study) / "costs.csv").set_index("plan")
+    assert (costs.cache["head"], costs.cache_bytes["head"]) == ("scratch", 800)
+
+
+@pytest.mark.parametrize("told", ["passed", "failed"])
+def test_the_headline_says_passed_only_if_the_audit_of_every_run_passed(told: str, study: Path) -> None:
+    path = study / "runs" / "efficientnet_lite0-stage4" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"audit": told}))
+    assert json.loads((compared(study) / "metrics.json").read_text())["audit"] == told
 
 
 def test_the_advised_plan_is_best_on_validation_even_where_test_says_otherwise(study: Path) -> None:

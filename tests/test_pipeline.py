@@ -152,10 +152,10 @@ def test_the_headline_is_flat_with_fixed_keys(study: Path) -> None:
     headline = json.loads((study / "reports/metrics.json").read_text())
     assert list(headline) == [
         *("advised_plan", "advised_backbone", "accuracy", "accuracy_sd", "trainable_parameters", "trainable_percent"),
-        *("train_seconds", "plans", "seeds"),
+        *("train_seconds", "plans", "audit", "seeds"),
     ]
     assert headline["advised_plan"] == "stage4"
-    assert (headline["plans"], headline["seeds"]) == (2, 2)
+    assert (headline["plans"], headline["audit"], headline["seeds"]) == (2, "passed", 2)
 
 
 def contents(folder: Path, *patterns: str) -> dict[str, bytes]:

@@ -1,5 +1,6 @@
 """A study small enough to be trained within a test: 70 pictures of noise, two classes, two seeds, tiny models."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,18 @@ def prepared(side: int = 32) -> Prepared:
         rows += [{"image": image, "seed": seed, "split": split} for image, split in zip(order, splits, strict=True)]
     names = [str(image) for image in range(70)]
     return Prepared(pictures(side), np.arange(70) % 2, names, ["dark", "bright"], pd.DataFrame(rows))
+
+
+def write_prepared(folder: Path) -> Path:
+    """Write the pictures and splits as prepare does."""
+    data = prepared()
+    folder.mkdir()
+    np.save(folder / "images.npy", data.images)
+    np.save(folder / "labels.npy", data.labels)
+    pd.DataFrame({"id": data.ids}).to_csv(folder / "images.csv", index=False)
+    data.splits.to_csv(folder / "splits.csv", index=False)
+    (folder / "prepared.json").write_text(json.dumps({"classes": data.classes}))
+    return folder
 
 
 def job(
