@@ -162,7 +162,7 @@ def test_params_that_do_not_load_are_one_line(tmp_path: Path, tool: str) -> None
 def test_a_weights_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     study = write_study(tmp_path, {"own": {"from": "head", "weights": NO_FILE}})
     assert refusal(check, study) == (
-        f"plans.own.weights must be pretrained, none or a file. Got '{NO_FILE}', which is none instead."
+        f"plans.own.weights must be pretrained, none or a file. Got no file '{NO_FILE}' instead."
     )
 
 

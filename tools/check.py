@@ -25,7 +25,7 @@ def main(params: Path) -> None:
 def check_weights(where: str, weights: str) -> None:
     """Raise a `Mistake` if the weights are a file that is not there."""
     if weights not in ("pretrained", "none") and not Path(weights).is_file():
-        raise mistake(where, "be pretrained, none or a file", f"{weights!r}, which is none")
+        raise mistake(where, "be pretrained, none or a file", f"no file {weights!r}")
 
 
 def check_depths(settings: Params) -> None:
