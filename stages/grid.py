@@ -86,7 +86,7 @@ def make_feed(job: Job) -> Feed:
 def audit_prefix(job: Job, prefix: nn.Sequential, live: Inputs) -> None:
     """Let the audit check on real images that the prefix's output for one does not depend on those beside it."""
     rows = job.data.rows("train", job.seeds[:1])
-    (images,) = live([np.resize(rows, 2 * SMALLEST_PREFIX_BATCH)], None)
+    (images,) = live([np.resize(rows, SMALLEST_PREFIX_BATCH)], None)
     with autocast(job.precision, job.device):
         check_batch_mates(prefix, images)
 
