@@ -1,6 +1,7 @@
 """Claims about stages/backbones.py and architectures.py: a backbone is the published model, cut into named parts."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +51,15 @@ class Original(NamedTuple):
     def smallest(self) -> int:
         """The side of the smallest images that it can see."""
         return BACKBONES[self.name][0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread: over images this small, two wait for each other longer than they compute."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(usual)
 
 
 @pytest.fixture(scope="module")

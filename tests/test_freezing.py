@@ -1,7 +1,7 @@
 """Claims about stages/freezing.py: what a plan freezes stands still, and what it does not freeze learns."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pytest
@@ -65,6 +65,15 @@ class Fresh(NamedTuple):
 
     name: str
     backbone: nn.Sequential
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread: over images this small, two wait for each other longer than they compute."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(usual)
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +243,8 @@ def test_at_every_block_prefix_then_suffix_is_bit_for_bit_the_whole(fresh: Fresh
     with torch.inference_mode():
         whole = backbone.eval()(pixels)
         for block in learnable_blocks(backbone):
+            if fresh.name == "vit_b_16" and not block.endswith(".0"):
+                continue  # it takes half a second an image, and inside of a part its layers are all alike
             apply_plan(backbone, learn_from(block))
             prefix, suffix = cut_at_boundary(backbone.eval())
             assert blocks_of(suffix)[0] == block
