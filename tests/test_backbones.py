@@ -16,6 +16,7 @@ from torchvision import models
 
 from stages.architectures import ARCHITECTURES
 from stages.backbones import architecture_of, build_backbone, cut_into_parts, original_classifier, scale_pixels
+from stages.freezing import blocks_of
 from stages.grid import Job, build_parts
 from stages.mistakes import Mistake, listed
 from stages.params import Plan, Training
@@ -24,18 +25,13 @@ from stages.vocabulary import BACKBONES, MOST_PX, PARTS
 
 DAISY = 985  # the class of ImageNet's 1,000
 
-# Where a part's last convolution, or layer over a map of patches, does not work at the stride of its name.
+# Where a part does not work at the stride of its name; None: at none, since it has no convolution.
 OTHER_STRIDES = {
-    "alexnet": {"stage1": 8, "stage2": 16, "stage3": 16, "stage4": None},  # it starts with 4; stage4 is hidden layers
-    "vgg16": {"stage4": None},  # as in AlexNet: its five poolings leave one map an image
+    "alexnet": {"stage1": 8, "stage2": 16, "stage3": 16, "stage4": None},  # it starts with 4, and ends in hidden layers
+    "vgg16": {"stage4": None},  # its convolutions end at 16; stage4 is hidden layers
     "vgg16_bn": {"stage4": None},
-    "squeezenet1_1": {"stage4": 16},  # no convolution of it works at 32
-    "vit_b_16": {
-        "stage1": None,
-        "stage2": None,
-        "stage3": None,
-        "stage4": None,
-    },  # tokens, of 16 x 16 pixels, all along
+    "squeezenet1_1": {"stage4": 16},  # its convolutions end at 16
+    "vit_b_16": dict.fromkeys(("stage1", "stage2", "stage3", "stage4")),  # tokens, of 16 x 16 pixels, all along
     "shufflenet_v2_x1_0": {"stage1": None},  # only pools, from stride 2 to 4
 }
 
@@ -152,29 +148,28 @@ def test_the_parts_sum_to_the_published_number_of_parameters(original: Original)
 
 @every_backbone
 def test_stage1_to_stage4_work_at_strides_4_8_16_and_32_where_the_architecture_has_them(original: Original) -> None:
-    """A part works at the stride of its last convolution, or for Swin of its last layer over a map of patches."""
+    """A block works at the stride of its last convolution, or for Swin of its last layer over a map of patches."""
     side = 224
-    strides: dict[str, int | None] = dict.fromkeys(PARTS[1:5])
+    strides: dict[str, int] = {}
+
+    def note(block: str, output: Tensor) -> None:
+        if output.dim() == 4:  # N x C x H x W, or N x H x W x C
+            # The nearest power of 2: without padding, a map loses a few pixels more.
+            strides[block] = 2 ** round(np.log2(side / output.shape[2]))
+
     handles = [
-        layer.register_forward_hook(lambda _, __, output, part=part: strides.update(stride_of(output, part, side)))
-        for part in strides
-        for layer in original.parts.get_submodule(part).modules()
+        layer.register_forward_hook(lambda _, __, output, block=block: note(block, output))
+        for block in blocks_of(original.parts)
+        for layer in original.parts.get_submodule(block).modules()
         if isinstance(layer, nn.Conv2d | nn.Linear)
     ]
     with torch.inference_mode():
         original.parts.eval()(noise(1, side))
     for handle in handles:
         handle.remove()
-    named = {"stage1": 4, "stage2": 8, "stage3": 16, "stage4": 32}
-    assert strides == named | OTHER_STRIDES.get(original.name, {})
-
-
-def stride_of(output: Tensor, part: str, side: int) -> dict[str, int | None]:
-    """Return the power of 2 that is nearest to the stride of a map: without padding a map loses a few pixels more.
-
-    The map is N x C x H x W, or N x H x W x C.
-    """
-    return {part: 2 ** round(np.log2(side / output.shape[2]))} if output.dim() == 4 else {}
+    named = {"stage1": 4, "stage2": 8, "stage3": 16, "stage4": 32} | OTHER_STRIDES.get(original.name, {})
+    found = {part: {strides[block] for block in strides if block.startswith(f"{part}.")} for part in named}
+    assert found == {part: {stride} - {None} for part, stride in named.items()}
 
 
 @every_backbone
