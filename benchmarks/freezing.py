@@ -21,7 +21,7 @@ from benchmarks.options import ROOT, Options, parse
 from benchmarks.scripts import LETTERS, SCRIPTS, script_named
 from benchmarks.speed import Measured, Rates, measure, warm_up
 from benchmarks.tables import Row, console, memory_table, speed_row, speed_table, total, write_results
-from benchmarks.task import MANY, Task
+from benchmarks.task import MANY, MEASURED, Task
 from benchmarks.this_project import available_weights, precision, prepare_images
 from stages.command import one_line
 
@@ -75,7 +75,7 @@ def task_of(options: Options, folder: Path, plan: str, weights: str) -> Task:
         classes=sum(path.is_dir() for path in (folder / "images" / "train").iterdir()),
         image_px=options.px,
         batch_size=options.batch,
-        epochs=options.epochs if options.accuracy else 1,
+        epochs=options.epochs if options.accuracy else MEASURED,
         learning_rate=options.learning_rate,
     )
 
@@ -130,7 +130,8 @@ def show_speed(screen: Console, rows: Sequence[Row], options: Options, about: Ro
     if options.memory:
         screen.print(memory_table(rows[:-1], options.scripts))
     screen.print(
-        f"Seconds are medians of {options.rounds} measured epochs, validation included; {MANY} epochs are extrapolated "
+        f"Seconds are medians of {options.rounds} rounds of {MEASURED} epochs, validation included; the first counts "
+        f"once, as it also starts kernels and the optimizer, and {MANY} epochs are extrapolated "
         f"from them, with each script's start, for the project its prefix. The project's images were prepared once for "
         f"all plans in {about['prepare_seconds']:.1f} s, which its total holds; it computes in {about['precision']}."
     )

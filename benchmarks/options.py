@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     add("--folder", type=Path, default=BEANS if BEANS.is_dir() else None, help="of class folders, or splits of them")
     add("--px", type=int, default=224, help="side of the square images")
     add("--batch", type=int, default=16, help="images in a batch")
-    add("--rounds", type=int, default=2, help="epochs that are measured of every script and plan")
+    add("--rounds", type=int, default=2, help="trainings that are measured of every script and plan")
     add("--plans", nargs="+", default=list(PARTS), choices=PARTS, help="first parts that learn")
     add("--backbone", default="resnet18", choices=tuple(PUBLISHED))
     add("--weights", default="auto", choices=("auto", "pretrained", "none"), help="auto: pretrained where they are")

@@ -11,6 +11,9 @@ WEIGHT_DECAY = 0.01
 MANY = 30
 """Epochs to which a training is extrapolated: those of the study of bean leaves that this project continues."""
 
+MEASURED = 2
+"""Epochs of a training whose speed is measured."""
+
 
 @dataclass(frozen=True)
 class Task:
