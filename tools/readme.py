@@ -69,8 +69,8 @@ def speed_block(results: Path) -> str:
         compared = [f"{row[f'{script}_to_project']:.1f}" for script in ("lightning", "plain")]
         peak = f"{row['project_peak_memory_bytes'] / 1e6:,.0f}" if "project_peak_memory_bytes" in row else ""
         rows.append((row["plan"], *scripts, *compared, f"{row['project_to_limit']:.2f}", peak))
-    columns = ("learns from", "Lightning s", "plain PyTorch s", "this project s", "times faster than Lightning")
-    return markdown((*columns, "than plain PyTorch", "of the machine's limit", "peak memory MB"), rows)
+    columns = ("learns from", "Lightning s", "PyTorch s", "this project s", "Lightning / this", "PyTorch / this")
+    return markdown((*columns, "this / the machine's limit", "peak MB of this"), rows)
 
 
 def markdown(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
