@@ -85,23 +85,30 @@ def check_batch_mates(prefix: Callable[[Tensor], Tensor], images: Tensor) -> Non
 
 
 def _first_to_differ(prefix: nn.Module, shown: Sequence[Tensor]) -> str | None:
-    """Return the name of the first module that makes something else of the first half of what is shown."""
+    """Return the name of the first module that is given the same images each time and makes something else of them."""
     names = {module: name for name, module in prefix.named_modules()}
-    made: list[tuple[str, str]] = []
+    given: list[list[str]] = []
+    calls: list[tuple[str, list[str], list[str]]] = []
 
-    def note(module: nn.Module, _given: Any, output: Any) -> None:
-        tensor = output[0] if isinstance(output, tuple) else output
-        if isinstance(tensor, Tensor) and tensor.dim():
-            made.append((names[module], _digest(tensor[: len(tensor) // 2])))
+    def enter(_module: nn.Module, inputs: Any) -> None:
+        given.append(_digests_of_half(inputs))
 
-    hooks = [module.register_forward_hook(note) for module in names]
+    def leave(module: nn.Module, _inputs: Any, output: Any) -> None:
+        calls.append((names[module], given.pop(), _digests_of_half(output)))
+
+    hooks = [module.register_forward_pre_hook(enter) for module in names]
+    hooks += [module.register_forward_hook(leave) for module in names]
     for images in shown:
         prefix(images)
     for hook in hooks:
         hook.remove()
-    calls = len(made) // 2
-    differing = (name for (name, one), (_, other) in zip(made[:calls], made[calls:], strict=True) if one != other)
-    return next(differing, None)
+    pairs = zip(calls[: len(calls) // 2], calls[len(calls) // 2 :], strict=True)
+    return next((one[0] for one, other in pairs if one[1] == other[1] and one[2] != other[2]), None)
+
+
+def _digests_of_half(value: Any) -> list[str]:
+    tensors = value if isinstance(value, tuple | list) else [value]
+    return [_digest(each[: len(each) // 2]) for each in tensors if isinstance(each, Tensor) and each.dim()]
 
 
 def _digest(tensor: Tensor) -> str:

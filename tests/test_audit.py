@@ -313,7 +313,23 @@ def test_the_statistics_of_a_norm_without_parameters_must_stand_still_if_they_di
 # --- Batch mates ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", [nn.BatchNorm1d(3), nn.Dropout(0.5)], ids=["BatchNorm", "dropout"])
+class NormThenDrop(nn.BatchNorm1d):
+    """A norm with a module of its own, which comes after it, as timm has them."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        self.drop = nn.Identity()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return what the norm makes of the pixels."""
+        return self.drop(super().forward(pixels))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Dropout(0.5, inplace=True), NormThenDrop()],
+    ids=["BatchNorm", "dropout", "dropout in place", "BatchNorm with a module in it"],
+)
 def test_a_module_of_a_prefix_that_is_awake_is_found_and_named(module: nn.Module) -> None:
     torch.manual_seed(0)
     prefix = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Identity(), module), nn.ReLU())

@@ -1,5 +1,6 @@
 """Claims about stages/cache.py: kept outputs are the live ones bit for bit, lie where they fit, and leave no trace."""
 
+import itertools
 import resource
 import shutil
 import signal
@@ -30,6 +31,7 @@ from tests.toys import CPU, assert_same, differing, plan, timeless, train, train
 BUDGETS = {"memory": 2_000_000_000, "scratch": 1, "off": 0}
 """A `training.cache_bytes` that leads to each place, for outputs that are neither of one byte nor of terabytes."""
 
+linux = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks into Linux's /proc")
 kept_places = pytest.mark.parametrize("place", ["memory", "scratch"])
 
 
@@ -110,20 +112,19 @@ def test_every_layout_and_type_is_kept_as_it_came(layout: str, dtype: torch.dtyp
         assert torch.equal(kept, live)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.slow if name == "vit_b_16" else ()) for name in (*ARCHITECTURES, "vit")],
 )
 def test_what_each_architecture_hands_over_at_its_boundaries_is_kept_as_it_came(
-    name: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ARCHITECTURES, "vit", toys.small_vision_transformer())
     side = max(32, BACKBONES[name][0]) if name in BACKBONES else 32
     backbone = build_backbone(name, "none", 2).to(memory_format=torch.channels_last)
     live = live_inputs(toys.pictures(side)[:20], name, "both", 0, CPU)
     batches = in_batches(np.random.default_rng(0).permutation(20), 7)
-    for first in ("stage1", "stage3", "head"):
+    for first, precision in itertools.product(("stage1", "stage3", "head"), ("float32", "bfloat16")):
         apply_plan(backbone, plan(from_=first))
         prefixed = prefixed_inputs(cut_at_boundary(backbone)[0], live, side, precision, CPU)
         expected = list(prefixed(batches, 1))
@@ -131,8 +132,8 @@ def test_what_each_architecture_hands_over_at_its_boundaries_is_kept_as_it_came(
             cache = cached_inputs(prefixed, {1: np.arange(20)}, BUDGETS[place], tmp_path, CPU)
             assert cache.place == place
             for kept, fresh in zip(cache.inputs(batches, 1), expected, strict=True):
-                assert (kept.dtype, kept.stride()) == (fresh.dtype, fresh.stride()), first
-                assert torch.equal(kept, fresh), first
+                assert (kept.dtype, kept.stride()) == (fresh.dtype, fresh.stride()), (first, precision)
+                assert torch.equal(kept, fresh), (first, precision)
 
 
 # --- A fit ends the same ----------------------------------------------------------------------------------------
@@ -183,7 +184,6 @@ def test_weights_and_history_are_those_of_training_the_whole_backbone_wherever_t
     assert differing(ends, learned) == set()
 
 
-@pytest.mark.usefixtures("_threads")
 @pytest.mark.parametrize(
     "asked_plan", [("efficientnet_lite0", "head"), ("resnet18", "stage4.1"), ("vit", "stage3")], indirect=True,
     ids="-".join,
@@ -283,13 +283,15 @@ with one_line():
     assert list(tmp_path.iterdir()) == []
 
 
+@linux
 @pytest.mark.parametrize(("budget", "least", "most"), [(10**9, 0.7, 1.2), (1, -0.1, 0.1)], ids=["memory", "scratch"])
 def test_filling_takes_the_bytes_of_the_cache_once_in_memory_and_next_to_none_in_scratch(
     budget: int, least: float, most: float, tmp_path: Path
 ) -> None:
     code = f"""
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    told = dict(line.split(":") for line in open("/proc/self/status"))
+    return 1024 * int(told["VmHWM"].split()[0])
 keep(16, 1000, {budget})
 before = peak()
 cache = keep(50_000, 1000, {budget})
@@ -298,10 +300,9 @@ print((peak() - before) / cache.bytes)
     assert least < float(in_a_process(tmp_path, code).stdout.read()) < most
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks into Linux's /proc")
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+@linux
 def test_a_file_in_scratch_has_no_name_and_is_gone_with_its_process_however_that_ends(
-    end: signal.Signals, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     code = "cache = keep(2000, 1000)\nprint(cache.place, flush=True)\ntime.sleep(600)"
     process = in_a_process(tmp_path, code, ends=False)
@@ -310,8 +311,8 @@ def test_a_file_in_scratch_has_no_name_and_is_gone_with_its_process_however_that
     assert len(mapped) == 1
     assert mapped[0].endswith("(deleted)")  # the disk is free again when nothing maps it
     assert list(tmp_path.iterdir()) == []
-    process.send_signal(end)
-    assert process.wait() == -end
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
     assert list(tmp_path.iterdir()) == []
 
 
