@@ -353,7 +353,7 @@ def test_a_kept_prefix_runs_once_for_each_image_and_view_whatever_the_number_of_
     asked = training(cache_bytes=BUDGETS[place], views=views, epochs=4, patience=4)
     job = toys.job("efficientnet_lite0", plan(from_=first), tmp_path, asked)
     feed = make_feed(job)
-    looked = 32 + 32 + 16  # the audit's two looks at batch mates, and one batch to learn the shape
+    looked = 16 + 16 + 16  # the audit's two looks at batch mates, and one batch to learn the shape
     once = 32 + views * 70  # both seeds together validate on 32 images, and train on all 70
     assert counter.images == once + looked
     for cell in job.cells:
