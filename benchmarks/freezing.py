@@ -1,7 +1,7 @@
 """Measure what freezing saves here, beside what it saves in the script that one would write without this project.
 
 `make benchmark` compares seconds and memory. Accuracy, in some minutes:
-`python -m benchmarks.freezing --accuracy --backbone efficientnet_lite0 --px 96 --plans stem stage3 head`.
+`python -m benchmarks.freezing --accuracy --backbone efficientnet_lite0 --px 96 --images 400 --plans stem stage4 head`.
 """
 
 import sys
@@ -56,7 +56,7 @@ def setting(options: Options) -> Iterator[Setting]:
     with tempfile.TemporaryDirectory(dir=SCRATCH, prefix="benchmark-") as scratch:
         folder = Path(scratch)
         found = folder_images(options.folder) if options.folder else elpv_images(folder / "cells")
-        counts = arrange(found, options.images, folder / "images")
+        counts = arrange(found, options.images, folder / "images", spare_validates=options.accuracy)
         seconds = prepare_images(folder, options.px, options.seeds if options.accuracy else 1)
         weights = available_weights(options.backbone) if options.weights == "auto" else options.weights
         tasks = [task_of(options, folder, plan, weights) for plan in options.plans]

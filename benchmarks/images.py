@@ -20,13 +20,21 @@ Found = tuple[str | None, str, Path]
 """An image's split (None where the folder has none), its class, and where it lies."""
 
 
-def arrange(found: Iterable[Found], training_images: int | None, into: Path) -> dict[str, int]:
+def arrange(
+    found: Iterable[Found], training_images: int | None, into: Path, *, spare_validates: bool = False
+) -> dict[str, int]:
     """Link the images into split folders of class folders below `into`; return how many each split has.
 
     With `training_images` it takes so many to train on, stratified by class, and shrinks the other splits alike; every
-    class keeps an image in every split. The choice is the same each time.
+    class keeps an image in every split. The choice is the same each time. With `spare_validates` validation does not
+    shrink, but takes what training leaves: seconds should keep their proportions, but accuracies need many images.
     """
     by_split = complete(found)
+    if spare_validates and training_images is not None:
+        by_split["train"], spare = halve(by_split["train"], training_images)
+        for class_name, paths in spare.items():
+            by_split["validation"][class_name] = [*by_split["validation"][class_name], *paths]
+        training_images = None
     everything = sum(map(len, by_split["train"].values()))
     share = 1.0 if training_images is None else min(1.0, training_images / everything)
     counts = {}
@@ -50,6 +58,13 @@ def complete(found: Iterable[Found]) -> dict[str, dict[str, list[Path]]]:
         for split in missing:
             by_split[split][class_name] = take(paths, count, class_name)
     return by_split
+
+
+def halve(classes: dict[str, list[Path]], wanted: int) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+    """Return about `wanted` images, stratified by class, and the others."""
+    chosen = stratified(classes, wanted)
+    spare = {name: [path for path in paths if path not in set(chosen[name])] for name, paths in classes.items()}
+    return chosen, spare
 
 
 def take(paths: list[Path], count: int, class_name: str) -> list[Path]:
@@ -112,7 +127,6 @@ def deal(cells: dict[str, list[Path]]) -> list[Found]:
     left = {name: list(paths) for name, paths in cells.items()}
     found: list[Found] = []
     for split, wanted in ELPV_IMAGES.items():
-        for name, paths in stratified(left, wanted).items():
-            left[name] = [path for path in left[name] if path not in set(paths)]
-            found += [(split, name, path) for path in paths]
+        chosen, left = halve(left, wanted)
+        found += [(split, name, path) for name, paths in chosen.items() for path in paths]
     return found

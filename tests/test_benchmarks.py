@@ -138,6 +138,12 @@ def test_fewer_images_keep_the_shares_of_classes_and_splits(tmp_path: Path) -> N
     assert (listed(tmp_path)["train/ant"], listed(tmp_path)["train/bee"]) == (32, 16)
 
 
+def test_for_accuracies_validation_takes_every_image_that_training_leaves(tmp_path: Path) -> None:
+    found = images(("ant", 400), ("bee", 200))
+    assert arrange(found, 48, tmp_path, spare_validates=True) == {"train": 48, "validation": 60 + 432, "test": 60}
+    assert listed(tmp_path)["train/ant"] == 32
+
+
 def test_a_class_of_one_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"^--folder must hold images of every class .*. Got too few of 'bee' instead."
