@@ -1,160 +1,153 @@
-"""Put the study's runs side by side: what each depth learns, scores and costs, and which one to take.
+"""Put the study's runs side by side: what each depth scores and costs, how sure that is, and which one to take.
 
-Reads: the study's runs and scores; exactly these, whatever else lies in their folders.
-Writes: `plans.csv`, `runs.csv`, `history.csv`, `confusion.csv`, `costs.csv` and `metrics.json`, into one folder.
-Measured seconds and bytes stand in `costs.csv` and in metrics.json's `train_seconds`; all else is the same bytes when
-the study is run again.
+Reads: the study's runs and scores; exactly these, whatever else lies in their folders. Of the prepared images, which
+belong together and how many are trained on.
+Writes: `plans.csv`, `pairs.csv`, `runs.csv`, `history.csv`, `confusion.csv`, `costs.csv`, `advice.json`, `study.json`
+and `metrics.json`, into one folder. Measured seconds and bytes stand in `costs.csv`, in metrics.json's `train_seconds`
+and `peak_memory_bytes`, and, where they are the cost that is asked about, in advice.json; all else is the same bytes
+when the study is run again.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from stages.advice import Option, Study
 from stages.command import command
-from stages.metrics import count_confusion
+from stages.intervals import Measured, measure
 from stages.outputs import read_csv, read_json, write_csv, write_json
-from stages.params import load_params
+from stages.params import Params, load_params
+from stages.protocol import describe_study
+from stages.scored import Scored, scored_on
+from stages.sentences import advise, learns_what
+from stages.tables import (
+    Cell,
+    confusion_table,
+    costs_table,
+    history_table,
+    pairs_table,
+    plans_table,
+    runs_table,
+)
 from stages.vocabulary import run_name
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What one run of the study left: run.json, costs.json, history.csv, metrics.json and predictions.parquet."""
+class Images:
+    """Of the prepared images: the group of each, what each is for each seed, and prepared.json."""
 
-    run: dict[str, Any]
-    costs: dict[str, float]
-    history: pd.DataFrame
-    scores: dict[str, dict[str, Any]]
-    predictions: pd.DataFrame
+    groups: NDArray[np.int64]
+    splits: pd.DataFrame
+    about: dict[str, Any]
 
     @property
-    def key(self) -> dict[str, str]:
-        """The columns that name the run in every table."""
-        return {"backbone": self.run["backbone"], "plan": self.run["plan"]}
+    def train_images(self) -> float:
+        """How many images a seed trains on, as a mean over seeds."""
+        return float((self.splits.split == "train").groupby(self.splits.seed).sum().mean())
 
 
-def main(*, params: Path, runs: Path, scores: Path, out: Path) -> None:
+def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -> None:
     """Compare the study's runs into the folder `out`."""
     settings = load_params(params)
     names = [run_name(backbone, plan) for backbone in settings.backbones for plan in settings.study.plans]
     cells = [read_cell(runs / name, scores / name) for name in names]
+    images = read_images(prepared)
+
+    scored = {split: scored_split(cells, images, split) for split in ("validation", "test")}
+    measured = {split: measure(each) for split, each in scored.items()}
     per_run = runs_table(cells)
-    per_plan = plans_table(cells, per_run)
+    costs = costs_table(cells, measured["test"])
+    advice = advice_of(settings, cells, costs, images, measured)
+    per_plan = plans_table(cells, per_run, measured["test"], advice)
+
     write_csv(out / "plans.csv", per_plan)
+    write_csv(out / "pairs.csv", pairs_table(cells, per_run, measured["test"]))
     write_csv(out / "runs.csv", per_run)
     write_csv(out / "history.csv", history_table(cells))
     write_csv(out / "confusion.csv", confusion_table(cells))
-    write_csv(out / "costs.csv", costs_table(cells))
-    write_json(out / "metrics.json", headline(per_plan, costs_table(cells)))
+    write_csv(out / "costs.csv", costs)
+    write_json(out / "advice.json", advice)
+    write_json(out / "study.json", describe_study([cell.run for cell in cells], images.about, scored))
+    write_json(out / "metrics.json", headline(per_plan, costs, advice))
 
 
 def read_cell(run: Path, scores: Path) -> Cell:
     """Return what is known of one run."""
     return Cell(
         run=read_json(run / "run.json"),
-        costs=read_json(run / "costs.json"),
+        costs=read_json(run / "costs.json") | read_json(scores / "costs.json"),
         history=read_csv(run / "history.csv"),
         scores=read_json(scores / "metrics.json"),
         predictions=pd.read_parquet(scores / "predictions.parquet"),
     )
 
 
-def runs_table(cells: list[Cell]) -> pd.DataFrame:
-    """Return a row per backbone, plan and seed: what was chosen on validation and what that scored on test."""
-    return pd.DataFrame([_run_row(cell, seed) for cell in cells for seed in cell.run["seeds"]])
+def read_images(prepared: Path) -> Images:
+    """Return what the comparison needs to know of the prepared images."""
+    about = read_json(prepared / "prepared.json")
+    return Images(read_csv(prepared / "images.csv").group.to_numpy(np.int64), read_csv(prepared / "splits.csv"), about)
 
 
-def _run_row(cell: Cell, seed: str) -> dict[str, Any]:
-    scores = dict(cell.scores[seed])
-    recall = {f"recall_{name}": value for name, value in scores.pop("recall").items()}
-    chosen = {"seed": int(seed), "learning_rate": cell.run["learning_rate"], **cell.run["seeds"][seed]}
-    return {**cell.key, **chosen, "test_images": scores.pop("images"), **scores, **recall}
+def scored_split(cells: list[Cell], images: Images, split: str) -> Scored:
+    """Return how all runs were scored on a split."""
+    tables = [cell.predictions[cell.predictions.split == split] for cell in cells]
+    return scored_on(tables, cells[0].run["classes"], images.groups, images.train_images)
 
 
-def plans_table(cells: list[Cell], per_run: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per backbone and plan: means over seeds, and the spread of accuracy.
-
-    `accuracy_sd` is the sample standard deviation over seeds (empty for one seed), `accuracy_low` and `accuracy_high`
-    the least and the greatest. `advised` marks the plan of the best mean validation accuracy; among equals, the one
-    that learns fewer parameters.
-    """
-    rows = [_plan_row(cell, per_run) for cell in cells]
-    plans = pd.DataFrame(rows)
-    order = plans.sort_values(["val_accuracy", "trainable_parameters"], ascending=[False, True], kind="stable")
-    plans["advised"] = plans.index == order.index[0]
-    return plans
-
-
-def _plan_row(cell: Cell, per_run: pd.DataFrame) -> dict[str, Any]:
-    run = cell.run
-    seeds = per_run[(per_run.backbone == run["backbone"]) & (per_run.plan == run["plan"])]
-    return {
-        **cell.key,
-        "learns": " ".join(run["learned"]),
-        "weights": run["definition"]["weights"],
-        "trainable_parameters": run["trainable_parameters"],
-        "parameters": run["parameters"],
-        "trainable_percent": 100 * run["trainable_parameters"] / run["parameters"],
-        "learning_rate": run["learning_rate"],
-        "seeds": len(seeds),
-        "val_accuracy": seeds.val_accuracy.mean(),
-        "accuracy": seeds.accuracy.mean(),
-        "accuracy_sd": seeds.accuracy.std(ddof=1),
-        "accuracy_low": seeds.accuracy.min(),
-        "accuracy_high": seeds.accuracy.max(),
-        "balanced_accuracy": seeds.balanced_accuracy.mean(),
-        "macro_f1": seeds.macro_f1.mean(),
-        "negative_log_likelihood": seeds.negative_log_likelihood.mean(),
-        "majority_accuracy": seeds.majority_accuracy.mean(),
-        "audit": run["audit"],
-        "audited_tensors": run["audited_tensors"],
-    }
+def advice_of(
+    settings: Params, cells: list[Cell], costs: pd.DataFrame, images: Images, measured: dict[str, Measured]
+) -> dict[str, Any]:
+    """Return what advice.json tells."""
+    cost = settings.advice.cost
+    several = len({cell.run["backbone"] for cell in cells}) > 1
+    options = [_option(cell, float(spent), several=several) for cell, spent in zip(cells, costs[cost], strict=True)]
+    study = Study(
+        options=options,
+        validation=measured["validation"],
+        test=measured["test"],
+        seeds=len(settings.study.seeds),
+        margin=settings.advice.margin / 100,
+        cost=cost,
+        train_images=round(images.train_images),
+        images=images.about["images"],
+    )
+    advice = advise(study)
+    chosen, against = cells[advice.pop("run")].key, cells[advice.pop("against")].key
+    return {**chosen, "against_backbone": against["backbone"], "against_plan": against["plan"], **advice}
 
 
-def history_table(cells: list[Cell]) -> pd.DataFrame:
-    """Return every epoch of every fit, but for its seconds. `chosen` marks the learning rate that was kept."""
-    tables = []
-    for cell in cells:
-        table = cell.history.drop(columns="seconds")
-        table.insert(0, "backbone", cell.run["backbone"])
-        table["chosen"] = table.learning_rate == cell.run["learning_rate"]
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+def _option(cell: Cell, cost: float, *, several: bool) -> Option:
+    run, plan = cell.run, cell.run["definition"]
+    depth = f"unfreeze from {plan['from']}" if "from" in plan else f"unfreeze {', '.join(plan['train'])}"
+    if plan["weights"] == "none":
+        depth = "train from random weights"
+    named = f"{run['backbone']} {run['plan']}" if several else str(run["plan"])
+    everything = run["trainable_parameters"] == run["parameters"]
+    learns = learns_what(run["learned"], everything=everything, weights=plan["weights"])
+    return Option(named, f"{depth} on {run['backbone']}" if several else depth, learns, cost)
 
 
-def confusion_table(cells: list[Cell]) -> pd.DataFrame:
-    """Return, for each run, how many test images of each class were taken for each class, added up over seeds."""
-    rows = []
-    for cell in cells:
-        classes = cell.run["classes"]
-        counts = count_confusion(cell.predictions, classes)
-        rows += [
-            {**cell.key, "actual": actual, "predicted": predicted, "images": counts[i, j]}
-            for i, actual in enumerate(classes)
-            for j, predicted in enumerate(classes)
-        ]
-    return pd.DataFrame(rows)
-
-
-def costs_table(cells: list[Cell]) -> pd.DataFrame:
-    """Return a row per run with its measured seconds (wall clock) and bytes."""
-    return pd.DataFrame([cell.key | cell.costs for cell in cells])
-
-
-def headline(per_plan: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Any]:
+def headline(per_plan: pd.DataFrame, costs: pd.DataFrame, advice: dict[str, Any]) -> dict[str, Any]:
     """Return the advised plan's figures, flat and under fixed keys: one row of `dvc exp show`."""
     advised = per_plan[per_plan.advised].iloc[0]
-    cost = costs[(costs.backbone == advised.backbone) & (costs.plan == advised.plan)].iloc[0]
+    cost = costs[per_plan.advised].iloc[0]
     return {
         "advised_plan": advised.plan,
         "advised_backbone": advised.backbone,
+        "advice": "shown" if advice["shown"] else "open",
         "accuracy": round(float(advised.accuracy), 6),
+        "accuracy_low": round(float(advised.accuracy_low), 6),
+        "accuracy_high": round(float(advised.accuracy_high), 6),
         "accuracy_sd": None if pd.isna(advised.accuracy_sd) else round(float(advised.accuracy_sd), 6),
         "trainable_parameters": int(advised.trainable_parameters),
         "trainable_percent": round(float(advised.trainable_percent), 4),
+        "train_flops": int(advised.train_flops),
         "train_seconds": round(float(cost.train_seconds), 1),
+        "peak_memory_bytes": int(cost.peak_memory_bytes),
         "plans": len(per_plan),
         "audit": "passed" if (per_plan.audit == "passed").all() else "failed",
         "seeds": int(advised.seeds),

@@ -1,8 +1,14 @@
-"""Metrics: what a table of predictions is worth. scikit-learn does the arithmetic."""
+"""Metrics: what a table of predictions is worth. scikit-learn does the arithmetic of a table as it is.
+
+For the thousands of weighted tables of a bootstrap every metric is a function of sums over images (`tally`, `METRICS`).
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.metrics import (
     accuracy_score,
     confusion_matrix,
@@ -11,26 +17,91 @@ from sklearn.metrics import (
     recall_score,
 )
 
+Floats = NDArray[np.float64]
+
+BINS = 15
+"""Bins of equal width in which confidence is compared with accuracy (Guo et al. 2017, arXiv 1706.04599)."""
+
 
 def score_predictions(predictions: pd.DataFrame, classes: list[str]) -> dict[str, object]:
     """Return the metrics of predictions that hold `label` and a `probability_<class>` for each class.
 
-    Accuracies, F1 and recalls are 0 to 1; the negative log likelihood is in nats per image. `majority_accuracy` is
-    what always naming the commonest class among these images would get.
+    Accuracies, F1, recalls and the expected calibration error are 0 to 1; the negative log likelihood is in nats per
+    image. `majority_accuracy` is what always naming the commonest class among these images would get.
     """
     labels, probabilities = predictions.label.to_numpy(), probability_array(predictions, classes)
     named, known = probabilities.argmax(1), np.arange(len(classes))
     seen = np.unique(labels)
     recalls = dict(zip(seen, recall_score(labels, named, labels=seen, average=None), strict=True))
+    totals = tally(predictions, classes).sum(axis=0)
     return {
         "images": len(labels),
         "accuracy": float(accuracy_score(labels, named)),
         "balanced_accuracy": float(np.mean([*recalls.values()])),
         "macro_f1": float(f1_score(labels, named, average="macro", zero_division=0.0)),
         "negative_log_likelihood": float(log_loss(labels, probabilities, labels=known)),
+        "expected_calibration_error": float(METRICS["expected_calibration_error"](totals)),
         "majority_accuracy": float(np.bincount(labels).max() / len(labels)),
         "recall": {name: float(recalls[c]) if c in recalls else None for c, name in enumerate(classes)},
     }
+
+
+def tally(predictions: pd.DataFrame, classes: list[str]) -> csr_array:
+    """Return what each image adds to the sums that `METRICS` are functions of, images x (3 + bins + 3 x classes).
+
+    The columns: 1, whether it was named rightly, its negative log likelihood (nats); in the bin of its confidence, hit
+    minus confidence; then 1 in the column of its class, in that of the class named, and, if they agree, again.
+    """
+    labels, probabilities = predictions.label.to_numpy(), probability_array(predictions, classes)
+    images, named = np.arange(len(labels)), probabilities.argmax(1)
+    hit, confidence = (named == labels).astype(float), probabilities.max(1)
+    # As scikit-learn's log_loss: the probabilities of a row add up to 1, and none is 0.
+    of_label = probabilities[images, labels] / probabilities.sum(1)
+    loss = -np.log(np.clip(of_label, np.finfo(np.float64).eps, 1))
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    per_class = 3 + BINS + len(classes) * np.arange(3)[:, None] + np.stack([labels, named, labels])
+    columns = np.concatenate([np.repeat([[0], [1], [2]], len(labels), axis=1), [3 + bins], per_class])
+    ones = np.ones(len(labels))
+    values = np.concatenate([[ones, hit, loss, hit - confidence], [ones, ones, hit]])
+    shape = (len(labels), 3 + BINS + 3 * len(classes))
+    return csr_array((values.ravel(), (np.tile(images, len(values)), columns.ravel())), shape=shape)
+
+
+def _per_class(totals: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return how many images are of each class, were taken for it, and both (..., classes)."""
+    actual, named, both = np.split(totals[..., 3 + BINS :], 3, axis=-1)
+    return actual, named, both
+
+
+def _mean_over_classes(of_class: Floats, counted: NDArray[np.bool_]) -> Floats:
+    """Return the mean over the classes that count, along the last axis."""
+    mean: Floats = np.where(counted, of_class, 0).sum(-1) / counted.sum(-1)
+    return mean
+
+
+def _balanced_accuracy(totals: Floats) -> Floats:
+    actual, _, both = _per_class(totals)
+    return _mean_over_classes(both / actual, actual > 0)
+
+
+def _macro_f1(totals: Floats) -> Floats:
+    actual, named, both = _per_class(totals)
+    return _mean_over_classes(2 * both / (actual + named), actual + named > 0)
+
+
+def _calibration_error(totals: Floats) -> Floats:
+    error: Floats = np.abs(totals[..., 3 : 3 + BINS]).sum(-1) / totals[..., 0]
+    return error
+
+
+METRICS: dict[str, Callable[[Floats], Floats]] = {
+    "accuracy": lambda totals: totals[..., 1] / totals[..., 0],
+    "balanced_accuracy": _balanced_accuracy,
+    "macro_f1": _macro_f1,
+    "negative_log_likelihood": lambda totals: totals[..., 2] / totals[..., 0],
+    "expected_calibration_error": _calibration_error,
+}
+"""Each metric of sums of `tally`, along the last axis. Sums over no image give no number."""
 
 
 def count_confusion(predictions: pd.DataFrame, classes: list[str]) -> NDArray[np.int64]:
@@ -39,6 +110,6 @@ def count_confusion(predictions: pd.DataFrame, classes: list[str]) -> NDArray[np
     return np.asarray(confusion_matrix(predictions.label, named, labels=np.arange(len(classes))))
 
 
-def probability_array(predictions: pd.DataFrame, classes: list[str]) -> NDArray[np.float64]:
+def probability_array(predictions: pd.DataFrame, classes: list[str]) -> Floats:
     """Return the probabilities, images x classes."""
     return predictions[[f"probability_{name}" for name in classes]].to_numpy(np.float64)

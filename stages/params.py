@@ -81,6 +81,13 @@ class Training(Section):
     augmentation_seed: Seed
 
 
+class Advice(Section):
+    """What the advised plan must cost little of, and how many accuracy points it may be worse than another plan."""
+
+    cost: Literal["trainable_parameters", "train_flops", "train_seconds", "peak_memory_bytes"]
+    margin: Annotated[float, Field(gt=0, lt=100)]
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -89,6 +96,7 @@ class Params(Section):
     backbones: Annotated[list[str], Field(min_length=1)]
     plans: Annotated[dict[Name, Plan], Field(min_length=1)]
     training: Training
+    advice: Advice
 
 
 def load_params(path: Path) -> Params:

@@ -1,6 +1,7 @@
 """What the comparison says, on toys whose answers can be seen."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,51 +11,72 @@ import pytest
 import yaml
 
 from stages import compare
+from stages.metrics import score_predictions
 from tests.project import ROOT
 
 HITS = {"head": {0: 6, 1: 7}, "stage4": {0: 9, 1: 7}}
 """How many of ten test images each plan names rightly, by seed."""
-VALIDATION = {"head": {0: 0.9, 1: 0.9}, "stage4": {0: 0.8, 1: 0.6}}
+VALIDATION = {"head": {0: 9, 1: 9}, "stage4": {0: 8, 1: 6}}
+"""The same of ten validation images."""
+CHANGED = "efficientnet_lite0-stage4"
 
 
-def write_cell(root: Path, plan: str, validation: dict[int, float], trainable: int) -> None:
+def write_cell(root: Path, plan: str, trainable: int, flops: int) -> None:
     run, scores = root / "runs" / f"efficientnet_lite0-{plan}", root / "scores" / f"efficientnet_lite0-{plan}"
     run.mkdir(parents=True)
     scores.mkdir(parents=True)
-    seeds = {str(seed): {"best_epoch": 1, "val_loss": 0.5, "val_accuracy": value} for seed, value in validation.items()}
-    about = {"backbone": "efficientnet_lite0", "plan": plan}
+    shares = {seed: hits / 10 for seed, hits in VALIDATION[plan].items()}
+    seeds = {str(seed): {"best_epoch": 1, "val_loss": 0.5, "val_accuracy": value} for seed, value in shares.items()}
+    about = {"backbone": "efficientnet_lite0", "plan": plan, "backbone_sha256": f"of {plan}"}
     counted = {"trainable_parameters": trainable, "parameters": 1000, "learned": ["stage4.2", "head", "norms"]}
     counted["definition"] = {"train": ["stage4.2", "head", "norms"], "weights": "pretrained", "learning_rates": [0.01]}
     chosen = {"learning_rate": 0.01, "classes": ["a", "b"], "seeds": seeds, "audit": "passed", "audited_tensors": 7}
-    (run / "run.json").write_text(json.dumps({**about, **counted, **chosen}))
-    (run / "costs.json").write_text(json.dumps({"train_seconds": 12.34, "cache": "scratch", "cache_bytes": 800}))
-    epochs = [(rate, seed, epoch) for rate in (0.01, 0.1) for seed in validation for epoch in (1, 2)]
+    machine = {
+        "precision": "float32",
+        "device": "cpu",
+        "processor": "a processor",
+        "threads": 2,
+        "versions": {"torch": "2"},
+    }
+    (run / "run.json").write_text(json.dumps({**about, **counted, **chosen, **machine}))
+    spent = {"train_seconds": 12.34, "train_flops": flops, "peak_memory_bytes": 1_000 + flops}
+    (run / "costs.json").write_text(json.dumps({**spent, "cache": "scratch", "cache_bytes": 800}))
+    (scores / "costs.json").write_text(json.dumps({"inference_images_per_second": 250.0}))
+    epochs = [(rate, seed, epoch) for rate in (0.01, 0.1) for seed in shares for epoch in (1, 2)]
     history = pd.DataFrame(epochs, columns=["learning_rate", "seed", "epoch"])
     history.insert(0, "plan", plan)
     history.assign(train_loss=1.0, val_loss=0.5, seconds=3.0).to_csv(run / "history.csv", index=False)
-    tables = [predictions(seed, HITS[plan][seed]) for seed in validation]
+    tests = [predictions("test", seed, HITS[plan][seed]) for seed in shares]
+    tables = [*tests, *(predictions("validation", seed, VALIDATION[plan][seed]) for seed in shares)]
     pd.concat(tables).to_parquet(scores / "predictions.parquet", index=False)
-    metrics = {str(table.seed[0]): compare_scores(table) for table in tables}
+    metrics = {str(table.seed[0]): score_predictions(table, ["a", "b"]) for table in tests}
     (scores / "metrics.json").write_text(json.dumps(metrics))
 
 
-def predictions(seed: int, hits: int) -> pd.DataFrame:
+def predictions(split: str, seed: int, hits: int) -> pd.DataFrame:
     """Ten images of class a, of which the first `hits` are taken for a and the others for b."""
     of_a = np.where(np.arange(10) < hits, 0.8, 0.3)
-    columns = {"seed": seed, "image": np.arange(10), "label": 0, "probability_a": of_a, "probability_b": 1 - of_a}
-    return pd.DataFrame(columns)
+    images = np.arange(10) + (0 if split == "test" else 10)
+    columns = {"split": split, "seed": seed, "image": images, "label": 0, "probability_a": of_a}
+    return pd.DataFrame(columns | {"probability_b": 1 - of_a})
 
 
-def compare_scores(table: pd.DataFrame) -> dict[str, Any]:
-    accuracy = float((table.probability_a > 0.5).mean())
-    parts = dict.fromkeys(("balanced_accuracy", "macro_f1", "negative_log_likelihood", "majority_accuracy"), 0.5)
-    return {"images": len(table), "accuracy": accuracy, **parts, "recall": {"a": accuracy, "b": 0.0}}
+def write_prepared(folder: Path) -> None:
+    """Ten images each to test and to validate, the same for both seeds, and twenty to train on."""
+    folder.mkdir()
+    pd.DataFrame({"id": range(40), "group": range(40)}).to_csv(folder / "images.csv", index=False)
+    split = ["test"] * 10 + ["validation"] * 10 + ["train"] * 20
+    splits = [pd.DataFrame({"seed": seed, "image": range(40), "split": split}) for seed in (0, 1)]
+    pd.concat(splits).to_csv(folder / "splits.csv", index=False)
+    about = {"images": 40, "image_px": 32, "classes": ["a", "b"], "splits": "official", "sha256": {"images.npy": "1"}}
+    (folder / "prepared.json").write_text(json.dumps(about))
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    write_cell(tmp_path, "head", VALIDATION["head"], 20)
-    write_cell(tmp_path, "stage4", VALIDATION["stage4"], 700)
+    write_prepared(tmp_path / "prepared")
+    write_cell(tmp_path, "head", 20, 1_000)
+    write_cell(tmp_path, "stage4", 700, 4_000)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["study"] = {"seeds": [0, 1], "plans": ["head", "stage4"]}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
@@ -62,16 +84,27 @@ def study(tmp_path: Path) -> Path:
 
 
 def compared(study: Path) -> Path:
-    out = study / "reports"
-    compare.main(params=study / "params.yaml", runs=study / "runs", scores=study / "scores", out=out)
+    out, params = study / "reports", study / "params.yaml"
+    compare.main(params=params, prepared=study / "prepared", runs=study / "runs", scores=study / "scores", out=out)
     return out
+
+
+def edit_run(study: Path, name: str, **changes: Any) -> None:
+    path = study / "runs" / name / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_scores(study: Path, name: str, edit: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    path = study / "scores" / name / "predictions.parquet"
+    edit(pd.read_parquet(path)).to_parquet(path, index=False)
 
 
 def test_plans_hold_means_and_spread_over_seeds(study: Path) -> None:
     plans = pd.read_csv(compared(study) / "plans.csv").set_index("plan")
     assert plans.accuracy.to_dict() == {"head": 0.65, "stage4": 0.8}
     assert plans.accuracy_sd["stage4"] == pytest.approx(np.sqrt(0.02), rel=1e-5)
-    assert (plans.accuracy_low["stage4"], plans.accuracy_high["stage4"]) == (0.7, 0.9)
+    assert (plans.accuracy_least["stage4"], plans.accuracy_most["stage4"]) == (0.7, 0.9)
+    assert plans.accuracy_low["stage4"] < 0.7 < 0.9 < plans.accuracy_high["stage4"]
     assert plans.trainable_percent.to_dict() == {"head": 2.0, "stage4": 70.0}
 
 
@@ -88,8 +121,7 @@ def test_costs_say_where_the_prefix_was_kept_and_what_it_took_there(study: Path)
 
 @pytest.mark.parametrize("told", ["passed", "failed"])
 def test_the_headline_says_passed_only_if_the_audit_of_every_run_passed(told: str, study: Path) -> None:
-    path = study / "runs" / "efficientnet_lite0-stage4" / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"audit": told}))
+    edit_run(study, CHANGED, audit=told)
     assert json.loads((compared(study) / "metrics.json").read_text())["audit"] == told
 
 
@@ -102,14 +134,67 @@ def test_the_advised_plan_is_best_on_validation_even_where_test_says_otherwise(s
     assert headline["train_seconds"] == 12.3
 
 
-def test_among_equals_the_plan_that_learns_fewer_parameters_is_advised(study: Path) -> None:
-    path = study / "runs" / "efficientnet_lite0-stage4" / "run.json"
-    run = json.loads(path.read_text())
-    for seed in run["seeds"].values():
-        seed["val_accuracy"] = 0.9
-    path.write_text(json.dumps(run))
-    plans = pd.read_csv(compared(study) / "plans.csv")
-    assert plans[plans.advised].plan.tolist() == ["head"]
+def test_changing_the_test_labels_changes_no_choice(study: Path) -> None:
+    before = compared(study)
+    choices = {name: pd.read_csv(before / name) for name in ("plans.csv", "runs.csv", "history.csv")}
+    advice = json.loads((before / "advice.json").read_text())
+    for name in ("efficientnet_lite0-head", CHANGED):
+        edit_scores(study, name, lambda table: table.assign(label=table.label.where(table.split != "test", 1)))
+    after = compared(study)
+    plans, runs = pd.read_csv(after / "plans.csv"), pd.read_csv(after / "runs.csv")
+    assert not np.allclose(plans.accuracy, choices["plans.csv"].accuracy)
+    assert plans.advised.equals(choices["plans.csv"].advised)
+    assert plans.learning_rate.equals(choices["plans.csv"].learning_rate)
+    assert runs.best_epoch.equals(choices["runs.csv"].best_epoch)
+    told = json.loads((after / "advice.json").read_text())
+    assert [told[name] for name in ("backbone", "plan")] == [advice[name] for name in ("backbone", "plan")]
+
+
+def test_advice_and_what_was_run_are_told_in_sentences_and_figures(study: Path) -> None:
+    reports = compared(study)
+    advice, about = (json.loads((reports / name).read_text()) for name in ("advice.json", "study.json"))
+    assert (advice["plan"], advice["against_plan"], advice["shown"], advice["cost"]) == (
+        "head",
+        "stage4",
+        False,
+        "train_flops",
+    )
+    assert len(advice["sentences"]) == 2
+    assert advice["rule_of_thumb"]["train_images"] == 20
+    assert (about["seeds"], about["splits"], about["train_images"], about["test_images"]) == (
+        [0, 1],
+        "official",
+        20,
+        10,
+    )
+    assert about["backbone_sha256"] == {"efficientnet_lite0-head": "of head", CHANGED: "of stage4"}
+    assert about["precision"] == "float32"
+    assert about["smallest_p"] == 0.5
+    notes = " ".join(about["notes"])
+    assert "the luck of this split itself is not covered" in notes
+    assert "2 seeds cannot reach significance by themselves: the smallest p that they can reach is 0.5" in notes
+
+
+def test_runs_of_several_machines_are_all_told(study: Path) -> None:
+    edit_run(study, CHANGED, precision="bfloat16")
+    assert json.loads((compared(study) / "study.json").read_text())["precision"] == ["float32", "bfloat16"]
+
+
+def test_every_pair_has_its_difference_interval_and_corrected_p(study: Path) -> None:
+    (pair,) = pd.read_csv(compared(study) / "pairs.csv").to_dict("records")
+    assert (pair["plan"], pair["other_plan"]) == ("head", "stage4")
+    assert pair["difference"] == pytest.approx(-0.15)
+    assert pair["low"] < -0.15 < pair["high"]
+    assert (pair["p_value"], pair["p_holm"]) == (1.0, 1.0)
+    assert pd.isna(pair["better"])
+
+
+def test_a_plan_that_is_both_cheaper_and_as_good_in_every_draw_drives_the_other_off_the_front(study: Path) -> None:
+    edit_scores(study, "efficientnet_lite0-head", lambda table: table.assign(probability_a=0.9, probability_b=0.1))
+    costs = pd.read_csv(compared(study) / "costs.csv").set_index("plan")
+    assert costs.front_train_flops.to_dict() == {"head": 1.0, "stage4": 0.0}
+    assert costs.front_train_seconds["head"] == 1.0
+    assert costs.inference_images_per_second["head"] == 250.0
 
 
 def test_one_seed_has_no_standard_deviation_rather_than_zero(study: Path) -> None:
@@ -117,9 +202,13 @@ def test_one_seed_has_no_standard_deviation_rather_than_zero(study: Path) -> Non
         run = json.loads(path.read_text())
         del run["seeds"]["1"]
         path.write_text(json.dumps(run))
+        edit_scores(study, path.parent.name, lambda table: table[table.seed == 0])
     reports = compared(study)
     assert pd.read_csv(reports / "plans.csv").accuracy_sd.isna().all()
     assert json.loads((reports / "metrics.json").read_text())["accuracy_sd"] is None
+    assert pd.read_csv(reports / "pairs.csv").p_value.isna().all()
+    notes = " ".join(json.loads((reports / "study.json").read_text())["notes"])
+    assert "the luck of training and of the split is not covered" in notes
 
 
 def test_runs_that_are_not_of_the_study_are_left_out(study: Path) -> None:

@@ -89,6 +89,13 @@ def test_every_committed_study_loads_and_keeps_its_values(path: Path) -> None:
         ("data.test_percent", 100, "data.test_percent must be less than 100. Got 100 instead."),
         ("study.seeds", [-1], "study.seeds.0 must be greater than or equal to 0. Got -1 instead."),
         ("study.seeds", 3, "study.seeds must be a valid list. Got 3 instead."),
+        ("advice.margin", 0, "advice.margin must be greater than 0. Got 0 instead."),
+        (
+            "advice.cost",
+            "money",
+            "advice.cost must be 'trainable_parameters', 'train_flops', 'train_seconds' or 'peak_memory_bytes'. "
+            "Got 'money' instead.",
+        ),
         ("training.epochs", 0, "training.epochs must be greater than or equal to 1. Got 0 instead."),
         ("training.epochs", 6.5, "training.epochs must be a valid integer. Got 6.5 instead."),
         ("training.epochs", True, "training.epochs must be a valid integer. Got True instead."),
@@ -170,7 +177,7 @@ def test_a_missing_name_is_asked_for_by_its_full_name(tmp_path: Path, name: str)
 
 
 UNKNOWN = [
-    ("trainig", "params.yaml must hold only data, study, backbones, plans or training. Got 'trainig' instead."),
+    ("trainig", "params.yaml must hold only data, study, backbones, plans, training or advice. Got 'trainig' instead."),
     (
         "data.imagepx",
         "data must hold only source, package, folder, elpv_defective, image_px, groups, block_files, "

@@ -1,0 +1,164 @@
+"""Intervals: how sure each figure of a study is, over seeds and over images, and paired between runs.
+
+The shape comes from a bootstrap that resamples seeds and groups of images, the same for all runs (scipy; BCa, Efron
+1987). Its width alone is too small: a bootstrap of few seeds is (Hesterberg 2015, arXiv 1411.5279), and seeds that
+redraw the split share images (Nadeau and Bengio 2003). So each interval is stretched about its estimate until it is as
+wide as Student's t with the right standard error and degrees of freedom.
+"""
+
+import warnings
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import DegenerateDataWarning, bootstrap, norm
+
+from stages.metrics import METRICS, Floats
+from stages.scored import Scored, left_out_values, seed_values
+from stages.spreads import TAIL, Redrawn, Spread, crossed, half_width
+
+RESAMPLES = 4_999
+AT_ONCE = 250
+"""Resamples that are computed together: memory grows with it."""
+ACCURACY = list(METRICS).index("accuracy")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95 % interval, and where its luck comes from."""
+
+    estimate: float
+    low: float
+    high: float
+    spread: Spread
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A study's figures: each metric of each run, and each pair's difference in accuracy (first minus second).
+
+    `draws` are accuracies that the study might as well have found, runs x draws.
+    """
+
+    figures: list[dict[str, Interval]]
+    differences: dict[tuple[int, int], Interval]
+    draws: Floats
+
+    def difference(self, run: int, other: int) -> Interval:
+        """Return how much more accurate the one run is than the other."""
+        if run < other:
+            return self.differences[run, other]
+        found = self.differences[other, run]
+        return Interval(-found.estimate, -found.high, -found.low, found.spread)
+
+
+def measure(scored: Scored, resamples: int = RESAMPLES) -> Measured:
+    """Return the figures of all runs on the split, with intervals that cover seeds (where several) and images."""
+    per_seed = quantities(seed_values(scored, np.ones((1, scored.groups))))[..., 0]
+    estimates = per_seed.mean(1)
+    spreads = spreads_of(scored, per_seed)
+    lows, highs, drawn = resampled(scored, resamples)
+    errors = drawn.std(axis=1, ddof=1)
+    intervals = [
+        stretched(estimates[place], lows[place], highs[place], errors[place], spread, scored)
+        for place, spread in enumerate(spreads)
+    ]
+    count, pairs = len(METRICS), list(combinations(range(scored.runs), 2))
+    figures = [
+        {name: clipped(intervals[run * count + place], name) for place, name in enumerate(METRICS)}
+        for run in range(scored.runs)
+    ]
+    differences = dict(zip(pairs, intervals[scored.runs * count :], strict=True))
+    accuracies = slice(ACCURACY, scored.runs * count, count)
+    draws = widened(estimates[accuracies], drawn[accuracies], list(differences.values()), scored.seeds)
+    return Measured(figures, differences, draws)
+
+
+def quantities(values: Floats) -> Floats:
+    """Return all that gets an interval, along the first axis, of metrics (runs x metrics x ...).
+
+    First every metric of the first run, of the second and so on, then the pairs' differences in accuracy.
+    """
+    accuracies = values[:, ACCURACY]
+    pairs = [accuracies[one] - accuracies[other] for one, other in combinations(range(len(values)), 2)]
+    return np.concatenate([values.reshape(-1, *values.shape[2:]), *[each[None] for each in pairs]])
+
+
+def resampled(scored: Scored, resamples: int) -> tuple[Floats, Floats, Floats]:
+    """Return the BCa bounds of all quantities, and their values in every resample (quantities x resamples).
+
+    Where all resamples lie on one side of the estimate, or are alike, BCa has no bounds: then they are no numbers.
+    """
+    axes = [np.arange(scored.seeds), np.arange(scored.groups)]
+
+    def statistic(*chosen: NDArray[Any], axis: int = -1) -> Floats:  # noqa: ARG001 - scipy asks for it
+        *seeds, groups = (np.atleast_2d(each).astype(int) for each in chosen)
+        values = quantities(seed_values(scored, counts(groups, scored.groups)))
+        share = counts(seeds[0], scored.seeds).T if seeds else np.ones((1, len(groups)))
+        share = np.where(np.isfinite(values), share, 0)
+        means: Floats = (np.nan_to_num(values) * share).sum(1) / share.sum(1)
+        return means if chosen[0].ndim > 1 else means[:, 0]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = bootstrap(
+            axes if scored.seeds > 1 else axes[1:], statistic, n_resamples=resamples, batch=AT_ONCE, vectorized=True,
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
+    low, high = found.confidence_interval
+    return low, high, found.bootstrap_distribution
+
+
+def counts(chosen: NDArray[np.int64], among: int) -> Floats:
+    """Return how often each of `among` things was chosen in each draw, draws x among."""
+    rows = np.arange(len(chosen))[:, None] * among
+    times: Floats = np.bincount((rows + chosen).ravel(), minlength=len(chosen) * among).astype(np.float64)
+    return times.reshape(-1, among)
+
+
+def spreads_of(scored: Scored, per_seed: Floats) -> list[Spread]:
+    """Return where the luck of each quantity comes from."""
+    if scored.redrawn:
+        overlap = scored.images / scored.train_images
+        return [Redrawn(variance, overlap) for variance in per_seed.var(axis=1, ddof=1)]
+    left_out = quantities(left_out_values(scored))
+    # Jackknife pseudo-values: their mean over groups is the quantity, and what each group adds to it.
+    pseudo = scored.groups * per_seed[..., None] - (scored.groups - 1) * left_out
+    return [crossed(each) for each in pseudo]
+
+
+def stretched(estimate: float, low: float, high: float, error: float, spread: Spread, scored: Scored) -> Interval:
+    """Return the BCa interval, stretched about its estimate as the spread demands (symmetric where BCa has no bounds).
+
+    Where nothing varied, neither over seeds nor over images, a share is as far off as an event may be common that was
+    not seen in so many groups: the exact binomial bound.
+    """
+    half = half_width(spread, scored.seeds)
+    if not half:
+        unseen = 1 - TAIL ** (1 / scored.groups)
+        return Interval(estimate, estimate - unseen, estimate + unseen, spread)
+    if not (np.isfinite(low) and np.isfinite(high) and error):
+        return Interval(estimate, estimate - half, estimate + half, spread)
+    scale = half / (norm.ppf(1 - TAIL) * error)
+    return Interval(estimate, estimate - scale * (estimate - low), estimate + scale * (high - estimate), spread)
+
+
+def clipped(found: Interval, metric: str) -> Interval:
+    """Return the interval within what the metric can be."""
+    most = np.inf if metric == "negative_log_likelihood" else 1.0
+    return Interval(found.estimate, max(0.0, float(found.low)), min(most, float(found.high)), found.spread)
+
+
+def widened(estimates: Floats, drawn: Floats, differences: list[Interval], seeds: int) -> Floats:
+    """Return the resampled accuracies, spread about their estimates as widely as their differences really are."""
+    if not differences:
+        return drawn
+    deviations = drawn - estimates[:, None]
+    pairs = combinations(range(len(drawn)), 2)
+    resampled_variance = np.mean([(deviations[one] - deviations[other]).var() for one, other in pairs])
+    variance = np.mean([each.spread.error(seeds)[0] for each in differences])
+    scale = np.sqrt(variance / resampled_variance) if resampled_variance else 1.0
+    return np.clip(estimates[:, None] + scale * deviations, 0, 1)

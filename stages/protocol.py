@@ -1,0 +1,101 @@
+"""Protocol: what was run and how sure its figures can be, as a report must say it."""
+
+from typing import Any
+
+from stages.intervals import RESAMPLES
+from stages.scored import Scored
+from stages.significance import LEVEL, smallest_p
+from stages.vocabulary import run_name
+
+OF_ALL_RUNS = ("precision", "device", "processor", "threads", "versions")
+"""What run.json tells of a machine. Runs of one study may come from several machines, by `dvc pull`."""
+
+
+def describe_study(runs: list[dict[str, Any]], prepared: dict[str, Any], scored: dict[str, Scored]) -> dict[str, Any]:
+    """Return what study.json tells: data, seeds, splits, machines, and notes in whole sentences."""
+    test, seeds = scored["test"], [int(seed) for seed in runs[0]["seeds"]]
+    return {
+        "seeds": seeds,
+        "splits": "drawn" if test.redrawn else "official" if prepared["splits"] == "official" else "drawn",
+        "train_images": round(test.train_images),
+        "validation_images": round(scored["validation"].images),
+        "test_images": round(test.images),
+        "groups_of_test_images": test.groups,
+        "test_predictions": round(test.images * test.seeds),
+        "image_px": prepared["image_px"],
+        "classes": prepared["classes"],
+        "prepared_sha256": prepared["sha256"],
+        "backbone_sha256": {run_name(run["backbone"], run["plan"]): run["backbone_sha256"] for run in runs},
+        **{name: _distinct([run[name] for run in runs]) for name in OF_ALL_RUNS},
+        "resamples": RESAMPLES,
+        "smallest_p": smallest_p(len(seeds)) if len(seeds) > 1 else None,
+        "notes": notes(scored, len(runs)),
+    }
+
+
+def _distinct(values: list[Any]) -> Any:
+    """Return the value that all runs share, or each that there is."""
+    different = [value for place, value in enumerate(values) if value not in values[:place]]
+    return different[0] if len(different) == 1 else different
+
+
+def notes(scored: dict[str, Scored], runs: int) -> list[str]:
+    """Return how the intervals and tests were made, what they cover and what not."""
+    test = scored["test"]
+    return [
+        "Learning rate, epoch and plan were chosen on validation; each test set was read once.",
+        f"Intervals are of 95 %, from a BCa bootstrap (Efron 1987) of {RESAMPLES:,} resamples of {_resampled(test)}, "
+        "the same for all plans.",
+        *_widths(test),
+        *_tests(test.seeds, runs * (runs - 1) // 2),
+        "The expected calibration error compares confidence with accuracy in 15 bins (Guo et al. 2017); with few "
+        "images it is too large for a model that is well calibrated.",
+    ]
+
+
+def _resampled(test: Scored) -> str:
+    images = "images" if test.groups >= test.images else f"{test.groups} groups of images that belong together"
+    return f"seeds and of {images}" if test.seeds > 1 else images
+
+
+def _widths(test: Scored) -> list[str]:
+    """Return what was done about their width, and what luck they leave out."""
+    if test.seeds == 1:
+        return [
+            "There is one seed: the luck of training and of the split is not covered, only that of the test images."
+        ]
+    if test.redrawn:
+        overlap = test.images / test.train_images
+        return [
+            "Every seed draws its own splits of the same images, which therefore overlap, and a plain variance over "
+            f"seeds is too small: the variance of a mean is taken as (1/{test.seeds} + {overlap:.2f}) times that over "
+            "seeds (Nadeau and Bengio 2003), and intervals are widened to Student's t with "
+            f"{test.seeds - 1} degrees of freedom."
+        ]
+    return [
+        "All seeds are scored on the same test images: the luck of this split itself is not covered.",
+        "The variance of a mean is that of seeds, of images and of both (two-way analysis of variance), and intervals "
+        "are widened to Student's t with Satterthwaite's degrees of freedom.",
+    ]
+
+
+def _tests(seeds: int, pairs: int) -> list[str]:
+    """Return how pairs were tested, and whether so many seeds can show anything."""
+    if not pairs:
+        return []
+    if seeds == 1:
+        return ["With one seed no pair of plans can be tested."]
+    made = (
+        "Pairs of plans are tested by flipping the signs of their differences, seed by seed (exact permutation test, "
+        "Fisher 1935): it asks about plans, where McNemar's test on images would ask about the models that these seeds "
+        "trained. Holm's correction (1979) covers all pairs, and a plan is called better only where the interval "
+        "excludes 0 too."
+    )
+    least = smallest_p(seeds)
+    if least > LEVEL:
+        says = f"cannot reach significance by themselves: the smallest p that they can reach is {least:.3g}"
+        return [made, f"{seeds} seeds {says}; 6 seeds reach 0.031."]
+    if least * pairs > LEVEL:
+        says = f"the smallest p is {least:.2g}, and {min(1.0, least * pairs):.2g} when corrected for {pairs} pairs"
+        return [made, f"{seeds} seeds are too few for any of so many pairs to be called better: {says}."]
+    return [made, f"The smallest p that {seeds} seeds can reach is {least:.2g}, before correction."]

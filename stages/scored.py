@@ -1,0 +1,83 @@
+"""A split as the runs of a study were scored on it: the same images for all of them, seed by seed, in groups."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from stages.metrics import METRICS, Floats, tally
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What every run named the images of a split, as sums over groups of images.
+
+    `tallies` holds for each run and seed what `metrics.tally` returns, groups x sums; a group that is not in a seed's
+    split adds nothing. `images` and `train_images` are a seed's (means over seeds). `redrawn` says whether seeds have
+    splits of their own; else all seeds are scored on the same images.
+    """
+
+    tallies: list[list[csr_array]]
+    images: float
+    train_images: float
+    redrawn: bool
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are."""
+        return len(self.tallies)
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds each run has."""
+        return len(self.tallies[0])
+
+    @property
+    def groups(self) -> int:
+        """How many groups of images there are, over all seeds."""
+        return int(self.tallies[0][0].shape[0])
+
+
+def scored_on(
+    predictions: Sequence[pd.DataFrame], classes: list[str], groups: NDArray[np.int64], train_images: float
+) -> Scored:
+    """Return the split that the runs' predictions are of; `groups` gives each row of images.npy its group."""
+    shown = predictions[0].groupby("seed").image.agg(frozenset)
+    of_image = pd.Series(groups).reindex(np.unique(predictions[0].image))
+    places = pd.Series(pd.factorize(of_image)[0], index=of_image.index)
+    tallies = [
+        [_by_group(each, classes, places) for _, each in table.groupby("seed", sort=False)] for table in predictions
+    ]
+    return Scored(tallies, shown.map(len).mean(), train_images, redrawn=shown.nunique() > 1)
+
+
+def _by_group(predictions: pd.DataFrame, classes: list[str], places: "pd.Series[int]") -> csr_array:
+    rows = places.loc[predictions.image].to_numpy()
+    shape = (int(places.max()) + 1, len(rows))
+    return csr_array(
+        csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=shape) @ tally(predictions, classes)
+    )
+
+
+def seed_values(scored: Scored, weights: Floats) -> Floats:
+    """Return every metric, runs x metrics x seeds x draws, with each group counted as often as `weights` says.
+
+    `weights`: draws x groups. A seed with no image left in a draw has no number there.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = [[_metrics((each.T @ weights.T).T) for each in tallies] for tallies in scored.tallies]
+    return np.array(values).transpose(0, 2, 1, 3)
+
+
+def left_out_values(scored: Scored) -> Floats:
+    """Return every metric with one group left out after the other, runs x metrics x seeds x groups."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = [[_metrics(each.sum(axis=0) - each.toarray()) for each in tallies] for tallies in scored.tallies]
+    return np.array(values).transpose(0, 2, 1, 3)
+
+
+def _metrics(totals: Floats) -> Floats:
+    return np.array([metric(totals) for metric in METRICS.values()])

@@ -1,0 +1,145 @@
+"""The tables of a comparison: a row per plan, pair of plans, run and seed, epoch, confusion, and cost."""
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+
+from stages.front import front_probabilities
+from stages.intervals import Measured
+from stages.metrics import METRICS, count_confusion
+from stages.significance import LEVEL, holm, sign_flip_p
+from stages.vocabulary import COSTS
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one run of the study left: run.json, both costs.json, history.csv, metrics.json and predictions.parquet."""
+
+    run: dict[str, Any]
+    costs: dict[str, Any]
+    history: pd.DataFrame
+    scores: dict[str, dict[str, Any]]
+    predictions: pd.DataFrame
+
+    @property
+    def key(self) -> dict[str, str]:
+        """The columns that name the run in every table."""
+        return {"backbone": self.run["backbone"], "plan": self.run["plan"]}
+
+
+def runs_table(cells: list[Cell]) -> pd.DataFrame:
+    """Return a row per backbone, plan and seed: what was chosen on validation and what that scored on test."""
+    return pd.DataFrame([_run_row(cell, seed) for cell in cells for seed in cell.run["seeds"]])
+
+
+def _run_row(cell: Cell, seed: str) -> dict[str, Any]:
+    scores = dict(cell.scores[seed])
+    recall = {f"recall_{name}": value for name, value in scores.pop("recall").items()}
+    chosen = {"seed": int(seed), "learning_rate": cell.run["learning_rate"], **cell.run["seeds"][seed]}
+    return {**cell.key, **chosen, "test_images": scores.pop("images"), **scores, **recall}
+
+
+def plans_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured, advice: dict[str, Any]) -> pd.DataFrame:
+    """Return a row per backbone and plan: its metrics as means over seeds, each with its interval of 95 %.
+
+    Of accuracy, `accuracy_sd` is the sample standard deviation over seeds (empty for one seed), `accuracy_least` and
+    `accuracy_most` the least and the greatest.
+    """
+    rows = []
+    for cell, figures in zip(cells, measured.figures, strict=True):
+        mine = per_run[(per_run.backbone == cell.run["backbone"]) & (per_run.plan == cell.run["plan"])]
+        row: dict[str, Any] = _plan_row(cell, mine)
+        for name in METRICS:
+            row |= {name: figures[name].estimate, f"{name}_low": figures[name].low, f"{name}_high": figures[name].high}
+        rows.append(row | {"advised": cell.key == {"backbone": advice["backbone"], "plan": advice["plan"]}})
+    return pd.DataFrame(rows)
+
+
+def _plan_row(cell: Cell, mine: pd.DataFrame) -> dict[str, Any]:
+    run = cell.run
+    return {
+        **cell.key,
+        "learns": " ".join(run["learned"]),
+        "weights": run["definition"]["weights"],
+        "trainable_parameters": run["trainable_parameters"],
+        "parameters": run["parameters"],
+        "trainable_percent": 100 * run["trainable_parameters"] / run["parameters"],
+        "train_flops": cell.costs["train_flops"],
+        "learning_rate": run["learning_rate"],
+        "audit": run["audit"],
+        "audited_tensors": run["audited_tensors"],
+        "seeds": len(mine),
+        "val_accuracy": mine.val_accuracy.mean(),
+        "majority_accuracy": mine.majority_accuracy.mean(),
+        "accuracy_sd": mine.accuracy.std(ddof=1),
+        "accuracy_least": mine.accuracy.min(),
+        "accuracy_most": mine.accuracy.max(),
+    }
+
+
+def pairs_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured) -> pd.DataFrame:
+    """Return a row per pair of plans: the difference in accuracy with its interval, its test, and who is better.
+
+    A plan is called better where both agree: the p-value, corrected for all pairs (Holm 1979), and the interval, which
+    unlike the test covers the images and the overlap of the seeds' splits.
+    """
+    accuracies = per_run.groupby(["backbone", "plan"], sort=False).accuracy.agg(list)
+    of_seed = [pd.Series(accuracies[cell.run["backbone"], cell.run["plan"]]).to_numpy() for cell in cells]
+    pairs = list(combinations(range(len(cells)), 2))
+    p_values = [sign_flip_p(of_seed[one] - of_seed[other]) for one, other in pairs]
+    columns = (
+        "backbone",
+        "plan",
+        "other_backbone",
+        "other_plan",
+        "difference",
+        "low",
+        "high",
+        "p_value",
+        "p_holm",
+        "better",
+    )
+    rows = []
+    for (one, other), p_value, p_holm in zip(pairs, p_values, holm(p_values), strict=True):
+        found = measured.difference(one, other)
+        sure = p_holm is not None and p_holm <= LEVEL and not found.low <= 0 <= found.high
+        better = None if not sure else "plan" if found.estimate > 0 else "other"
+        names = (*cells[one].key.values(), *cells[other].key.values())
+        rows.append((*names, found.estimate, found.low, found.high, p_value, p_holm, better))
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def history_table(cells: list[Cell]) -> pd.DataFrame:
+    """Return every epoch of every fit, but for its seconds. `chosen` marks the learning rate that was kept."""
+    tables = []
+    for cell in cells:
+        table = cell.history.drop(columns="seconds")
+        table.insert(0, "backbone", cell.run["backbone"])
+        table["chosen"] = table.learning_rate == cell.run["learning_rate"]
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def confusion_table(cells: list[Cell]) -> pd.DataFrame:
+    """Return, for each run, how many test images of each class were taken for each class, added up over seeds."""
+    rows = []
+    for cell in cells:
+        classes = cell.run["classes"]
+        counts = count_confusion(cell.predictions[cell.predictions.split == "test"], classes)
+        rows += [
+            {**cell.key, "actual": actual, "predicted": predicted, "images": counts[i, j]}
+            for i, actual in enumerate(classes)
+            for j, predicted in enumerate(classes)
+        ]
+    return pd.DataFrame(rows)
+
+
+def costs_table(cells: list[Cell], measured: Measured) -> pd.DataFrame:
+    """Return a row per run with all that it cost, and for each cost the probability of being on the Pareto front."""
+    counted = [{"trainable_parameters": cell.run["trainable_parameters"]} for cell in cells]
+    table = pd.DataFrame([cell.key | mine | cell.costs for cell, mine in zip(cells, counted, strict=True)])
+    for cost in COSTS:
+        table[f"front_{cost}"] = front_probabilities(measured.draws, table[cost].to_numpy(float))
+    return table

@@ -1,0 +1,157 @@
+"""Advice on toys whose answer can be seen, in the words that a person reads."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.advice import Option, Study, choose, what_it_takes
+from stages.intervals import Interval, Measured
+from stages.metrics import METRICS
+from stages.sentences import advise, points, rule_of_thumb
+from stages.spreads import Redrawn, half_width
+
+COSTS = (1.0, 31.0, 62.0, 100.0)
+OPTIONS = [
+    Option("head", "unfreeze from head", "head", COSTS[0]),
+    Option("stage4", "unfreeze from stage4", "parts", COSTS[1]),
+    Option("stage3", "unfreeze from stage3", "parts", COSTS[2]),
+    Option("all", "unfreeze from stem", "all", COSTS[3]),
+]
+SEEDS = 6
+
+
+def measured(accuracies: Sequence[float], half: float) -> Measured:
+    """Return accuracies of which every difference is known to within `half`."""
+    spread = Redrawn(variance=(half / 2.5706) ** 2 / (1 / SEEDS + 0.2), overlap=0.2)
+    figures = [{name: Interval(each, each - half, each + half, spread) for name in METRICS} for each in accuracies]
+    pairs = [(i, j) for i in range(len(accuracies)) for j in range(i + 1, len(accuracies))]
+    gaps = {(i, j): accuracies[i] - accuracies[j] for i, j in pairs}
+    differences = {pair: Interval(gap, gap - half, gap + half, spread) for pair, gap in gaps.items()}
+    return Measured(figures, differences, np.empty((0, 0)))
+
+
+def study(validation: Sequence[float], test: Sequence[float], half: float = 0.004, **changes: Any) -> Study:
+    made = Study(OPTIONS, measured(validation, half), measured(test, half), SEEDS, 0.01, "train_flops", 1_574, 2_624)
+    return replace(made, **changes)
+
+
+SETTLED = ((0.80, 0.898, 0.90, 0.901), (0.81, 0.899, 0.90, 0.901))
+
+
+def test_the_cheapest_plan_that_is_surely_within_the_margin_is_advised_in_two_sentences() -> None:
+    advice = advise(study(*SETTLED))
+    assert (advice["run"], advice["shown"], advice["cost_ratio"]) == (1, True, 0.31)
+    assert advice["sentences"] == [
+        "Unfreeze from stage4.",
+        "It costs 0.31 of full fine-tuning's training FLOPs and is not worse than all by more than 1 point "
+        "(difference -0.2, 95 % interval -0.6 to +0.2).",
+    ]
+    assert (advice["seeds_needed"], advice["images_needed"]) == (None, None)
+
+
+def test_the_choice_is_validations_alone() -> None:
+    swapped = study(SETTLED[0], (0.99, 0.2, 0.5, 0.1))
+    assert choose(swapped) == choose(study(*SETTLED))
+    assert not advise(swapped)["shown"]
+
+
+def test_what_test_does_not_settle_is_not_called_shown() -> None:
+    advice = advise(study(SETTLED[0], (0.81, 0.893, 0.90, 0.90)))
+    assert (advice["run"], advice["shown"]) == (1, False)
+    assert advice["sentences"][0] == (
+        "Validation says: unfreeze from stage4, which is not worse than any other plan by more than 1 point."
+    )
+    assert (
+        "but test does not settle it (difference -0.7, 95 % interval -1.1 to -0.3 against all)"
+        in advice["sentences"][1]
+    )
+    assert "about 7 more seeds or about 4,800 images instead of 2,624 would." in advice["sentences"][1]
+    assert advice["seeds_needed"] == 13  # 2.18 x sqrt(1/13 + 0.2) is the first below 0.75 x 2.57 x sqrt(1/6 + 0.2)
+
+
+def test_when_the_data_cannot_tell_it_says_so_and_how_much_more_would_be_needed() -> None:
+    advice = advise(study((0.80, 0.896, 0.90, 0.901), SETTLED[1], half=0.03))
+    assert (advice["run"], advice["shown"]) == (3, False)
+    assert advice["sentences"][0] == (
+        "The data cannot tell how deep to unfreeze to within 1 point; all is best on validation."
+    )
+    assert advice["sentences"][1].startswith(
+        "The cheapest plan that may do is stage4, which costs 0.31 of full fine-tuning's training FLOPs "
+        "(on validation, against all: difference -0.5, 95 % interval -3.5 to +2.5); about "
+    )
+    assert advice["images_needed"] > 30 * 2_624
+
+
+def test_a_plan_that_is_worse_by_more_than_the_margin_needs_no_more_data_to_be_left_out() -> None:
+    open_ = study((0.80, 0.896, 0.90, 0.901), SETTLED[1], half=0.03)
+    assert what_it_takes(open_, open_.validation.difference(0, 3)).seeds is None
+    assert "head" not in advise(open_)["sentences"][1]
+
+
+def test_what_is_needed_would_do_and_less_would_not() -> None:
+    made = study(*SETTLED)
+    open_ = Interval(-0.005, -0.012, 0.002, Redrawn(variance=1e-4, overlap=0.02))
+    needed = what_it_takes(made, open_)
+    assert needed.seeds
+    assert half_width(open_.spread, needed.seeds) <= 0.005 < half_width(open_.spread, needed.seeds - 1)
+    assert needed.images
+    assert half_width(open_.spread, SEEDS, needed.images / made.images) <= 0.005
+
+
+def test_overlap_that_no_number_of_seeds_can_cure_is_told_as_images_alone() -> None:
+    needed = what_it_takes(study(*SETTLED), Interval(-0.005, -0.05, 0.04, Redrawn(variance=0.001, overlap=0.4)))
+    assert needed.seeds is None
+    assert needed.images
+
+
+def test_the_best_plan_is_compared_with_the_one_that_may_be_furthest_above_it() -> None:
+    advice = advise(study((0.95, 0.898, 0.90, 0.901), (0.94, 0.899, 0.90, 0.901)))
+    assert (advice["run"], advice["against"], advice["shown"]) == (0, 3, True)
+
+
+def test_among_equals_the_cheaper_plan_is_best() -> None:
+    assert choose(study((0.9,) * 4, (0.9,) * 4, half=0.05)).run == 0
+
+
+def test_a_single_plan_is_told_as_such() -> None:
+    alone = study((0.9,), (0.9,), options=OPTIONS[:1])
+    advice = advise(alone)
+    assert advice["sentences"][0] == "There is one plan, head."
+    assert (advice["difference"], advice["shown"]) == (None, False)
+
+
+def test_without_full_fine_tuning_costs_are_shares_of_the_dearest_plan() -> None:
+    advice = advise(study((0.80, 0.898, 0.90), (0.81, 0.899, 0.90), options=OPTIONS[:3], cost="train_seconds"))
+    assert advice["sentences"][1].startswith(
+        "It costs 0.50 of stage3's training seconds and is not worse than stage3 by"
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (999, "The rule of thumb for 999 training images: train only the head; this study says otherwise (stage4)."),
+        (1_000, "The rule of thumb for 1,000 training images: train the last parts; this study agrees."),
+        (
+            10_001,
+            "The rule of thumb for 10,001 training images: train everything, at a low rate; "
+            "this study says otherwise (stage4).",
+        ),
+    ],
+)  # fmt: skip
+def test_the_rule_of_thumb_is_held_against_the_advice(images: int, sentence: str) -> None:
+    assert rule_of_thumb(study(*SETTLED, train_images=images), 1)["sentence"] == sentence
+
+
+def test_the_rule_of_thumb_is_left_open_where_the_study_is_or_has_no_such_plan() -> None:
+    assert rule_of_thumb(study(*SETTLED), None)["sentence"].endswith("this study cannot tell whether that is right.")
+    no_all = study(*SETTLED, options=OPTIONS[:3], train_images=20_000)
+    assert rule_of_thumb(no_all, 1)["sentence"].endswith("no plan of this study does that.")
+
+
+def test_points_are_written_with_their_sign() -> None:
+    assert [points(each) for each in (0.012, -0.0025, 0.0004, -0.0004)] == ["+1.2", "-0.2", "0.0", "0.0"]
+    assert (points(0.01, signed=False), points(0.005, signed=False)) == ("1 point", "0.5 points")
