@@ -1,5 +1,6 @@
 """The pictures of a study, drawn from its tables."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,124 +8,132 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow (too pale for lines). Shapes
-# differ too, so that grey print will do.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-SHAPES = ("o", "s", "^", "D", "v", "P", "X")
+from stages.lettering import shortened, text_width
+from stages.points import COLOURS, Point, accuracy_axis, columns, cost_axis, labels_of, places, spread
+from stages.units import COST_LABELS, human_cost, percent
 
-# The salt and the missing date make two drawings of the same data the same bytes.
+MARKERS = {"circle": "o", "square": "s", "up": "^", "diamond": "D", "down": "v", "plus": "P", "cross": "X"}
+
+# The salt and the missing date make two drawings of the same data the same bytes. A $ in a name begins no formula.
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "frostline",
+    "text.parse_math": False,
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.color": "#e4e4e4",
     "axes.axisbelow": True,
-    "figure.constrained_layout.use": True,
 }
 GREY = "#666666"
-LABEL_GAP = 0.075
-"""Least distance between two labels of the tradeoff, in heights of its axes."""
-POINT_GAP = 0.03
+INK = "#1a1a1a"
+WIDTH_PT = 390.0
+"""How wide the axes of the tradeoff are, in points; labels stand outside, and saving trims what is left over."""
+LABEL_GAP = 0.028
+"""Least distance of a label to the points of the tradeoff, in widths of its axes."""
+POINT_GAP = 0.043
 """Least distance between two points of the tradeoff, in widths of its axes."""
+LABEL_PT = 9.5
+"""Size of the letters beside the points of the tradeoff."""
 
 
-def labels_of(plans: pd.DataFrame) -> list[str]:
-    """Return what each plan is called in pictures: with its backbone where there are several."""
-    if plans.backbone.nunique() == 1:
-        return [str(plan) for plan in plans.plan]
-    return [f"{backbone} {plan}" for backbone, plan in zip(plans.backbone, plans.plan, strict=True)]
+def tradeoff(points: Sequence[Point], cost: str, title: str) -> Figure:
+    """Draw test accuracy over one of COSTS: each plan's mean, its 95 % interval and its single seeds.
 
-
-def tradeoff(plans: pd.DataFrame, runs: pd.DataFrame, title: str) -> Figure:
-    """Draw test accuracy over trainable parameters: each plan's mean, range over seeds and single seeds.
-
-    Plans whose counts lie closer than their marks are wide stand side by side. Deep plans crowd to the right, so that
-    labels stand in one column there, each led to its point; a point that stands alone has its label beside it.
+    The fuller a mark, the likelier its plan is on the Pareto front; a ring says that it is likelier than not, and the
+    label says how likely. Deep plans crowd to the right, so that labels stand in one column there, each led to its
+    point; a point with room beside it has its label there.
     """
-    figure = Figure(figsize=(8, max(4.2, 0.42 * len(plans) + 1.6)))
-    axes = figure.subplots()
-    axes.set_xscale("log")
-    counts, low, high = (plans[name] for name in ("trainable_parameters", "accuracy_low", "accuracy_high"))
-    axes.set_xlim(counts.min() / 2, counts.max() * 2)
-    axes.set_ylim(low.min() - 0.012, high.max() + 0.012)
-    axes.set_xlabel("trainable parameters (log scale; counts too close to tell apart stand side by side)")
-    axes.set_ylabel("test accuracy")
+    height = max(4.4, 0.44 * len(points) + 1.8)
+    figure = Figure(figsize=(8, height))
+    axes = figure.add_axes((0.1, 0.6 / height, WIDTH_PT / 72 / 8, 1 - 1 / height))
+    across, up = cost_axis(points), accuracy_axis(points)
+    axes.set_xlim(across.low, across.high)
+    axes.set_ylim(up.low, up.high)
+    axes.set_xticks(across.ticks, [human_cost(10**tick, cost) for tick in across.ticks])
+    axes.set_yticks(up.ticks)
+    axes.set_xlabel(f"{COST_LABELS[cost]} (log scale; plans of nearly equal cost stand side by side)")
+    axes.set_ylabel("test accuracy, with its 95 % interval")
     axes.set_title(title, loc="left", fontsize=10)
-    points = _places(axes, plans)
-    for index, plan in enumerate(_rows(plans)):
-        colour, shape = COLOURS[index % len(COLOURS)], SHAPES[index % len(SHAPES)]
-        place = 10 ** np.interp(points[index, 0], (0, 1), np.log10(axes.get_xlim()))
-        seeds = runs[(runs.backbone == plan.backbone) & (runs.plan == plan.plan)].accuracy
-        axes.vlines(place, plan.accuracy_low, plan.accuracy_high, color=colour, linewidth=1.6)
-        axes.plot(np.full(len(seeds), place), seeds, "_", color=colour, markersize=9, alpha=0.7)
-        size = 11 if plan.advised else 8
-        axes.plot(place, plan.accuracy, shape, color=colour, markersize=size, markeredgecolor="white")
-    _label(axes, plans, points)
+    stand = places(points, POINT_GAP)
+    for point, (x, _) in zip(points, stand, strict=True):
+        _draw(axes, point, across.low + x * (across.high - across.low))
+    _label(axes, points, stand, height)
     return figure
 
 
-def _rows(table: pd.DataFrame) -> list[Any]:
-    """Return the table's rows, whose cells are attributes."""
-    return list(table.itertuples())
+def _draw(axes: Axes, point: Point, x: float) -> None:
+    axes.vlines(x, point.low, point.high, color=point.colour, linewidth=1.8)
+    axes.plot(np.full(len(point.seeds), x), point.seeds, "_", color=point.colour, markersize=8, alpha=0.8)
+    if point.front >= 0.5:
+        axes.plot(x, point.accuracy, "o", markersize=15, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1)
+    axes.plot(
+        x,
+        point.accuracy,
+        MARKERS[point.shape],
+        markersize=8,
+        markerfacecolor=faded(point.colour, point.front),
+        markeredgecolor=INK,
+        markeredgewidth=0.9,
+    )
 
 
-def _places(axes: Axes, plans: pd.DataFrame) -> np.ndarray:
-    """Return where each plan's point stands (x, y), as shares of the axes."""
-    (left, right), (bottom, top) = np.log10(axes.get_xlim()), axes.get_ylim()
-    x = (np.log10(plans.trainable_parameters.to_numpy(np.float64)) - left) / (right - left)
-    y = (plans.accuracy.to_numpy(np.float64) - bottom) / (top - bottom)
-    return np.column_stack([spread(x, POINT_GAP), y])
+def faded(colour: str, strength: float) -> tuple[float, ...]:
+    """Return the colour mixed with white: white at strength 0, the colour itself at 1."""
+    return tuple(1 - strength * (1 - part) for part in to_rgb(colour))
 
 
-def _label(axes: Axes, plans: pd.DataFrame, points: np.ndarray) -> None:
-    alone = [x < 0.6 and not ((points[:, 0] > x) & (points[:, 0] < x + 0.3)).any() for x in points[:, 0]]
-    beside = np.flatnonzero(alone)
-    led = np.flatnonzero(~np.array(alone))
-    heights = dict(zip(led, spread(points[led, 1], LABEL_GAP), strict=True))
-    for index, (name, plan) in enumerate(zip(labels_of(plans), _rows(plans), strict=True)):
-        colour = COLOURS[index % len(COLOURS)]
+def _label(axes: Axes, points: Sequence[Point], stand: np.ndarray, height: float) -> None:
+    lines = [_lines(point) for point in points]
+    widths = [
+        0.05 + max(text_width(line, LABEL_PT, bold=point.advised) for line in each) / WIDTH_PT
+        for point, each in zip(points, lines, strict=True)
+    ]
+    begin = columns(stand[:, 0], np.array(widths))
+    at = stand.copy()
+    for column in np.unique(begin):
+        its = begin == column
+        at[its, 0] = column + LABEL_GAP
+        at[its, 1] = spread(stand[its, 1], 2.9 * LABEL_PT / (72 * (height - 1)), 0, 1)
+    for index, point in enumerate(points):
+        led = np.hypot(*(at[index] - stand[index])) > 1.5 * LABEL_GAP
         axes.annotate(
-            f"{name}  {plan.accuracy:.3f}{'  (advised)' if plan.advised else ''}",
-            xy=points[index],
-            xytext=points[index] + (0.025, 0) if index in beside else (1.04, heights[index]),
+            "\n".join(lines[index]),
+            xy=stand[index],
+            xytext=at[index],
             xycoords="axes fraction",
             textcoords="axes fraction",
             va="center",
-            fontweight="bold" if plan.advised else "normal",
+            fontsize=LABEL_PT,
+            fontweight="bold" if point.advised else "normal",
             annotation_clip=False,
-            arrowprops=None
-            if index in beside
-            else {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkB": 6},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": point.colour,
+                "linewidth": 0.6,
+                "alpha": 0.7,
+                "shrinkB": 8,
+                "relpos": (0, 0.5),
+            }
+            if led
+            else None,
         )
 
 
-def spread(heights: np.ndarray, gap: float) -> np.ndarray:
-    """Return the heights moved apart to at least `gap`, in their order, as little as they need."""
-    order = np.argsort(heights, kind="stable")
-    placed = heights[order].astype(float)
-    for _ in range(200):  # each pass halves what is left of the worst overlap
-        overlaps = gap - np.diff(placed)
-        if (overlaps <= 1e-9).all():
-            break
-        for index in np.flatnonzero(overlaps > 0):
-            overlap = max(gap - (placed[index + 1] - placed[index]), 0.0)
-            placed[index] -= overlap / 2
-            placed[index + 1] += overlap / 2
-    result = np.empty_like(placed)
-    result[order] = placed
-    return result
+def _lines(point: Point) -> tuple[str, str]:
+    name = shortened(point.name, 18 * LABEL_PT, LABEL_PT)
+    return f"{name}  {point.accuracy:.3f}", f"on front {percent(point.front)}{', advised' if point.advised else ''}"
 
 
 def curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
     """Draw the loss of each plan over its epochs, a line per seed, at the learning rate that was kept."""
     columns = min(3, len(plans))
     rows = -(-len(plans) // columns)
-    figure = Figure(figsize=(8, 2.5 * rows + 0.5))
+    figure = Figure(figsize=(8, 2.6 * rows + 0.5), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for index, (label, plan) in enumerate(zip(labels_of(plans), _rows(plans), strict=True)):
         axes = panels.flat[index]
@@ -134,7 +143,8 @@ def curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
             axes.plot(seed.epoch, seed.val_loss, color=COLOURS[index % len(COLOURS)], linewidth=1.3)
             best = seed.loc[seed.val_loss.idxmin()]
             axes.plot(best.epoch, best.val_loss, "o", color=COLOURS[index % len(COLOURS)], markersize=4)
-        axes.set_title(f"{label}, learning rate {plan.learning_rate:g}", loc="left", fontsize=9)
+        name = shortened(label, 150, 9)
+        axes.set_title(f"{name}\nlearning rate {plan.learning_rate:g}", loc="left", fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in panels.flat[len(plans) :]:
         axes.set_visible(False)
@@ -154,26 +164,35 @@ def curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
 def confusion(counts: pd.DataFrame, label: str, seeds: int) -> Figure:
     """Draw a run's confusion matrix: shares of each true class, with counts of test images added up over seeds."""
     classes = list(dict.fromkeys(counts.actual))
+    names = [shortened(name, 14 * LABEL_PT, LABEL_PT) for name in classes]
     pivot = counts.pivot_table(index="actual", columns="predicted", values="images", aggfunc="sum")
     table = pivot.reindex(index=classes, columns=classes).to_numpy(np.float64)
-    shares = table / table.sum(axis=1, keepdims=True)
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)  # a class may be missing from all tests
     side = max(3.6, 0.55 * len(classes) + 2)
-    figure = Figure(figsize=(side + 0.6, side))
+    widest = max(text_width(name, 10) for name in names) / 72
+    room = max(widest - 0.8, 0)
+    turned = widest > (side - 1.4) / len(classes)
+    figure = Figure(figsize=(side + 0.6 + room, side + (widest if turned else 0)), layout="constrained")
     axes = figure.subplots()
     axes.grid(visible=False)
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(table.shape):
-        text = f"{shares[i, j]:.0%}\n{int(table[i, j]):,}" if len(classes) <= 6 else f"{int(table[i, j]):,}"
+        text = f"{percent(shares[i, j])}\n{int(table[i, j]):,}" if len(classes) <= 6 else f"{int(table[i, j]):,}"
         colour = "white" if shares[i, j] > 0.55 else "black"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=10 if len(classes) <= 6 else 7)
-    turned: dict[str, Any] = {"rotation": 90} if max(map(len, classes)) * len(classes) > 40 else {}
-    axes.set_xticks(range(len(classes)), classes, **turned)
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xticks(range(len(classes)), names, rotation=90 if turned else 0)
+    axes.set_yticks(range(len(classes)), names)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    axes.set_title(f"{label}: test images of {seeds} seeds", loc="left", fontsize=10)
+    name = shortened(label, 60 * side, 10)
+    axes.set_title(f"{name}\ntest images of {seeds} {'seed' if seeds == 1 else 'seeds'}", loc="left", fontsize=10)
     figure.colorbar(shown, label="share of the true class", shrink=0.8)
     return figure
+
+
+def _rows(table: pd.DataFrame) -> list[Any]:
+    """Return the table's rows, whose cells are attributes."""
+    return list(table.itertuples())
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:

@@ -1,34 +1,41 @@
 """Draw the study: pictures and one page that a person can use as they are.
 
 Reads: the tables that compare wrote, and `source.json`.
-Writes: `figures/` (tradeoff, curves and confusion, as SVG and PNG) and `report.html` (one file that needs no network).
+Writes: `figures/` (tradeoff against each cost, curves and confusion, as SVG and PNG) and `report.html` (one file that
+needs no network).
 """
 
 from pathlib import Path
 
-import pandas as pd
-
 from stages.command import command
-from stages.figures import confusion, curves, labels_of, save, styled, tradeoff
-from stages.outputs import read_csv, read_json, whole_file, whole_folder
+from stages.comparison import Comparison, read_comparison
+from stages.figures import confusion, curves, save, styled, tradeoff
+from stages.outputs import whole_file, whole_folder
+from stages.points import KEYS, labels_of, points_of
 from stages.report import render_report
+from stages.vocabulary import COSTS
 
 
 def main(*, reports: Path, source: Path, figures: Path, report: Path) -> None:
     """Draw the tables of the folder `reports` into the folder `figures` and the file `report`."""
-    plans, runs, history = (read_csv(reports / f"{name}.csv") for name in ("plans", "runs", "history"))
-    as_named = dict.fromkeys(("backbone", "plan", "actual", "predicted"), str)  # a class may be called 007, or NA
-    confusions = pd.read_csv(reports / "confusion.csv", dtype=as_named, keep_default_na=False)
-    facts = read_json(source)
-    advised = plans[plans.advised].iloc[0]
-    its = confusions[(confusions.backbone == advised.backbone) & (confusions.plan == advised.plan)]
-    label = labels_of(plans)[plans.index[plans.advised][0]]
+    study = read_comparison(reports, source)
     with whole_folder(figures) as folder, styled():
-        save(tradeoff(plans, runs, f"{facts['images']:,} images, {facts['origin']}"), folder, "tradeoff")
-        save(curves(history, plans), folder, "curves")
-        save(confusion(its, label, int(advised.seeds)), folder, "confusion")
+        draw(study, folder)
     with whole_file(report) as unfinished:
-        unfinished.write_text(render_report(plans, runs, facts, figures), encoding="utf-8")
+        unfinished.write_text(render_report(study, figures), encoding="utf-8")
+
+
+def draw(study: Comparison, folder: Path) -> None:
+    """Draw the study's pictures into the folder; `tradeoff` is that of the cost by which the advice goes."""
+    title = f"{study.source['images']:,} images, {study.source['origin']}"
+    for cost in COSTS:
+        picture = tradeoff(points_of(study.plans, study.costs, study.runs, cost), cost, title)
+        for name in (f"tradeoff_{cost}", *(["tradeoff"] if cost == study.advice["cost"] else [])):
+            save(picture, folder, name)
+    save(curves(study.history, study.plans), folder, "curves")
+    advised = study.plans.iloc[study.advised]
+    its = study.confusion[(study.confusion[KEYS] == advised[KEYS]).all(axis=1)]
+    save(confusion(its, labels_of(study.plans)[study.advised], int(advised.seeds)), folder, "confusion")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The report: one HTML file, readable on paper and on a phone, that needs no network."""
+"""The report: one HTML file, readable on paper and on a phone, that needs no network and no script."""
 
 import base64
 from pathlib import Path
@@ -7,31 +7,93 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from stages.figures import labels_of
+from stages.comparison import Comparison
+from stages.descriptions import describe_confusion, describe_curves
+from stages.points import KEYS, labels_of, points_of
+from stages.scatter import narrow_scatter, wide_scatter
+from stages.units import COST_LABELS, human, human_cost, percent, points
+from stages.vocabulary import COSTS
+
+MEASURES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "negative_log_likelihood": "negative log-likelihood (nats)",
+    "expected_calibration_error": "expected calibration error",
+}
+"""What predictions are judged by, and what it is called in the page."""
 
 
-def render_report(plans: pd.DataFrame, runs: pd.DataFrame, facts: dict[str, Any], figures: Path) -> str:
-    """Return the page about the plans, with the pictures of the folder `figures` inside it."""
+def render_report(study: Comparison, figures: Path) -> str:
+    """Return the page about the study, with the pictures of the folder `figures` inside it."""
     here = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
+        lstrip_blocks=True,
     )
-    rows = [{**plan, "label": label} for plan, label in zip(plans.to_dict("records"), labels_of(plans), strict=True)]
-    advised = next(row for row in rows if row["advised"])
+    here.filters |= {
+        "px": "{:.1f}".format,
+        "human": human,
+        "human_cost": human_cost,
+        "p_value": told_p,
+        "percent": percent,
+        "points": points,
+    }
+    rows = plan_rows(study)
+    advised = rows[study.advised]
+    confusions = study.confusion[(study.confusion[KEYS] == study.plans.iloc[study.advised][KEYS]).all(axis=1)]
     return here.get_template("report.html").render(
-        facts=facts,
+        advice=study.advice,
+        study=study.study,
+        source=study.source,
         plans=rows,
         advised=advised,
-        seeds=sorted(runs.seed.unique().tolist()),
-        test_images=int(runs.groupby("seed").test_images.first().sum()),
-        pictures={name: _embedded(figures / f"{name}.svg") for name in ("tradeoff", "curves", "confusion")},
-        summary=", ".join(
-            f"{row['label']}: {row['trainable_parameters']:,} trainable parameters, accuracy {row['accuracy']:.3f}"
-            for row in rows
-        ),
+        pairs=pair_rows(study),
+        costs={cost: COST_LABELS[cost] for cost in COSTS},
+        measures=MEASURES,
+        scatters=scatters(study),
+        pictures={name: _embedded(figures / f"{name}.svg") for name in ("curves", "confusion")},
+        told={"curves": describe_curves(study), "confusion": describe_confusion(confusions, advised["label"])},
     )
+
+
+def plan_rows(study: Comparison) -> list[dict[str, Any]]:
+    """Return all that is known of each plan: its rows of plans.csv and costs.csv, and what it is called."""
+    told = [name for name in study.costs if name in KEYS or name not in study.plans]
+    both = study.plans.merge(study.costs[told], on=KEYS, validate="1:1")
+    return _records(both.assign(label=labels_of(study.plans)))
+
+
+def pair_rows(study: Comparison) -> list[dict[str, Any]]:
+    """Return the rows of pairs.csv, with what both plans are called and which of them is better, if one is."""
+    names = dict(zip(map(tuple, study.plans[KEYS].to_numpy()), labels_of(study.plans), strict=True))
+    rows = []
+    for row in _records(study.pairs):
+        one, other = names[row["backbone"], row["plan"]], names[row["other_backbone"], row["other_plan"]]
+        better = {"plan": one, "other": other}.get(row["better"])
+        rows.append({**row, "label": one, "other_label": other, "better": better})
+    return rows
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def scatters(study: Comparison) -> dict[str, Any]:
+    """Return the pictures of accuracy against each of COSTS, for screens and for phones."""
+    points = {cost: points_of(study.plans, study.costs, study.runs, cost) for cost in COSTS}
+    return {
+        cost: {"wide": wide_scatter(its, cost), "narrow": narrow_scatter(its, cost)} for cost, its in points.items()
+    }
+
+
+def told_p(value: float) -> str:
+    """Return a p-value with three decimals."""
+    if pd.isna(value):
+        return "\N{EN DASH}"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _embedded(picture: Path) -> str:
