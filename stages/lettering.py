@@ -3,6 +3,10 @@
 import textwrap
 import unicodedata
 
+LETTER = 13.0
+"""Size of the letters in the page's picture, in its pixels; report.css says the same."""
+LINE = 17.0
+"""Distance of two lines of them."""
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -27,8 +27,10 @@ def open_browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def open_page(browser: Browser, file: Path, width: int = 1400, height: int = 900) -> Iterator[Page]:
-    """Yield the page of the file, and fail if it asks for anything else or says anything on the console."""
+def open_page(
+    browser: Browser, file: Path, width: int = 1400, height: int = 900, known: str | None = None
+) -> Iterator[Page]:
+    """Yield the page of the file; fail if it asks for anything else, or says on the console what does not begin so."""
     complaints: list[str] = []
 
     def refuse(route: Route) -> None:
@@ -38,12 +40,16 @@ def open_page(browser: Browser, file: Path, width: int = 1400, height: int = 900
             complaints.append(route.request.url)
             route.abort()
 
+    def listen(message: ConsoleMessage) -> None:
+        if known is None or not message.text.startswith(known):
+            complaints.append(message.text)
+
     context = browser.new_context(offline=True, viewport={"width": width, "height": height})
     context.route("**/*", refuse)
     page = context.new_page()
-    page.on("console", lambda message: complaints.append(message.text))
+    page.on("console", listen)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(file.as_uri())
     yield page
     context.close()
-    assert not complaints
+    assert not complaints, complaints

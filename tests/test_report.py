@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 
 from stages import plot
 from stages.points import cost_axis, points_of
-from stages.scatter import tell
+from stages.tips import tell
 from stages.units import COST_LABELS
 from stages.vocabulary import COSTS
 from tests.browser import open_browser, open_page
