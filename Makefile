@@ -9,7 +9,7 @@ JOBS ?= 2
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONUNBUFFERED := 1
 
-SHOWN := Experiment|advised_plan|accuracy|accuracy_sd|trainable_parameters|trainable_percent|train_seconds
+SHOWN := Experiment|advised_plan|advice|accuracy|accuracy_low|accuracy_high|trainable_parameters|train_flops|train_seconds|peak_memory_bytes
 
 .PHONY: help setup study parallel plans show record readme benchmark test test-slow lint lock clean
 

@@ -1,13 +1,13 @@
 """What the machine can do at best, and what it is called."""
 
 import platform
-import re
 import time
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from statistics import median
 
 import torch
+
+from stages.machine import processor
 
 SIDE = 2048
 """Of the square matrices: large enough that a larger product is no faster."""
@@ -37,19 +37,12 @@ def product_rate(dtype: torch.dtype) -> float:
 def describe_machine() -> dict[str, object]:
     """Return the processor, the threads that torch uses, and the versions that matter."""
     return {
-        "processor": processor(),
+        "processor": processor(torch.device("cpu")),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := installed(name))},
     }
-
-
-def processor() -> str:
-    """Return the processor's name as the system tells it."""
-    told = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*:\s*(.+)$", told.read_text(), re.MULTILINE) if told.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def installed(package: str) -> str:

@@ -20,23 +20,25 @@ def describe_study(runs: list[dict[str, Any]], prepared: dict[str, Any], scored:
         "train_images": round(test.train_images),
         "validation_images": round(scored["validation"].images),
         "test_images": round(test.images),
-        "groups_of_test_images": test.groups,
+        "distinct_test_images": test.distinct_images,
         "test_predictions": round(test.images * test.seeds),
         "image_px": prepared["image_px"],
         "classes": prepared["classes"],
         "prepared_sha256": prepared["sha256"],
         "backbone_sha256": {run_name(run["backbone"], run["plan"]): run["backbone_sha256"] for run in runs},
-        **{name: _distinct([run[name] for run in runs]) for name in OF_ALL_RUNS},
+        **{name: _told([run[name] for run in runs]) for name in OF_ALL_RUNS},
         "resamples": RESAMPLES,
         "smallest_p": smallest_p(len(seeds)) if len(seeds) > 1 else None,
         "notes": notes(scored, len(runs)),
     }
 
 
-def _distinct(values: list[Any]) -> Any:
-    """Return the value that all runs share, or each that there is."""
-    different = [value for place, value in enumerate(values) if value not in values[:place]]
-    return different[0] if len(different) == 1 else different
+def _told(values: list[Any]) -> Any:
+    """Return the value that all runs share; where they differ, each that there is, in one line."""
+    if isinstance(values[0], dict):
+        return {name: _told([each[name] for each in values]) for name in values[0]}
+    different = list(dict.fromkeys(values))
+    return different[0] if len(different) == 1 else ", ".join(map(str, different))
 
 
 def notes(scored: dict[str, Scored], runs: int) -> list[str]:

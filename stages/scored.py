@@ -16,13 +16,14 @@ class Scored:
     """What every run named the images of a split, as sums over groups of images.
 
     `tallies` holds for each run and seed what `metrics.tally` returns, groups x sums; a group that is not in a seed's
-    split adds nothing. `images` and `train_images` are a seed's (means over seeds). `redrawn` says whether seeds have
-    splits of their own; else all seeds are scored on the same images.
+    split adds nothing. `images` and `train_images` are a seed's (means over seeds), `distinct_images` those of all
+    seeds together. `redrawn` says whether seeds have splits of their own; else all are scored on the same images.
     """
 
     tallies: list[list[csr_array]]
     images: float
     train_images: float
+    distinct_images: int
     redrawn: bool
 
     @property
@@ -51,7 +52,7 @@ def scored_on(
     tallies = [
         [_by_group(each, classes, places) for _, each in table.groupby("seed", sort=False)] for table in predictions
     ]
-    return Scored(tallies, shown.map(len).mean(), train_images, redrawn=shown.nunique() > 1)
+    return Scored(tallies, shown.map(len).mean(), train_images, len(of_image), redrawn=shown.nunique() > 1)
 
 
 def _by_group(predictions: pd.DataFrame, classes: list[str], places: "pd.Series[int]") -> csr_array:

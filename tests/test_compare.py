@@ -177,7 +177,7 @@ def test_advice_and_what_was_run_are_told_in_sentences_and_figures(study: Path) 
 
 def test_runs_of_several_machines_are_all_told(study: Path) -> None:
     edit_run(study, CHANGED, precision="bfloat16")
-    assert json.loads((compared(study) / "study.json").read_text())["precision"] == ["float32", "bfloat16"]
+    assert json.loads((compared(study) / "study.json").read_text())["precision"] == "float32, bfloat16"
 
 
 def test_every_pair_has_its_difference_interval_and_corrected_p(study: Path) -> None:

@@ -11,7 +11,7 @@ from stages.backbones import build_backbone
 from stages.freezing import count_by_part
 from stages.outputs import read_csv, read_json, whole_file
 from stages.vocabulary import BACKBONES, PARTS
-from tools.tables import COLUMNS, comparison
+from tools.tables import COLUMNS, comparison, sentences
 
 KEYS = ["backbone", "plan"]
 
@@ -27,9 +27,11 @@ def blocks(root: Path) -> dict[str, str]:
 
 
 def study_block(reports: Path) -> str:
-    """Return the comparison of the default study, the advised plan in bold."""
+    """Return the default study's advice, and its comparison with the advised plan in bold."""
     rows, advised = comparison(reports)
-    return markdown(COLUMNS, [tuple(map(bold, row)) if index == advised else row for index, row in enumerate(rows)])
+    table = markdown(COLUMNS, [tuple(map(bold, row)) if index == advised else row for index, row in enumerate(rows)])
+    advice = "\n".join(f"> {sentence}" for sentence in sentences(reports))
+    return f"{advice}\n\n{table}"
 
 
 def splits_block(root: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tools.tables import COLUMNS, comparison
+from tools.tables import COLUMNS, comparison, sentences
 
 
 def main(reports: Path) -> None:
@@ -19,7 +19,8 @@ def main(reports: Path) -> None:
         table.add_row(*row, style="bold" if index == advised else None)
     console = Console()
     console.print(table)
-    console.print(f"Advised: [bold]{rows[advised][0]}[/bold], the best mean accuracy on validation.")
+    for sentence in sentences(reports):
+        console.print(sentence, markup=False, highlight=False)
     console.print(f"Report: {(reports / 'report.html').resolve()}", soft_wrap=True, highlight=False)
 
 

@@ -2,25 +2,41 @@
 
 from pathlib import Path
 
-from stages.outputs import read_csv
+from stages.outputs import read_csv, read_json
+from stages.points import labels_of
+from stages.units import human_cost, percent
+from stages.vocabulary import COSTS
 
-COLUMNS = ("plan", "trainable parameters", "% of all", "test accuracy", "sd over seeds", "train seconds")
+COLUMNS = (
+    "plan",
+    "test accuracy (95 % interval)",
+    "trainable parameters",
+    "training computation",
+    "training time",
+    "peak memory",
+    "on the front",
+)
 
 
 def comparison(reports: Path) -> tuple[list[tuple[str, ...]], int]:
     """Return a row of COLUMNS for each plan of the folder `reports`, and which of the rows is advised."""
     keys = ["backbone", "plan"]
-    plans = read_csv(reports / "plans.csv").merge(read_csv(reports / "costs.csv"), on=keys, validate="1:1")
-    several = plans.backbone.nunique() > 1
+    costs, cost = read_csv(reports / "costs.csv"), read_json(reports / "advice.json")["cost"]
+    plans = read_csv(reports / "plans.csv")
+    told = plans.merge(costs[[name for name in costs if name in keys or name not in plans]], on=keys, validate="1:1")
     rows: list[tuple[str, ...]] = [
         (
-            f"{plan['backbone']} {plan['plan']}" if several else str(plan["plan"]),
-            f"{plan['trainable_parameters']:,}",
-            f"{plan['trainable_percent']:.2f}",
-            f"{plan['accuracy']:.3f}",
-            f"{plan['accuracy_sd']:.3f}" if plan["seeds"] > 1 else "one seed",
-            f"{plan['train_seconds']:.0f}",
+            label,
+            f"{plan['accuracy']:.3f} ({plan['accuracy_low']:.3f} to {plan['accuracy_high']:.3f})",
+            *(human_cost(plan[name], name) for name in COSTS),
+            percent(plan[f"front_{cost}"]),
         )
-        for plan in plans.to_dict("records")
+        for label, plan in zip(labels_of(plans), told.to_dict("records"), strict=True)
     ]
     return rows, int(plans.index[plans.advised][0])
+
+
+def sentences(reports: Path) -> list[str]:
+    """Return the advice of the folder `reports`, sentence by sentence, and what the rule of thumb says beside it."""
+    advice = read_json(reports / "advice.json")
+    return [*advice["sentences"], advice["rule_of_thumb"]["sentence"]]
