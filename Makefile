@@ -63,7 +63,7 @@ benchmark: setup ## measure speed and memory against the script one would write 
 test: setup ## run the tests
 	@python -m pytest
 
-test-slow: setup ## run the tests of large models at their full size, which `make test` leaves out
+test-slow: setup ## run what `make test` leaves out: large models at full size, 200 simulated studies
 	@python -m pytest -m slow
 
 lint: setup ## check format, style and types
