@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from benchmarks.flops import Work, count_work
 from benchmarks.machine import product_rates
 from benchmarks.scripts import script_named
 from benchmarks.task import MANY, Outcome, Task
 from benchmarks.this_project import count_images, cut_parts, precision
+from stages.flops import Work, count_work
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Measured:
         """Return the seconds of `MANY` epochs, extrapolated from those measured."""
         return self.start_seconds(script) + self.first_seconds(script) + (MANY - 1) * self.epoch_seconds(script)
 
-    def flops(self, epochs: int) -> float:
+    def flops(self, epochs: int) -> int:
         """Return the FLOPs that so many epochs cannot do without, the prefix once."""
         return self.work.once(*self.images) + epochs * self.work.epoch(*self.images)
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.flops import Work, count_work
 from benchmarks.images import ELPV_IMAGES, arrange, elpv_images, folder_images
 from benchmarks.loaders import training_loader, validation_loader
 from benchmarks.options import parse
@@ -17,6 +16,7 @@ from benchmarks.speed import Measured, Rates, in_turn
 from benchmarks.tables import figure, speed_row, total
 from benchmarks.task import MANY, Outcome, Task
 from benchmarks.this_project import count_images, cut_parts, initial_parts, precision, prepare_images
+from stages.flops import Work
 from stages.memory import peak_memory_bytes
 from stages.vocabulary import BACKBONES, PARTS
 
@@ -47,46 +47,6 @@ def images(*counts: tuple[str, int]) -> list[Any]:
 
 def listed(root: Path) -> dict[str, int]:
     return {path.relative_to(root).as_posix(): len(list(path.iterdir())) for path in sorted(root.glob("*/*"))}
-
-
-# 8 x 8 places, each 3 channels of 3 x 3 into 4; pooled into 4 numbers, from these 2 logits. An addition counts as well.
-CONVOLUTION = 2 * 8 * 8 * 3 * 9 * 4
-SECOND = 2 * 8 * 8 * 4 * 9 * 4
-LINEAR = 2 * 4 * 2
-
-
-def toy() -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
-    first, second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-    return nn.Sequential(first), nn.Sequential(second), head
-
-
-def test_a_plan_that_learns_all_needs_every_gradient_but_that_of_the_pixels() -> None:
-    first, second, head = toy()
-    work = count_work(nn.Sequential(), nn.Sequential(first, second, head), 8)
-    assert work.prefix == 0
-    assert work.validation == CONVOLUTION + SECOND + LINEAR
-    assert work.training == 2 * CONVOLUTION + 3 * SECOND + 3 * LINEAR
-
-
-def test_a_frozen_prefix_costs_one_forward_and_no_backward() -> None:
-    first, second, head = toy()
-    work = count_work(nn.Sequential(first, second).requires_grad_(False), head, 8)
-    assert work == Work(prefix=CONVOLUTION + SECOND, training=2 * LINEAR, validation=LINEAR)
-
-
-def test_a_frozen_layer_behind_one_that_learns_passes_its_gradient_on_and_has_none_itself() -> None:
-    first, second, head = toy()
-    second.requires_grad_(False)
-    work = count_work(nn.Sequential(), nn.Sequential(first, second, head), 8)
-    assert work.training == 2 * CONVOLUTION + 2 * SECOND + 3 * LINEAR
-
-
-def test_a_depthwise_convolution_costs_as_much_for_each_gradient_as_forward() -> None:
-    depthwise = nn.Conv2d(16, 16, 3, padding=1, groups=16)
-    suffix = nn.Sequential(nn.Conv2d(3, 16, 1), depthwise)
-    forward = 2 * 8 * 8 * 9 * 16
-    assert count_work(nn.Sequential(), suffix, 8).training == 2 * (2 * 8 * 8 * 3 * 16) + 3 * forward
 
 
 def test_work_is_summed_over_images_and_epochs_with_the_prefix_once() -> None:

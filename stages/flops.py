@@ -1,4 +1,4 @@
-"""Floating-point operations that a plan cannot do without, counted; a multiplication and its addition are two."""
+"""FLOPs: the floating-point operations of training, counted; a multiplication and its addition are two."""
 
 import copy
 from collections.abc import Callable
@@ -18,15 +18,24 @@ BATCH = 2
 class Work:
     """FLOPs for one image: once through the prefix, and in every epoch for training on it or validating it."""
 
-    prefix: float
-    training: float
-    validation: float
+    prefix: int
+    training: int
+    validation: int
 
-    def once(self, training_images: int, validation_images: int) -> float:
+    @property
+    def live(self) -> int:
+        """The FLOPs of training on an image once where nothing is kept of the prefix."""
+        return self.prefix + self.training
+
+    def train(self, through_prefix: int, shown: int) -> int:
+        """Return the FLOPs of so many images through the prefix, and so many shown to the suffix to learn from."""
+        return self.prefix * through_prefix + self.training * shown
+
+    def once(self, training_images: int, validation_images: int) -> int:
         """Return the FLOPs that all epochs share."""
         return self.prefix * (training_images + validation_images)
 
-    def epoch(self, training_images: int, validation_images: int) -> float:
+    def epoch(self, training_images: int, validation_images: int) -> int:
         """Return the FLOPs of one epoch."""
         return self.training * training_images + self.validation * validation_images
 
@@ -44,7 +53,7 @@ def count_work(prefix: nn.Sequential, suffix: nn.Sequential, image_px: int) -> W
         prefix_flops = _counted(lambda: prefix(pixels))
         validation_flops = _counted(lambda: suffix.eval()(features))
     training_flops = _counted(lambda: suffix.train()(features).sum().backward())
-    return Work(prefix_flops / BATCH, training_flops / BATCH, validation_flops / BATCH)
+    return Work(prefix_flops // BATCH, training_flops // BATCH, validation_flops // BATCH)
 
 
 def _counted(run: Callable[[], Any]) -> int:
