@@ -23,22 +23,38 @@ def as_run(prefix: nn.Sequential, precision: str) -> nn.Sequential:
 
 
 def fold_norms(prefix: nn.Sequential) -> nn.Sequential:
-    """Return a copy of the frozen prefix, in eval mode, with its norms folded and its weights in bfloat16.
+    """Return the frozen prefix in modules of their own, in eval mode, with norms folded and weights in bfloat16.
 
     It computes the same function up to rounding, so that it is for bfloat16 alone: in float32 a prefix stays as it is.
+    Tensors that stay as they are (norms that follow no convolution) are shared, which spares a copy of the weights.
     """
     folded = nn.Sequential()
-    for name, part in copy.deepcopy(prefix).eval().named_children():
+    for name, part in _with_own_modules(prefix).eval().named_children():
         has_norms = any(isinstance(module, _BatchNorm) for module in part.modules())
         folded.add_module(name, _fold_part(part) if has_norms else part)
     for module in folded.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            module.bfloat16()
+            _into_bfloat16(module)
     return folded.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
+def _with_own_modules(prefix: nn.Sequential) -> nn.Sequential:
+    """Return a copy of the modules with the same tensors in them."""
+    tensors = [*prefix.parameters(), *prefix.buffers()]
+    return copy.deepcopy(prefix, {id(tensor): tensor for tensor in tensors})
+
+
+def _into_bfloat16(module: nn.Module) -> nn.Module:
+    """Give the module parameters of its own in bfloat16; the tensors that it had stay what they are."""
+    for name, parameter in list(module.named_parameters(recurse=False)):
+        setattr(module, name, nn.Parameter(parameter.detach().bfloat16(), requires_grad=False))
+    return module
+
+
 def _fold_part(part: nn.Module) -> nn.Module:
-    graph = _Tracer().trace(part)
+    tracer = _Tracer()
+    graph = tracer.trace(part)
+    vars(tracer).clear()  # fx holds on to it until Python looks for cycles, and it to the part's weights
     traced = fx.GraphModule(part, graph)
     modules = dict(traced.named_modules())
     for node in graph.nodes:
@@ -46,7 +62,7 @@ def _fold_part(part: nn.Module) -> nn.Module:
         before: Any = node.args[0] if isinstance(norm, _BatchNorm) else None
         conv = _called(modules, before)
         if isinstance(norm, _BatchNorm) and isinstance(conv, nn.Conv2d) and _used_once(before):
-            traced.set_submodule(before.target, fuse_conv_bn_eval(conv, norm))
+            traced.set_submodule(before.target, _into_bfloat16(fuse_conv_bn_eval(conv, norm)))
             traced.set_submodule(str(node.target), _what_follows(norm))
     return traced
 

@@ -1,8 +1,9 @@
 """Freezing: what of a backbone learns under a plan, where its frozen prefix ends, and how much of it learns."""
 
-import functools
+import weakref
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -48,13 +49,29 @@ def apply_plan(backbone: nn.Sequential, plan: Plan) -> None:
 def hold_in_eval_mode(module: nn.Module) -> None:
     """Put the module itself into eval mode, for good; `.train()` only passes through it to what it contains."""
     module.training = False
-    module.train = functools.partial(_pass_on, module)  # type: ignore[method-assign]
+    module.train = _PassingOn(module)  # type: ignore[method-assign]
 
 
-def _pass_on(module: nn.Module, mode: bool = True) -> nn.Module:
-    for child in module.children():
-        child.train(mode)
-    return module
+class _PassingOn:
+    """The `.train()` of a module that is held in eval mode; a copy of the module gets its own.
+
+    It knows the module weakly: modules that hold themselves, and with them a backbone's weights, would stay in memory
+    after their last use until Python looks for cycles.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = weakref.ref(module)
+
+    def __call__(self, mode: bool = True) -> Any:
+        """Pass the mode on to the module's children; return the module."""
+        module = self._module()
+        for child in module.children() if module is not None else ():
+            child.train(mode)
+        return module
+
+    def __reduce__(self) -> tuple[type["_PassingOn"], tuple[nn.Module | None]]:
+        """Let copies and pickles of the module say anew whose they are."""
+        return _PassingOn, (self._module(),)
 
 
 def refuse_unfit(backbone: nn.Sequential, plan: Plan, where: str = "a plan") -> None:

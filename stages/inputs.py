@@ -21,8 +21,8 @@ Inputs = Callable[[Sequence[Rows], int | None], Iterator[Tensor]]
 """Yields the suffix's input for each batch of rows in one view; None is the image as it is."""
 
 # A prefix keeps no activations, so that its batches may be larger than training's; more than this gains nothing, as
-# the processor's caches overflow (32 images of 224 px).
-PREFIX_PIXELS = 32 * 224 * 224
+# the processor's caches overflow (16 images of 224 px), and would be what the plan `head` needs most memory for.
+PREFIX_PIXELS = 16 * 224 * 224
 # Below 16 images other kernels are taken, whose last bits differ in float32.
 SMALLEST_PREFIX_BATCH, LARGEST_PREFIX_BATCH = 16, 256
 
