@@ -59,6 +59,13 @@ def audit(model: nn.Module, before: Mapping[str, str], optimizer: torch.optim.Op
     return len(before)
 
 
+def check_loaded(first: Mapping[str, str], again: Mapping[str, str]) -> None:
+    """Raise `AuditError`, naming the first tensor that differs, unless what was loaded again is what was at first."""
+    for name in [*first, *again]:
+        if first.get(name) != again.get(name):
+            raise AuditError(f"the audit found that {name} is not what it was when it was loaded first")
+
+
 def _check_sum(model: nn.Module, before: Mapping[str, str]) -> None:
     """Check that trainable + frozen = total, parameter by parameter."""
     for name, parameter in model.named_parameters():

@@ -1,19 +1,23 @@
-"""Score a run on the test images of each of its seeds. No other stage reads the test split.
+"""Predict the validation and test images of each of a run's seeds, and score test. No other stage reads the test split.
 
-Reads: the prepared images and splits (test only), and the run.
-Writes: `predictions.parquet` (a row per seed and test image: a probability for each class) and `metrics.json` (per
-seed), into one folder.
+Reads: the prepared images and splits (validation and test), and the run.
+Writes: `predictions.parquet` (a row per seed and image, validation before test: a probability for each class),
+`metrics.json` (per seed, of test alone) and `costs.json` (what predicting test cost), into one folder.
 """
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from stages.command import command
 from stages.folding import as_run
+from stages.freezing import cut_at_boundary
 from stages.inputs import in_batches, live_inputs, prefix_batch, prefixed_inputs
 from stages.metrics import score_predictions
 from stages.outputs import whole_folder, write_json
@@ -27,35 +31,60 @@ def main(*, prepared: Path, run: Path, out: Path) -> None:
     """Score the run in the folder `run` into the folder `out`."""
     data, trained = read_prepared(prepared), read_run(run)
     compute_deterministically(usable_device())
-    tables = {seed: predict_test(data, trained, run, int(seed)) for seed in trained.seeds}
+    predicted = {seed: predict_seed(data, trained, load_backbone(run, int(seed)), int(seed)) for seed in trained.seeds}
     with whole_folder(out) as folder:
-        pd.concat(tables.values()).to_parquet(folder / "predictions.parquet", index=False)
-        scores = {seed: score_predictions(table, trained.classes) for seed, table in tables.items()}
+        tables = [table for seed in predicted.values() for table in (seed.validation, seed.test)]
+        pd.concat(tables).to_parquet(folder / "predictions.parquet", index=False)
+        scores = {seed: score_predictions(each.test, trained.classes) for seed, each in predicted.items()}
         write_json(folder / "metrics.json", scores)
+        write_json(folder / "costs.json", costs([*predicted.values()]))
     accuracies = ", ".join(f"{score['accuracy']:.3f}" for score in scores.values())
     print(f"{trained.backbone}-{trained.plan}: test accuracy by seed {accuracies}")
 
 
-def predict_test(data: Prepared, trained: Run, run: Path, seed: int) -> pd.DataFrame:
-    """Return a row for each test image of the seed: seed, image, id, label, and probability_<class> of each class."""
-    device, rows = usable_device(), data.rows("test", [seed])
-    prefix, suffix = (part.to(device).to(memory_format=torch.channels_last) for part in load_backbone(run, seed))
-    image_px = data.images.shape[1]
+@dataclass(frozen=True)
+class Predicted:
+    """A seed's predictions, and the seconds that those of test took."""
+
+    validation: pd.DataFrame
+    test: pd.DataFrame
+    test_seconds: float
+
+
+def predict_seed(data: Prepared, trained: Run, backbone: nn.Sequential, seed: int) -> Predicted:
+    """Return what the backbone, trained with the seed, makes of the seed's validation and test images.
+
+    Validation goes first, so that its batches, and not test's, start the kernels.
+    """
+    device, image_px = usable_device(), data.images.shape[1]
+    prefix, suffix = cut_at_boundary(backbone.to(device).to(memory_format=torch.channels_last))
     inputs = live_inputs(data.images, trained.backbone, "none", 0, device)
     if len(prefix):
         inputs = prefixed_inputs(as_run(prefix, trained.precision), inputs, image_px, trained.precision, device)
-    logits = predict(suffix, inputs, in_batches(rows, prefix_batch(image_px)), trained.precision, device)
-    probabilities = logits.double().softmax(1).cpu().numpy()
-    return prediction_table(data, seed, rows, probabilities)
+
+    def predicted(split: str) -> pd.DataFrame:
+        rows = data.rows(split, [seed])
+        logits = predict(suffix, inputs, in_batches(rows, prefix_batch(image_px)), trained.precision, device)
+        return prediction_table(data, seed, split, rows, logits.double().softmax(1).cpu().numpy())
+
+    validation, began = predicted("validation"), time.perf_counter()
+    return Predicted(validation, predicted("test"), time.perf_counter() - began)
 
 
 def prediction_table(
-    data: Prepared, seed: int, rows: NDArray[np.int64], probabilities: NDArray[np.float64]
+    data: Prepared, seed: int, split: str, rows: NDArray[np.int64], probabilities: NDArray[np.float64]
 ) -> pd.DataFrame:
-    """Return the probabilities (rows x classes) with what they are about."""
-    about = {"seed": seed, "image": rows, "id": [data.ids[row] for row in rows], "label": data.labels[rows]}
+    """Return the probabilities (rows x classes) with what they are about: seed, split, image, id and label."""
+    named = {"id": [data.ids[row] for row in rows], "label": data.labels[rows]}
+    about = {"seed": seed, "split": split, "image": rows, **named}
     columns = {f"probability_{name}": probabilities[:, index] for index, name in enumerate(data.classes)}
     return pd.DataFrame(about | columns)
+
+
+def costs(predicted: list[Predicted]) -> dict[str, float]:
+    """Return the test images that were predicted in a second, from prepared pixels to probabilities."""
+    images = sum(len(each.test) for each in predicted)
+    return {"inference_images_per_second": images / sum(each.test_seconds for each in predicted)}
 
 
 if __name__ == "__main__":

@@ -31,3 +31,9 @@ class FusedAdamW(torch.optim.AdamW):
             gradients[index] = gradients[index].permute(order).contiguous()
             means[index], squares[index] = means[index].permute(order), squares[index].permute(order)
         return has_complex
+
+
+def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Return the bytes that the optimizer keeps between steps; it has nothing to keep before its first."""
+    kept = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+    return sum(tensor.nbytes for tensor in kept)

@@ -1,8 +1,8 @@
 """Train one plan: every learning rate of its list with every seed, then keep the rate that validated best.
 
 Reads: the prepared images and splits (train and validation only), and the plan in params.yaml.
-Writes: `seed-<seed>.safetensors`, `history.csv` (a row per learning rate, seed and epoch), `run.json` (what was chosen
-and counted) and `costs.json` (what was measured), into one folder.
+Writes: `seed-<seed>.safetensors` (what the seed learned), `history.csv` (a row per learning rate, seed and epoch),
+`run.json` (what was chosen) and `costs.json` (what was counted and measured), into one folder.
 """
 
 import json
@@ -15,21 +15,22 @@ from statistics import mean, median
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from stages.backbones import build_backbone
 from stages.checkpoints import checkpoint_folder, remove_checkpoints, saved_best
 from stages.command import command
-from stages.freezing import apply_plan, count_parameters, describe_learned, refuse_unfit
-from stages.grid import Feed, Job, checkpoint_path, make_feed, train_cell
+from stages.flops import count_work
+from stages.freezing import apply_plan, count_parameters, cut_at_boundary, describe_learned, refuse_unfit
+from stages.grid import Feed, Job, checkpoint_path, make_feed, measure_step, train_cell, wanted_rows
 from stages.memory import peak_memory_bytes
 from stages.mistakes import mistake
 from stages.outputs import whole_folder, write_csv, write_json
 from stages.params import load_params
 from stages.precision import compute_deterministically, resolve_precision, usable_device
 from stages.prepared import read_prepared
-from stages.runs import Run, write_run, write_suffix
+from stages.runs import Run, combined_sha256, learned_path, write_learned, write_run
 from stages.training import Epoch, best_epoch
 from stages.vocabulary import run_name
 
@@ -52,23 +53,22 @@ def main(*, params: Path, prepared: Path, backbone: str, plan: str, out: Path) -
     feed = make_feed(job)
     print(f"{run_name(backbone, plan)}: prefix cache: {feed.cache.place}, {feed.cache.bytes:,} bytes")
     histories, audited = train_grid(job, feed, run_name(backbone, plan))
-    learning_rate = best_rate(histories)
+    measured, learning_rate = costs(job, feed, frozen, histories), best_rate(histories)
 
     with whole_folder(out) as folder:
-        for seed in seeds:
-            write_suffix(folder, seed, saved_best(checkpoint_path(job, learning_rate, seed)))
+        files = {seed: write_learned(folder, seed, learned_tensors(job, feed, learning_rate, seed)) for seed in seeds}
         write_csv(folder / "history.csv", history_table(histories, plan))
-        write_run(folder, describe(job, plan, frozen, learning_rate, histories, audited))
-        write_json(folder / "costs.json", costs(feed, histories, folder))
+        write_run(folder, describe(job, feed, plan, frozen, histories, audited, files))
+        write_json(folder / "costs.json", measured | {"learned_bytes": learned_path(folder, seeds[0]).stat().st_size})
     remove_checkpoints(scratch)
 
 
 def frozen_backbone(job: Job, plan: str) -> nn.Sequential:
-    """Return the backbone, untrained, as the plan freezes it, or raise a `Mistake` that names the plan."""
+    """Return the backbone without values, as the plan freezes it, or raise a `Mistake` that names the plan."""
     backbone = build_backbone(job.backbone, "none", len(job.data.classes))
     refuse_unfit(backbone, job.plan, f"plans.{plan} on {job.backbone}")
     apply_plan(backbone, job.plan)
-    return backbone
+    return backbone.to("meta")
 
 
 def train_grid(job: Job, feed: Feed, name: str) -> tuple[Histories, int]:
@@ -123,11 +123,24 @@ def history_table(histories: Histories, plan: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def learned_tensors(job: Job, feed: Feed, learning_rate: float, seed: int) -> dict[str, Tensor]:
+    """Return what the cell learned, at its best epoch, and the last layer, which is new even where it is frozen."""
+    best = saved_best(checkpoint_path(job, learning_rate, seed))
+    return {name: tensor for name, tensor in best.items() if name not in feed.pretrained}
+
+
 def describe(
-    job: Job, plan: str, frozen: nn.Sequential, learning_rate: float, histories: Histories, audited: int
+    job: Job,
+    feed: Feed,
+    plan: str,
+    frozen: nn.Sequential,
+    histories: Histories,
+    audited: int,
+    files: dict[int, str],
 ) -> Run:
-    """Return what run.json tells."""
+    """Return what run.json tells; `files` has the SHA-256 of each seed's."""
     trainable_parameters, parameters = count_parameters(frozen)
+    learning_rate = best_rate(histories)
     best = {seed: best_epoch(histories[learning_rate, seed]) for seed in job.seeds}
     return Run(
         backbone=job.backbone,
@@ -137,6 +150,8 @@ def describe(
         classes=job.data.classes,
         trainable_parameters=trainable_parameters,
         parameters=parameters,
+        backbone_sha256=combined_sha256(feed.pretrained),
+        weights_sha256={str(seed): digest for seed, digest in files.items()},
         learning_rate=learning_rate,
         seeds={
             str(seed): {"best_epoch": at.epoch, "val_loss": at.val_loss, "val_accuracy": at.val_accuracy}
@@ -151,18 +166,39 @@ def describe(
     )
 
 
-def costs(feed: Feed, histories: Histories, folder: Path) -> dict[str, float | str]:
-    """Return what the run cost: seconds (wall clock), bytes, and how many epochs they were spent on."""
+def costs(job: Job, feed: Feed, frozen: nn.Sequential, histories: Histories) -> dict[str, float | str]:
+    """Return what training cost: seconds (wall clock), bytes, FLOPs, and the epochs on which they were spent."""
+    peak = peak_memory_bytes()  # first: what follows only counts
     seconds = [epoch.seconds for history in histories.values() for epoch in history]
+    saved_activation_bytes, optimizer_bytes = measure_step(job, feed)
     return {
+        **count_flops(job, feed, frozen, histories),
         "train_seconds": feed.seconds + sum(seconds),
         "prefix_seconds": feed.seconds,
         "epoch_seconds": median(seconds),
         "epochs": len(seconds),
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": peak,
+        "saved_activation_bytes": saved_activation_bytes,
+        "optimizer_bytes": optimizer_bytes,
         "cache": feed.cache.place,
         "cache_bytes": feed.cache.bytes,
-        "weights_bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
+    }
+
+
+def count_flops(job: Job, feed: Feed, frozen: nn.Sequential, histories: Histories) -> dict[str, float]:
+    """Return the FLOPs of all fits' training, validation left out, and those for one image in one epoch.
+
+    `train_flops` is as it ran: a prefix whose outputs were kept was computed once for each row and view, whether or not
+    a fit lived to see it. `train_flops_per_image_live` is what an image would have cost with nothing kept.
+    """
+    work = count_work(*cut_at_boundary(frozen), job.data.images.shape[1])
+    shown = sum(len(job.data.rows("train", [seed])) * len(history) for (_, seed), history in histories.items())
+    kept = sum(len(rows) for view, rows in wanted_rows(job).items() if view is not None)
+    train_flops = work.train(kept if feed.cache.bytes else shown, shown)
+    return {
+        "train_flops": train_flops,
+        "train_flops_per_image": train_flops / shown,
+        "train_flops_per_image_live": work.live,
     }
 
 

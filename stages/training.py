@@ -100,16 +100,22 @@ def train_one_epoch(fit: Fit, lessons: Lessons, training: Training, precision: s
     batches = in_batches(order, training.batch_size)
     for rows, batch in zip(batches, lessons.inputs(batches, view), strict=True):
         labels = lessons.labels[torch.from_numpy(rows)]
-        with autocast(precision, labels.device):
-            logits = fit.suffix(batch).float()
-            loss = functional.cross_entropy(logits, labels)
-        fit.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        fit.optimizer.step()
+        loss, logits = take_step(fit, batch, labels, precision)
         # Read once an epoch: to read them here would let a GPU wait for the processor after every batch.
-        losses.append(loss.detach() * len(rows))
-        hits.append((logits.detach().argmax(1) == labels).sum())
+        losses.append(loss * len(rows))
+        hits.append((logits.argmax(1) == labels).sum())
     return float(torch.stack(losses).double().sum()) / len(order), int(torch.stack(hits).sum()) / len(order)
+
+
+def take_step(fit: Fit, batch: Tensor, labels: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+    """Let the fit learn from one batch; return the loss, and the float32 logits by which it was made."""
+    with autocast(precision, labels.device):
+        logits = fit.suffix(batch).float()
+        loss = functional.cross_entropy(logits, labels)
+    fit.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    fit.optimizer.step()
+    return loss.detach(), logits.detach()
 
 
 def score(suffix: nn.Sequential, lessons: Lessons, training: Training, precision: str) -> tuple[float, float]:

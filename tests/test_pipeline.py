@@ -136,15 +136,18 @@ def test_all_plans_are_scored_on_the_same_images_of_each_seed(study: Path) -> No
         pd.read_parquet(study / f"data/scores/efficientnet_lite0-{plan}/predictions.parquet")
         for plan in ("head", "stage4")
     )
-    assert head[["seed", "image", "id", "label"]].equals(stage4[["seed", "image", "id", "label"]])
-    assert set(head[head.seed == 0].image) != set(head[head.seed == 1].image)
+    about = ["seed", "split", "image", "id", "label"]
+    assert head[about].equals(stage4[about])
+    test = head[head.split == "test"]
+    assert set(test[test.seed == 0].image) != set(test[test.seed == 1].image)
 
 
 def test_no_test_image_of_a_seed_is_trained_or_validated_on(study: Path) -> None:
     splits = pd.read_csv(study / "data/prepared/splits.csv")
     scored = pd.read_parquet(study / "data/scores/efficientnet_lite0-head/predictions.parquet")
     for seed, mine in splits.groupby("seed"):
-        assert set(scored[scored.seed == seed].image) == set(mine[mine.split == "test"].image)
+        for split, predicted in scored[scored.seed == seed].groupby("split"):
+            assert set(predicted.image) == set(mine[mine.split == split].image)
         assert len(mine) == mine.image.nunique()
 
 
@@ -173,6 +176,7 @@ def test_two_fresh_runs_give_the_same_bytes(study: Path, tmp_path: Path) -> None
     differing = {name for name in first if first[name] != second[name]}
     runs = [f"data/runs/efficientnet_lite0-{plan}" for plan in ("head", "stage4")]
     measured = {f"{each}/{name}" for each in runs for name in ("costs.json", "history.csv")}
+    measured |= {f"{each.replace('runs', 'scores')}/costs.json" for each in runs}
     assert differing <= measured | {"reports/costs.csv", "reports/metrics.json"}
     headlines = [json.loads(each["reports/metrics.json"]) for each in (first, second)]
     assert [each.pop("train_seconds") > 0 for each in headlines] == [True, True]

@@ -1,6 +1,7 @@
 """Claims about stages/train.py, evaluate.py and runs.py: what a run keeps, refuses, and gives back."""
 
 import json
+import re
 from collections.abc import Iterator
 from math import nan
 from pathlib import Path
@@ -11,14 +12,22 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from stages import evaluate, grid
 from stages import train as train_stage
 from stages.audit import AuditError
-from stages.freezing import count_parameters, cut_at_boundary
+from stages.backbones import build_backbone, original_classifier
+from stages.checkpoints import save_fit, saved_best
+from stages.flops import Work, count_work
+from stages.freezing import apply_plan, count_parameters, cut_at_boundary
 from stages.inputs import in_batches, live_inputs
+from stages.metrics import score_predictions
+from stages.mistakes import Mistake
+from stages.outputs import sha256_of
+from stages.params import Plan
+from stages.prepared import read_prepared
 from stages.runs import load_backbone, read_run
 from stages.train import best_rate
 from stages.training import Epoch, Fit, predict, start_fit
@@ -57,6 +66,9 @@ PLANS: dict[str, dict[str, Any]] = {
     "biases": {"train": ["stage4.4", "biases", "head"]},
     "head": {"train": ["head"]},
     "all": {"from": "stem"},
+    "edges": {"train": ["stem", "head"]},
+    "norms_alone": {"train": ["norms"]},
+    "scratch": {"from": "stem", "weights": "none"},
 }
 
 
@@ -65,7 +77,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a folder with a params.yaml of all these plans, and prepared pictures."""
     params = yaml.safe_load((ROOT / "studies" / "digits.yaml").read_text())
     params["plans"] = {
-        name: {**what, "weights": "pretrained", "learning_rates": [0.003]} for name, what in PLANS.items()
+        name: {"weights": "pretrained", **what, "learning_rates": [0.003]} for name, what in PLANS.items()
     }
     params["study"] = {"seeds": [0, 1], "plans": [*PLANS]}
     params["training"] |= {"epochs": 2, "batch_size": 24, "precision": "float32", "views": 2, "flips": "both"}
@@ -95,47 +107,221 @@ def left_in_scratch(toy: Path) -> list[Path]:
     return [path for path in (toy / ".dvc" / "tmp").rglob("*") if path.is_file()]
 
 
+def shown_validation(backbone: nn.Module, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the backbone's logits for the seed's validation images, and their labels."""
+    data = toys.prepared()
+    live = live_inputs(data.images, "efficientnet_lite0", "none", 0, toys.CPU)
+    rows = data.rows("validation", [seed])
+    backbone.to(memory_format=torch.channels_last)
+    return predict(backbone, live, in_batches(rows, 64), "float32", toys.CPU), torch.from_numpy(data.labels[rows])
+
+
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_run_gives_back_the_backbone_as_its_plan_froze_and_trained_it(plan: str, toy: Path) -> None:
     folder = train_toy(toy, plan)
-    run, data = read_run(folder), toys.prepared()
+    run = read_run(folder)
     assert {name: run.definition[name] for name in PLANS[plan]} == PLANS[plan]
     for seed in (0, 1):
-        prefix, suffix = load_backbone(folder, seed)
-        assert not any(module.training for module in (*prefix.modules(), *suffix.modules()))
-        whole = nn.Sequential(prefix, suffix)
+        whole = load_backbone(folder, seed)
+        assert not any(module.training for module in whole.modules())
         assert count_parameters(whole) == (run.trainable_parameters, run.parameters)
-        kept = load_file(folder / f"seed-{seed}.safetensors")
-        assert toys.differing(suffix.state_dict(), kept) == set()
-        whole.to(memory_format=torch.channels_last)
-        live = live_inputs(data.images, "efficientnet_lite0", "none", 0, toys.CPU)
-        rows = data.rows("validation", [seed])
-        logits = predict(whole, live, in_batches(rows, 64), "float32", toys.CPU)
-        labels = torch.from_numpy(data.labels[rows])
+        logits, labels = shown_validation(whole, seed)
         told = run.seeds[str(seed)]
         assert nn.functional.cross_entropy(logits, labels).item() == pytest.approx(told["val_loss"], rel=1e-5)
         assert (logits.argmax(1) == labels).float().mean().item() == pytest.approx(told["val_accuracy"])
 
 
+@pytest.mark.parametrize("plan", PLANS)
+def test_what_comes_back_is_bit_for_bit_what_was_trained(plan: str, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[dict[str, Tensor]] = []
+
+    def telling(path: Path) -> dict[str, Tensor]:
+        trained.append({name: tensor.clone() for name, tensor in saved_best(path).items()})
+        return trained[-1]
+
+    monkeypatch.setattr(train_stage, "saved_best", telling)
+    folder = train_toy(toy, plan)
+    for seed, suffix in zip((0, 1), trained, strict=True):
+        torch.manual_seed(seed)
+        expected = build_backbone("efficientnet_lite0", "pretrained", 2)
+        apply_plan(expected, Plan(**read_run(folder).definition))
+        expected.load_state_dict(expected.state_dict() | suffix)
+        found = load_backbone(folder, seed)
+        assert toys.differing(found.state_dict(), expected.state_dict()) == set()
+        assert torch.equal(shown_validation(found, seed)[0], shown_validation(expected, seed)[0])
+
+
+@pytest.mark.parametrize(
+    ("plan", "stored"),
+    [
+        ("part", r"(stage4|head)\."),
+        ("block", r"(stage4\.([3-9]|\d\d)|head)\."),
+        ("surgical", r"(stage3\.1|head)\."),
+        ("edges", r"(stem|head)\."),
+        ("norms", r"NORM|head\."),
+        ("norms_alone", r"NORM|head\."),
+        ("biases", r"(stage4\.4|head)\.|\S+bias$"),
+        ("head", r"head\."),
+        ("all", ""),
+        ("scratch", ""),
+    ],
+)
+def test_a_run_stores_what_learned_and_the_new_last_layer_and_nothing_else(plan: str, stored: str, toy: Path) -> None:
+    folder = train_toy(toy, plan)
+    state = load_backbone(folder, 0).state_dict()
+    norms = [key.removesuffix("running_mean") for key in state if key.endswith("running_mean")]
+    pattern = stored.replace("NORM", "|".join(map(re.escape, norms)))
+    expected = {key: tensor for key, tensor in state.items() if re.match(pattern, key)}
+    for seed in (0, 1):
+        path = folder / f"seed-{seed}.safetensors"
+        assert load_file(path).keys() == expected.keys()
+        names = 150 * len(expected) + 8  # bytes: safetensors tells each tensor's name, type, shape and place
+        assert 0 < path.stat().st_size - sum(tensor.nbytes for tensor in expected.values()) <= names
+    assert json.loads((folder / "costs.json").read_text())["learned_bytes"] == path.stat().st_size
+
+
+def test_plans_that_learn_little_deep_and_shallow_do_not_send_the_backbone_between(toy: Path) -> None:
+    """Their suffix is the whole backbone, of 13.5 MB."""
+    stored = {plan: (train_toy(toy, plan) / "seed-0.safetensors").stat().st_size for plan in ("edges", "norms", "all")}
+    assert stored["edges"] < 30_000
+    assert stored["norms"] < 450_000
+    assert stored["all"] > 13_000_000
+
+
+def test_a_run_names_each_seeds_file_by_its_hash_and_the_backbone_by_what_no_seed_learned(toy: Path) -> None:
+    folder = train_toy(toy, "head")
+    run = read_run(folder)
+    assert run.weights_sha256 == {str(seed): sha256_of(folder / f"seed-{seed}.safetensors") for seed in (0, 1)}
+    taught_less = read_run(train_toy(toy, "head", epochs=1))
+    assert taught_less.backbone_sha256 == run.backbone_sha256
+    assert taught_less.weights_sha256 != run.weights_sha256
+    assert read_run(train_toy(toy, "part")).backbone_sha256 != run.backbone_sha256
+
+
+# --- What does not come back ------------------------------------------------------------------------------------
+
+
+def damage(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+
+
+def test_a_seeds_file_that_was_damaged_is_one_line_that_names_it_and_both_hashes(toy: Path) -> None:
+    folder = train_toy(toy, "head")
+    path, wanted = folder / "seed-1.safetensors", read_run(folder).weights_sha256["1"]
+    damage(path)
+    with pytest.raises(Mistake) as told:
+        load_backbone(folder, 1)
+    assert str(told.value) == (
+        f"{path} must have the SHA-256 {wanted}. Got {sha256_of(path)} instead. "
+        "`dvc checkout` brings the file back, or `dvc repro` trains it again."
+    )
+    load_backbone(folder, 0)
+
+
+def test_a_seed_that_is_not_there_is_refused_by_name(toy: Path) -> None:
+    folder = train_toy(toy, "head")
+    (folder / "seed-1.safetensors").unlink()
+    with pytest.raises(Mistake, match=r"seed-1\.safetensors must have the SHA-256 \w{64}\. Got no file instead\."):
+        load_backbone(folder, 1)
+    with pytest.raises(Mistake, match=r"^the seed of .* must be 0 or 1\. Got 7 instead\.$"):
+        load_backbone(folder, 7)
+
+
+def with_own_weights(toy: Path, *plans: str) -> Path:
+    """Give these plans weights of their own; return the file."""
+    path = Path("data/weights/mine.safetensors")
+    path.parent.mkdir(parents=True)
+    save_file(original_classifier("efficientnet_lite0", "pretrained").state_dict(), path)
+    params = yaml.safe_load((toy / "params.yaml").read_text())
+    for plan in plans:
+        params["plans"][plan]["weights"] = str(path)
+    (toy / "params.yaml").write_text(yaml.safe_dump(params))
+    return path
+
+
+@pytest.mark.parametrize("changed", ["conv_stem.weight", "bn1.running_var"])
+@pytest.mark.parametrize("plan", ["head", "surgical"])
+def test_weights_that_were_changed_after_training_are_one_line_that_names_their_file_and_both_hashes(
+    plan: str, changed: str, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(toy)
+    weights = with_own_weights(toy, plan)
+    folder = train_toy(toy, plan)
+    load_backbone(folder, 0)
+    tensors = load_file(weights)
+    tensors[changed].view(-1)[0] += 1.0
+    save_file(tensors, weights)
+    wanted = read_run(folder).backbone_sha256
+    with pytest.raises(Mistake) as told:
+        load_backbone(folder, 0)
+    before, found = str(told.value).split(". Got ")
+    assert before == (
+        f"{weights} must be what {folder} was trained with, whose frozen tensors have the SHA-256 {wanted}"
+    )
+    assert re.fullmatch(r"\w{64} instead\. Put the former weights back, or train the run again\.", found)
+
+
+def test_a_run_of_which_all_learned_needs_its_pretrained_weights_no_more(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(toy)
+    weights = with_own_weights(toy, "all", "head")
+    folders = [train_toy(toy, plan) for plan in ("all", "head")]
+    expected = load_backbone(folders[0], 0).state_dict()
+    weights.unlink()
+    assert toys.differing(load_backbone(folders[0], 0).state_dict(), expected) == set()
+    with pytest.raises(Mistake, match=r"mine\.safetensors must be a weights file\. Got no file instead\."):
+        load_backbone(folders[1], 0)
+
+
+# --- What evaluate makes of it ----------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("plan", ["block", "norms"])
-def test_a_run_of_any_plan_can_be_evaluated(plan: str, toy: Path) -> None:
+def test_a_run_of_any_plan_is_evaluated_on_validation_then_test_and_scored_on_test_alone(plan: str, toy: Path) -> None:
     folder = train_toy(toy, plan)
     evaluate.main(prepared=toy / "prepared", run=folder, out=toy / "scores")
     predictions = pd.read_parquet(toy / "scores" / "predictions.parquet")
-    assert predictions.groupby("seed").image.agg(list).to_dict() == {0: [66, 67, 68, 69], 1: [0, 1, 2, 3]}
-    data = toys.prepared()
-    live = live_inputs(data.images, "efficientnet_lite0", "none", 0, toys.CPU)
-    whole = nn.Sequential(*load_backbone(folder, 1)).to(memory_format=torch.channels_last)
-    expected = predict(whole, live, [np.arange(4)], "float32", toys.CPU).softmax(1)
+    shown = predictions.groupby(["seed", "split"], sort=False).image.agg(list).to_dict()
+    assert list(shown.items()) == [
+        ((0, "validation"), [*range(50, 66)]),
+        ((0, "test"), [66, 67, 68, 69]),
+        ((1, "validation"), [*range(4, 20)]),
+        ((1, "test"), [0, 1, 2, 3]),
+    ]
+    scores = json.loads((toy / "scores" / "metrics.json").read_text())
+    test = predictions[predictions.split == "test"]
+    assert scores == {str(seed): score_predictions(test[test.seed == seed], ["dark", "bright"]) for seed in (0, 1)}
+    live = live_inputs(read_prepared(toy / "prepared").images, "efficientnet_lite0", "none", 0, toys.CPU)
+    whole = load_backbone(folder, 1).to(memory_format=torch.channels_last)
+    expected = predict(whole, live, [np.arange(4, 20), np.arange(4)], "float32", toys.CPU).softmax(1)
     found = predictions[predictions.seed == 1][["probability_dark", "probability_bright"]].to_numpy()
     assert found == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_what_validation_scored_when_the_epoch_was_chosen_is_what_the_predictions_say(toy: Path) -> None:
+    folder = train_toy(toy, "part")
+    evaluate.main(prepared=toy / "prepared", run=folder, out=toy / "scores")
+    predictions = pd.read_parquet(toy / "scores" / "predictions.parquet")
+    for seed, told in read_run(folder).seeds.items():
+        mine = predictions[(predictions.seed == int(seed)) & (predictions.split == "validation")]
+        scored = score_predictions(mine, ["dark", "bright"])
+        assert scored["accuracy"] == pytest.approx(told["val_accuracy"])
+        assert scored["negative_log_likelihood"] == pytest.approx(told["val_loss"], rel=1e-4)
+
+
+def test_inference_is_measured_in_test_images_by_the_second() -> None:
+    each = [evaluate.Predicted(pd.DataFrame(index=range(9)), pd.DataFrame(index=range(4)), 0.5)] * 2
+    assert evaluate.costs(each) == {"inference_images_per_second": 8.0}
 
 
 @pytest.mark.parametrize("plan", ["block", "surgical", "biases"])
 def test_a_run_that_passes_the_audit_says_so_and_how_many_tensors_it_looked_at(plan: str, toy: Path) -> None:
     folder = train_toy(toy, plan)
     run = read_run(folder)
-    whole = nn.Sequential(*load_backbone(folder, 0))
+    whole = load_backbone(folder, 0)
     learned = {name for name, parameter in whole.named_parameters() if parameter.requires_grad}
     awake = {
         f"{name}.{statistic}"
@@ -157,6 +343,75 @@ def test_a_run_records_where_its_prefix_was_kept_and_the_bytes_that_it_took(
     costs = json.loads((train_toy(toy, plan, cache_bytes=cache_bytes) / "costs.json").read_text())
     kept = (32 + 2 * 70) * 1280 * 4  # both seeds' validation, and two views of all, in float32 of the last 1,280 maps
     assert (costs["cache"], costs["cache_bytes"]) == (place, kept if place in ("memory", "scratch") else 0)
+
+
+def work_of(plan: str) -> Work:
+    backbone = build_backbone("efficientnet_lite0", "none", 2).to("meta")
+    apply_plan(backbone, Plan(**PLANS[plan] | {"weights": "pretrained", "learning_rates": [0.003]}))
+    return count_work(*cut_at_boundary(backbone), 32)
+
+
+@pytest.mark.parametrize(
+    ("plan", "cache_bytes", "through_prefix"),
+    [
+        ("head", 10**9, 2 * 70),  # both views of all that any seed trains on, once
+        ("part", 1_000, 2 * 70),
+        ("part", 0, 2 * 2 * 50),  # each seed's training images in each of two epochs
+        ("all", 10**9, 0),
+        ("edges", 10**9, 0),
+    ],
+)
+def test_flops_are_those_of_what_went_through_the_prefix_and_of_what_every_fit_was_shown(
+    plan: str, cache_bytes: int, through_prefix: int, toy: Path
+) -> None:
+    costs = json.loads((train_toy(toy, plan, cache_bytes=cache_bytes) / "costs.json").read_text())
+    work, shown = work_of(plan), 2 * 2 * 50
+    assert costs["train_flops"] == work.prefix * through_prefix + work.training * shown
+    assert costs["train_flops_per_image"] == costs["train_flops"] / shown
+    assert costs["train_flops_per_image_live"] == work.prefix + work.training
+    assert (costs["train_flops_per_image"] < costs["train_flops_per_image_live"]) == (0 < through_prefix < shown)
+
+
+def test_a_fit_that_ends_early_costs_the_epochs_that_it_had(toy: Path) -> None:
+    folder = train_toy(toy, "block", epochs=6, patience=1, views=3)
+    costs, epochs = json.loads((folder / "costs.json").read_text()), len(pd.read_csv(folder / "history.csv"))
+    assert 2 <= costs["epochs"] == epochs < 12
+    work = work_of("block")
+    assert costs["train_flops"] == work.prefix * 3 * 70 + work.training * 50 * epochs
+
+
+COUNTED = (
+    *("train_flops", "train_flops_per_image", "train_flops_per_image_live", "saved_activation_bytes"),
+    *("optimizer_bytes", "learned_bytes", "epochs", "cache", "cache_bytes"),
+)
+
+
+@pytest.mark.parametrize("plan", ["block", "norms"])
+def test_a_run_that_was_killed_and_goes_on_ends_with_the_same_files_and_the_same_counted_costs(
+    plan: str, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def left() -> tuple[dict[str, object], list[bytes]]:
+        folder = toy / "runs" / plan
+        costs = json.loads((folder / "costs.json").read_text())
+        names = ("run.json", "seed-0.safetensors", "seed-1.safetensors")
+        return {name: costs[name] for name in COUNTED}, [(folder / name).read_bytes() for name in names]
+
+    train_toy(toy, plan)
+    expected, saves = left(), []
+
+    def killed(path: Path, fit: Fit) -> None:
+        save_fit(path, fit)
+        saves.append(path)
+        if len(saves) == 3:  # the first cell has ended, the second has had one epoch of two
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(grid, "save_fit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_toy(toy, plan)
+    assert len(left_in_scratch(toy)) == 2
+    train_toy(toy, plan)
+    assert left() == expected
 
 
 def test_a_run_is_the_same_wherever_its_prefix_was_kept(toy: Path) -> None:

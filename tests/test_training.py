@@ -1,5 +1,6 @@
 """Claims about stages/training.py, checkpoints.py and grid.py: a fit depends on what it is given and nothing else."""
 
+import gc
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stages import checkpoints
@@ -16,11 +18,22 @@ from stages.architectures import ARCHITECTURES
 from stages.audit import AuditError, frozen_digests
 from stages.cache import Cache
 from stages.checkpoints import checkpoint_folder, remove_checkpoints, restore_fit, save_fit, saved_best
-from stages.grid import Feed, audit_prefix, build_parts, checkpoint_path, make_feed, wanted_rows, would_pay
+from stages.grid import (
+    Feed,
+    audit_prefix,
+    build_parts,
+    checkpoint_path,
+    load_prefix,
+    make_feed,
+    measure_step,
+    wanted_rows,
+    would_pay,
+)
 from stages.inputs import in_batches, live_inputs
 from stages.params import Training
 from stages.prepared import Rows
 from stages.training import Epoch, Fit, Lessons, best_epoch, epochs, is_finished, predict, start_fit
+from stages.vocabulary import PARTS
 from tests import toys
 from tests.toys import CPU, TRAINING, assert_same, differing, plan, start, train, training
 
@@ -474,6 +487,55 @@ def test_a_prefix_that_wakes_while_it_runs_live_moves_its_statistics_and_is_refu
         list(cell)
 
 
+@pytest.mark.parametrize(
+    ("meddle", "found"),
+    [
+        (move_a_prefix_weight, rf"{IN_THE_PREFIX} moved"),
+        (thaw_the_prefix, rf"{IN_THE_PREFIX} learns"),
+        (leave_a_gradient, rf"{IN_THE_PREFIX} has a gradient"),
+        (reshape_a_prefix_weight, rf"{IN_THE_PREFIX} moved"),
+    ],
+)
+def test_a_folded_prefix_that_is_meddled_with_is_refused_by_the_audit(
+    meddle: Meddling, found: str, tmp_path: Path
+) -> None:
+    job = toys.job("efficientnet_lite0", plan("stage4"), tmp_path, training(epochs=1), precision="bfloat16")
+    feed = make_feed(job)
+    cell = start(job, feed)
+    meddle(feed, next(cell))
+    with pytest.raises(AuditError, match=f"^the audit found that {found}, although it is frozen$"):
+        list(cell)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("frozen", ["conv1.weight", "layer4.1.bn2.running_var", "layer1.0.conv2.weight"])
+def test_a_cell_whose_frozen_weights_are_loaded_otherwise_than_the_feeds_is_refused_before_any_epoch(
+    frozen: str, precision: str, tmp_path: Path
+) -> None:
+    """In the prefix or in the suffix: here stage2 learns, and stage4 is frozen behind it."""
+    asked = plan("stage2", "head", weights=toys.resnet18_weights(tmp_path))
+    job = toys.job("resnet18", asked, tmp_path, training(epochs=1), precision=precision)
+    feed = make_feed(job)
+    tensors = load_file(asked.weights)
+    tensors[frozen].view(-1)[0] += 1.0
+    save_file(tensors, asked.weights)
+    with pytest.raises(AuditError, match=r"^the audit found that \S+ is not what it was when it was loaded first$"):
+        next(start(job, feed))
+
+
+def test_of_what_was_loaded_for_a_folded_prefix_nothing_is_kept_but_what_runs(tmp_path: Path) -> None:
+    weights = toys.resnet18_weights(tmp_path)
+    job = toys.job("resnet18", plan("head", weights=weights), tmp_path, precision="bfloat16")
+    gc.collect()
+    gc.disable()  # memory must not wait for Python to look for cycles
+    try:
+        prefix, _ = load_prefix(job)
+        kept = sum(each.nbytes for each in gc.get_objects() if type(each) is nn.Parameter)
+    finally:
+        gc.enable()
+    assert kept == sum(parameter.nbytes for parameter in prefix.parameters())
+
+
 def test_a_prefix_that_had_moved_before_the_cell_began_is_refused_by_the_audit(tmp_path: Path) -> None:
     job = toys.job("efficientnet_lite0", plan("head"), tmp_path, training(epochs=1))
     feed = make_feed(job)
@@ -500,3 +562,35 @@ def test_a_prefix_that_looks_at_batch_mates_is_refused_before_any_training(
     with pytest.raises(AuditError, match=found):
         audit_prefix(job, prefix, live)
     assert (frozen_digests(prefix) == before) == (awake is nn.Dropout)
+
+
+# --- What a step costs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", [*PLACES, "no prefix"])
+def test_a_step_is_measured_alike_wherever_its_prefix_is_kept_and_leaves_the_fits_as_they_would_be(
+    place: str, tmp_path: Path
+) -> None:
+    asked = plan("stem", "head") if place == "no prefix" else plan("stage4.3", "head")
+    job = toys.job("efficientnet_lite0", asked, tmp_path, training(epochs=2, cache_bytes=PLACES.get(place, 0)))
+    feed = make_feed(job)
+    assert feed.cache.place == place
+    expected = train(job, feed)
+    measured = measure_step(job, feed)
+    checkpoint_path(job, 0.001, 0).unlink()
+    assert_same(train(job, feed), expected)
+    learned = [each for each in expected.suffix.parameters() if each.requires_grad]
+    assert measured[1] == sum(2 * each.nbytes + 4 for each in learned)
+    live = replace(job, training=training(epochs=2, cache_bytes=0))
+    assert measure_step(live, make_feed(live)) == measured
+
+
+def test_the_deeper_a_plan_freezes_the_less_a_step_saves_and_bfloat16_saves_about_half(tmp_path: Path) -> None:
+    def saved(first: str, precision: str) -> int:
+        job = toys.job("efficientnet_lite0", plan(from_=first), tmp_path, precision=precision)
+        return measure_step(job, make_feed(job))[0]
+
+    depths = [saved(first, "float32") for first in PARTS]
+    assert depths == sorted(depths, reverse=True)
+    assert len(set(depths)) == len(PARTS)
+    assert 0.45 < saved("stage3", "bfloat16") / depths[3] < 0.55
