@@ -40,6 +40,7 @@ class Run:
     seeds: dict[str, dict[str, float]]
     precision: str
     device: str
+    processor: str
     threads: int
     versions: dict[str, str]
     audit: str

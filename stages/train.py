@@ -24,6 +24,7 @@ from stages.command import command
 from stages.flops import count_work
 from stages.freezing import apply_plan, count_parameters, cut_at_boundary, describe_learned, refuse_unfit
 from stages.grid import Feed, Job, checkpoint_path, make_feed, measure_step, train_cell, wanted_rows
+from stages.machine import processor
 from stages.memory import peak_memory_bytes
 from stages.mistakes import mistake
 from stages.outputs import whole_folder, write_csv, write_json
@@ -159,6 +160,7 @@ def describe(
         },
         precision=job.precision,
         device=f"{job.device.type} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})",
+        processor=processor(job.device),
         threads=torch.get_num_threads(),
         versions={name: version(name) for name in ("torch", "torchvision", "timm")},
         audit="passed",  # each cell was audited when its training ended, and a failed audit ends the stage
