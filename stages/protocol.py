@@ -72,7 +72,7 @@ def _widths(test: Scored) -> list[str]:
             "Every seed draws its own splits of the same images, which therefore overlap, and a plain variance over "
             f"seeds is too small: the variance of a mean is taken as (1/{test.seeds} + {overlap:.2f}) times that over "
             "seeds (Nadeau and Bengio 2003), and intervals are widened to Student's t with "
-            f"{test.seeds - 1} degrees of freedom."
+            f"{test.seeds - 1} degree{'' if test.seeds == 2 else 's'} of freedom."
         ]
     return [
         "All seeds are scored on the same test images: the luck of this split itself is not covered.",

@@ -62,16 +62,16 @@ def _words(study: Study, choice: Choice, found: Interval | None, *, shown: bool)
 
 def _left_open(study: Study, choice: Choice) -> tuple[list[str], Needed]:
     """Return what to say when validation shows no plan to be good enough."""
-    cheapest, against, margin = cheapest_open(study, choice), choice.run, points(study.margin, signed=False)
-    if cheapest == choice.run:
-        against = choice.against
+    best, cheapest = choice.run, cheapest_open(study, choice)
+    against = choice.against if cheapest == best else best
     open_ = study.validation.difference(cheapest, against)
-    needed = what_it_takes(study, open_)
-    best = study.options[choice.run].named
+    needed, margin = what_it_takes(study, open_), points(study.margin, signed=False)
+    leader, named, priced = study.options[best].named, study.options[cheapest].named, _ratio(study, cheapest)[1]
+    subject = f"It {priced}" if cheapest == best else f"The cheapest plan that may do is {named}, which {priced}"
+    held = f"on validation, against {study.options[against].named}: {told(open_)}"
     return [
-        f"The data cannot tell how deep to unfreeze to within {margin}; {best} is best on validation.",
-        f"The cheapest plan that may do is {study.options[cheapest].named}, which {_ratio(study, cheapest)[1]} "
-        f"(on validation, against {study.options[against].named}: {told(open_)}); {_in_words(needed, study)}",
+        f"The data cannot tell how deep to unfreeze to within {margin}; {leader} is best on validation.",
+        f"{subject} ({held}); {_in_words(needed, study)}",
     ], needed
 
 
@@ -82,7 +82,7 @@ def _ratio(study: Study, run: int) -> tuple[float | None, str]:
     whole, name = (full[0], "full fine-tuning") if full else (dearest, dearest.named)
     ratio = study.options[run].cost / whole.cost
     if study.options[run] is whole:
-        return ratio, f"is {name}" if full else "costs most"
+        return ratio, f"is {name}" if full else "costs the most"
     digits = f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
     return ratio, f"costs {digits} of {name}'s {COST_WORDS[study.cost]}"
 
@@ -90,10 +90,11 @@ def _ratio(study: Study, run: int) -> tuple[float | None, str]:
 def _in_words(needed: Needed, study: Study) -> str:
     ways = []
     if needed.seeds:
-        ways.append(f"about {needed.seeds - study.seeds:,} more seeds")
+        more = needed.seeds - study.seeds
+        ways.append(f"about {more:,} more seed{'' if more == 1 else 's'}")
     if needed.images:
         ways.append(f"about {needed.images:,} images instead of {study.images:,}")
-    return f"{' or '.join(ways)} would." if ways else "more seeds or images of this kind would not."
+    return f"{' or '.join(ways)} would tell." if ways else "more seeds or images of this kind would not tell."
 
 
 def rule_of_thumb(study: Study, advised: int | None) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def test_what_test_does_not_settle_is_not_called_shown() -> None:
         "but test does not settle it (difference -0.7, 95 % interval -1.1 to -0.3 against all)"
         in advice["sentences"][1]
     )
-    assert "about 7 more seeds or about 4,800 images instead of 2,624 would." in advice["sentences"][1]
+    assert "about 7 more seeds or about 4,800 images instead of 2,624 would tell." in advice["sentences"][1]
     assert advice["seeds_needed"] == 13  # 2.18 x sqrt(1/13 + 0.2) is the first below 0.75 x 2.57 x sqrt(1/6 + 0.2)
 
 

@@ -154,8 +154,9 @@ def test_no_test_image_of_a_seed_is_trained_or_validated_on(study: Path) -> None
 def test_the_headline_is_flat_with_fixed_keys(study: Path) -> None:
     headline = json.loads((study / "reports/metrics.json").read_text())
     assert list(headline) == [
-        *("advised_plan", "advised_backbone", "accuracy", "accuracy_sd", "trainable_parameters", "trainable_percent"),
-        *("train_seconds", "plans", "audit", "seeds"),
+        *("advised_plan", "advised_backbone", "advice", "accuracy", "accuracy_low", "accuracy_high", "accuracy_sd"),
+        *("trainable_parameters", "trainable_percent", "train_flops", "train_seconds", "peak_memory_bytes"),
+        *("plans", "audit", "seeds"),
     ]
     assert headline["advised_plan"] == "stage4"
     assert (headline["plans"], headline["audit"], headline["seeds"]) == (2, "passed", 2)
