@@ -89,9 +89,9 @@ def _tests(seeds: int, pairs: int) -> list[str]:
         return ["With one seed no pair of plans can be tested."]
     made = (
         "Pairs of plans are tested by flipping the signs of their differences, seed by seed (exact permutation test, "
-        "Fisher 1935): it asks about plans, where McNemar's test on images would ask about the models that these seeds "
-        "trained. Holm's correction (1979) covers all pairs, and a plan is called better only where the interval "
-        "excludes 0 too."
+        "Fisher 1935), and by Student's t as in the intervals, which covers what seeds share; the larger p counts. "
+        "Both ask about plans, where McNemar's test on images would ask about the models that these seeds trained. A "
+        "plan is called better where p, corrected for all pairs (Holm 1979), is at most 0.05."
     )
     least = smallest_p(seeds)
     if least > LEVEL:

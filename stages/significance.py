@@ -1,13 +1,33 @@
 """Significance: whether the difference between two plans could be the luck of the seeds."""
 
 import numpy as np
-from scipy.stats import permutation_test
+from scipy.stats import permutation_test, t
 
+from stages.intervals import Interval
 from stages.metrics import Floats
 
 LEVEL = 0.05
 EXACT_UP_TO = 9_999
 """Sign patterns that are all looked at (13 seeds); of more, as many are drawn."""
+
+
+def pair_p(differences: Floats, found: Interval) -> float | None:
+    """Return the two-sided p-value of a pair's differences, one for each seed; None for one seed.
+
+    It is the larger of two, each of which sees what the other does not, so that both must be small. Flipping signs
+    takes no normal distribution, but takes seeds for independent; Student's t, as in the pair's interval, covers the
+    images and the overlap of redrawn splits as well.
+    """
+    flipped = sign_flip_p(differences)
+    return None if flipped is None else max(flipped, student_p(found, len(differences)))
+
+
+def student_p(found: Interval, seeds: int) -> float:
+    """Return the two-sided p-value of Student's t with the interval's variance and degrees of freedom."""
+    variance, degrees = found.spread.error(seeds)
+    if not variance:
+        return 1.0 if not found.estimate else 0.0
+    return float(2 * t.sf(abs(found.estimate) / np.sqrt(variance), degrees))
 
 
 def sign_flip_p(differences: Floats) -> float | None:

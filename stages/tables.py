@@ -9,7 +9,7 @@ import pandas as pd
 from stages.front import front_probabilities
 from stages.intervals import Measured
 from stages.metrics import METRICS, count_confusion
-from stages.significance import LEVEL, holm, sign_flip_p
+from stages.significance import LEVEL, holm, pair_p
 from stages.vocabulary import COSTS
 
 
@@ -82,13 +82,12 @@ def _plan_row(cell: Cell, mine: pd.DataFrame) -> dict[str, Any]:
 def pairs_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured) -> pd.DataFrame:
     """Return a row per pair of plans: the difference in accuracy with its interval, its test, and who is better.
 
-    A plan is called better where both agree: the p-value, corrected for all pairs (Holm 1979), and the interval, which
-    unlike the test covers the images and the overlap of the seeds' splits.
+    A plan is called better where the p-value allows it, corrected for all pairs (Holm 1979).
     """
     accuracies = per_run.groupby(["backbone", "plan"], sort=False).accuracy.agg(list)
     of_seed = [pd.Series(accuracies[cell.run["backbone"], cell.run["plan"]]).to_numpy() for cell in cells]
     pairs = list(combinations(range(len(cells)), 2))
-    p_values = [sign_flip_p(of_seed[one] - of_seed[other]) for one, other in pairs]
+    p_values = [pair_p(of_seed[one] - of_seed[other], measured.differences[one, other]) for one, other in pairs]
     columns = (
         "backbone",
         "plan",
@@ -104,7 +103,7 @@ def pairs_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured) ->
     rows = []
     for (one, other), p_value, p_holm in zip(pairs, p_values, holm(p_values), strict=True):
         found = measured.difference(one, other)
-        sure = p_holm is not None and p_holm <= LEVEL and not found.low <= 0 <= found.high
+        sure = p_holm is not None and p_holm <= LEVEL
         better = None if not sure else "plan" if found.estimate > 0 else "other"
         names = (*cells[one].key.values(), *cells[other].key.values())
         rows.append((*names, found.estimate, found.low, found.high, p_value, p_holm, better))

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
 from stages.front import front_probabilities
-from stages.significance import holm, sign_flip_p, smallest_p
+from stages.intervals import Interval
+from stages.significance import holm, pair_p, sign_flip_p, smallest_p, student_p
+from stages.spreads import Redrawn
 
 
 @pytest.mark.parametrize(("seeds", "p"), [(2, 0.5), (3, 0.25), (4, 0.125), (5, 0.0625), (6, 0.03125)])
@@ -34,6 +36,21 @@ def test_many_seeds_are_tested_by_drawn_patterns_the_same_each_time() -> None:
     p_value = sign_flip_p(differences)
     assert p_value == sign_flip_p(differences)
     assert p_value == pytest.approx(ttest_1samp(differences, 0).pvalue, abs=0.03)
+
+
+def test_of_two_tests_the_larger_p_counts() -> None:
+    """Six seeds that agree have p 0.031 by their signs; if they share most of their images, t is less sure."""
+    differences = np.array([0.010, 0.012, 0.009, 0.011, 0.013, 0.008])
+    alone = Interval(0.0105, 0.0, 0.0, Redrawn(variance=differences.var(ddof=1), overlap=0.0))
+    shared = Interval(0.0105, 0.0, 0.0, Redrawn(variance=differences.var(ddof=1), overlap=40.0))
+    assert student_p(alone, 6) == pytest.approx(ttest_1samp(differences, 0).pvalue)
+    assert pair_p(differences, alone) == smallest_p(6)
+    assert pair_p(differences, shared) == student_p(shared, 6) > 0.3
+    assert pair_p(differences[:1], alone) is None
+
+
+def test_plans_that_never_differ_have_no_p_but_1() -> None:
+    assert pair_p(np.zeros(6), Interval(0.0, 0.0, 0.0, Redrawn(variance=0.0, overlap=0.4))) == 1.0
 
 
 def test_holm_multiplies_the_smallest_by_all_and_keeps_the_order() -> None:
