@@ -138,7 +138,7 @@ def headline(per_plan: pd.DataFrame, costs: pd.DataFrame, advice: dict[str, Any]
     return {
         "advised_plan": advised.plan,
         "advised_backbone": advised.backbone,
-        "advice": "shown" if advice["shown"] else "open",
+        "advice": advice["status"],
         "accuracy": round(float(advised.accuracy), 6),
         "accuracy_low": round(float(advised.accuracy_low), 6),
         "accuracy_high": round(float(advised.accuracy_high), 6),

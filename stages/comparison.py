@@ -30,6 +30,11 @@ class Comparison:
         """Which row of `plans` is the advised one."""
         return int(self.plans.advised.to_numpy().argmax())
 
+    @property
+    def mark(self) -> str:
+        """What is special about that row: where the data cannot tell, it is only the best on validation."""
+        return "best on validation" if self.advice["status"] == "open" else "advised"
+
 
 def read_comparison(reports: Path, source: Path) -> Comparison:
     """Return what lies in the folder `reports`, and the file `source`."""

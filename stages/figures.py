@@ -90,7 +90,7 @@ def faded(colour: str, strength: float) -> tuple[float, ...]:
 def _label(axes: Axes, points: Sequence[Point], stand: np.ndarray, height: float) -> None:
     lines = [_lines(point) for point in points]
     widths = [
-        0.05 + max(text_width(line, LABEL_PT, bold=point.advised) for line in each) / WIDTH_PT
+        0.05 + max(text_width(line, LABEL_PT, bold=bool(point.mark)) for line in each) / WIDTH_PT
         for point, each in zip(points, lines, strict=True)
     ]
     begin = columns(stand[:, 0], np.array(widths))
@@ -109,7 +109,7 @@ def _label(axes: Axes, points: Sequence[Point], stand: np.ndarray, height: float
             textcoords="axes fraction",
             va="center",
             fontsize=LABEL_PT,
-            fontweight="bold" if point.advised else "normal",
+            fontweight="bold" if point.mark else "normal",
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
@@ -126,7 +126,7 @@ def _label(axes: Axes, points: Sequence[Point], stand: np.ndarray, height: float
 
 def _lines(point: Point) -> tuple[str, str]:
     name = shortened(point.name, 18 * LABEL_PT, LABEL_PT)
-    return f"{name}  {point.accuracy:.3f}", f"on front {percent(point.front)}{', advised' if point.advised else ''}"
+    return f"{name}  {point.accuracy:.3f}", f"on front {percent(point.front)}{f', {point.mark}' if point.mark else ''}"
 
 
 def curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:

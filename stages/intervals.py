@@ -1,9 +1,9 @@
 """Intervals: how sure each figure of a study is, over seeds and over images, and paired between runs.
 
 The shape comes from a bootstrap that resamples seeds and groups of images, the same for all runs (scipy; BCa, Efron
-1987). Its width alone is too small: a bootstrap of few seeds is (Hesterberg 2015, arXiv 1411.5279), and seeds that
-redraw the split share images (Nadeau and Bengio 2003). So each interval is stretched about its estimate until it is as
-wide as Student's t with the right standard error and degrees of freedom.
+1987). Its width would be too small: a bootstrap of few seeds is (Hesterberg 2015, arXiv 1411.5279), and seeds that
+redraw the split share images (Nadeau and Bengio 2003). So an interval is as wide as Student's t makes it, with the
+right standard error and degrees of freedom, and lies about its estimate as the BCa bounds do.
 """
 
 import warnings
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import DegenerateDataWarning, bootstrap, norm
+from scipy.stats import DegenerateDataWarning, bootstrap
 
 from stages.metrics import METRICS, Floats
 from stages.scored import Scored, left_out_values, seed_values
@@ -22,6 +22,8 @@ from stages.spreads import TAIL, Redrawn, Spread, crossed, half_width
 RESAMPLES = 4_999
 AT_ONCE = 250
 """Resamples that are computed together: memory grows with it."""
+LOPSIDED = (1 / 3, 2 / 3)
+"""The share of an interval that may lie below its estimate. BCa would believe four seeds that all of it lies above."""
 ACCURACY = list(METRICS).index("accuracy")
 
 
@@ -60,11 +62,7 @@ def measure(scored: Scored, resamples: int = RESAMPLES) -> Measured:
     estimates = per_seed.mean(1)
     spreads = spreads_of(scored, per_seed)
     lows, highs, drawn = resampled(scored, resamples)
-    errors = drawn.std(axis=1, ddof=1)
-    intervals = [
-        stretched(estimates[place], lows[place], highs[place], errors[place], spread, scored)
-        for place, spread in enumerate(spreads)
-    ]
+    intervals = [shaped(*each, scored) for each in zip(estimates, lows, highs, spreads, strict=True)]
     count, pairs = len(METRICS), list(combinations(range(scored.runs), 2))
     figures = [
         {name: clipped(intervals[run * count + place], name) for place, name in enumerate(METRICS)}
@@ -130,8 +128,8 @@ def spreads_of(scored: Scored, per_seed: Floats) -> list[Spread]:
     return [crossed(each) for each in pseudo]
 
 
-def stretched(estimate: float, low: float, high: float, error: float, spread: Spread, scored: Scored) -> Interval:
-    """Return the BCa interval, stretched about its estimate as the spread demands (symmetric where BCa has no bounds).
+def shaped(estimate: float, low: float, high: float, spread: Spread, scored: Scored) -> Interval:
+    """Return the interval that is as wide as Student's t, and as lopsided as the BCa bounds, within limits.
 
     Where nothing varied, neither over seeds nor over images, a share is as far off as an event may be common that was
     not seen in so many groups: the exact binomial bound.
@@ -140,10 +138,9 @@ def stretched(estimate: float, low: float, high: float, error: float, spread: Sp
     if not half:
         unseen = 1 - TAIL ** (1 / scored.groups)
         return Interval(estimate, estimate - unseen, estimate + unseen, spread)
-    if not (np.isfinite(low) and np.isfinite(high) and error):
-        return Interval(estimate, estimate - half, estimate + half, spread)
-    scale = half / (norm.ppf(1 - TAIL) * error)
-    return Interval(estimate, estimate - scale * (estimate - low), estimate + scale * (high - estimate), spread)
+    bounded = np.isfinite(low) and np.isfinite(high) and high > low
+    below = float(np.clip((estimate - low) / (high - low), *LOPSIDED)) if bounded else 0.5
+    return Interval(estimate, estimate - 2 * half * below, estimate + 2 * half * (1 - below), spread)
 
 
 def clipped(found: Interval, metric: str) -> Interval:

@@ -29,7 +29,7 @@ def draw(study: Comparison, folder: Path) -> None:
     """Draw the study's pictures into the folder; `tradeoff` is that of the cost by which the advice goes."""
     title = f"{study.source['images']:,} images, {study.source['origin']}"
     for cost in COSTS:
-        picture = tradeoff(points_of(study.plans, study.costs, study.runs, cost), cost, title)
+        picture = tradeoff(points_of(study.plans, study.costs, study.runs, cost, study.mark), cost, title)
         for name in (f"tradeoff_{cost}", *(["tradeoff"] if cost == study.advice["cost"] else [])):
             save(picture, folder, name)
     save(curves(study.history, study.plans), folder, "curves")

@@ -28,7 +28,10 @@ MULTIPLES = (
 
 @dataclass(frozen=True)
 class Point:
-    """A plan in the picture: accuracies are shares, `front` is the probability that no plan beats it."""
+    """A plan in the picture: accuracies are shares, `front` is the probability that no plan beats it.
+
+    `mark` says what is special about it ("advised"), and is empty for all plans but one.
+    """
 
     name: str
     cost: float
@@ -37,7 +40,7 @@ class Point:
     low: float
     high: float
     seeds: tuple[float, ...]
-    advised: bool
+    mark: str
     colour: str
     shape: str
 
@@ -62,8 +65,10 @@ def labels_of(plans: pd.DataFrame) -> list[str]:
     return [f"{backbone} {plan}" for backbone, plan in zip(plans.backbone, plans.plan, strict=True)]
 
 
-def points_of(plans: pd.DataFrame, costs: pd.DataFrame, runs: pd.DataFrame, cost: str) -> list[Point]:
-    """Return a point per plan, in the order of the table, with its value of `cost`."""
+def points_of(
+    plans: pd.DataFrame, costs: pd.DataFrame, runs: pd.DataFrame, cost: str, mark: str = "advised"
+) -> list[Point]:
+    """Return a point per plan, in the order of the table, with its value of `cost`; `mark` is for the advised one."""
     charged = costs.set_index(KEYS)
     seeds = runs.groupby(KEYS).accuracy.agg(tuple)
     points = []
@@ -78,7 +83,7 @@ def points_of(plans: pd.DataFrame, costs: pd.DataFrame, runs: pd.DataFrame, cost
                 low=plan["accuracy_low"],
                 high=plan["accuracy_high"],
                 seeds=seeds[key],
-                advised=bool(plan["advised"]),
+                mark=mark if plan["advised"] else "",
                 colour=COLOURS[index % len(COLOURS)],
                 shape=SHAPES[(index + index // len(COLOURS)) % len(SHAPES)],
             )

@@ -71,13 +71,13 @@ def _widths(test: Scored) -> list[str]:
         return [
             "Every seed draws its own splits of the same images, which therefore overlap, and a plain variance over "
             f"seeds is too small: the variance of a mean is taken as (1/{test.seeds} + {overlap:.2f}) times that over "
-            "seeds (Nadeau and Bengio 2003), and intervals are widened to Student's t with "
+            "seeds (Nadeau and Bengio 2003), and intervals are as wide as Student's t makes them with "
             f"{test.seeds - 1} degree{'' if test.seeds == 2 else 's'} of freedom."
         ]
     return [
         "All seeds are scored on the same test images: the luck of this split itself is not covered.",
         "The variance of a mean is that of seeds, of images and of both (two-way analysis of variance), and intervals "
-        "are widened to Student's t with Satterthwaite's degrees of freedom.",
+        "are as wide as Student's t makes them with Satterthwaite's degrees of freedom.",
     ]
 
 

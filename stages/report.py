@@ -50,6 +50,7 @@ def render_report(study: Comparison, figures: Path) -> str:
         source=study.source,
         plans=rows,
         advised=advised,
+        mark=study.mark,
         pairs=pair_rows(study),
         costs={cost: COST_LABELS[cost] for cost in COSTS},
         measures=MEASURES,
@@ -83,7 +84,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def scatters(study: Comparison) -> dict[str, Any]:
     """Return the pictures of accuracy against each of COSTS, for screens and for phones."""
-    points = {cost: points_of(study.plans, study.costs, study.runs, cost) for cost in COSTS}
+    points = {cost: points_of(study.plans, study.costs, study.runs, cost, study.mark) for cost in COSTS}
     return {
         cost: {"wide": wide_scatter(its, cost), "narrow": narrow_scatter(its, cost)} for cost, its in points.items()
     }

@@ -85,7 +85,7 @@ def wide_scatter(points: Sequence[Point], cost: str) -> Scatter:
     lines = [_label_lines(point, 220) for point in points]
     widths = np.array(
         [
-            22 + max(text_width(line, LETTER, bold=point.advised) for line in each)
+            22 + max(text_width(line, LETTER, bold=bool(point.mark)) for line in each)
             for point, each in zip(points, lines, strict=True)
         ]
     )
@@ -206,4 +206,4 @@ def _mark(
 
 def _label_lines(point: Point, width: float) -> tuple[str, str]:
     name = shortened(point.name, width, LETTER)
-    return f"{name}  {point.accuracy:.3f}", f"on front {percent(point.front)}{', advised' if point.advised else ''}"
+    return f"{name}  {point.accuracy:.3f}", f"on front {percent(point.front)}{f', {point.mark}' if point.mark else ''}"

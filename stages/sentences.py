@@ -28,6 +28,7 @@ def advise(study: Study) -> dict[str, Any]:
         "against": choice.against,
         "cost": study.cost,
         "margin": 100 * study.margin,
+        "status": "shown" if shown else "unconfirmed" if choice.good_enough else "open",
         "shown": shown,
         "cost_ratio": _ratio(study, choice.run)[0],
         "difference": found.estimate if found else None,

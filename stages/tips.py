@@ -27,7 +27,7 @@ def tip_of(point: Point, cost: str, place: tuple[float, float], size: tuple[floa
         f"accuracy {point.accuracy:.3f} ({point.low:.3f} to {point.high:.3f})",
         f"{COST_LABELS[cost]} {human_cost(point.cost, cost)}",
         f"on the front: {percent(point.front)}",
-        *(["advised"] if point.advised else []),
+        *([point.mark] if point.mark else []),
     ]
     width = 20 + max(text_width(line, LETTER) for line in lines)
     height = 14 + LINE * len(lines)
@@ -39,7 +39,7 @@ def tip_of(point: Point, cost: str, place: tuple[float, float], size: tuple[floa
 def tell(point: Point, cost: str) -> str:
     """Return all numbers of a point in one sentence, for those who do not see it."""
     return (
-        f"{point.name}{', advised' if point.advised else ''}: accuracy {point.accuracy:.3f}, 95 % interval "
+        f"{point.name}{f', {point.mark}' if point.mark else ''}: accuracy {point.accuracy:.3f}, 95 % interval "
         f"{point.low:.3f} to {point.high:.3f}; {COST_LABELS[cost]} {human_cost(point.cost, cost)}; "
         f"probability of being on the front {percent(point.front)}."
     )

@@ -239,7 +239,8 @@ def advice_of(study: Study) -> dict[str, Any]:
     better = ACCURACIES.get(study.advised, 0.8) - ACCURACIES[study.best]
     says = "costs 1.1 % of the computation that all costs" if study.shown else "cannot be told from the others yet"
     return {
-        "cost": study.cost, "margin": 1.0, "shown": study.shown, "backbone": backbone, "plan": study.advised,
+        "cost": study.cost, "margin": 1.0, "shown": study.shown,
+        "status": "shown" if study.shown else "open", "backbone": backbone, "plan": study.advised,
         "best_backbone": backbone, "best_plan": study.best, "cost_ratio": None if alike else 0.011,
         "difference": None if alike else better, "low": None if alike else better - 0.02,
         "high": None if alike else better + 0.02,

@@ -43,7 +43,7 @@ SETTLED = ((0.80, 0.898, 0.90, 0.901), (0.81, 0.899, 0.90, 0.901))
 
 def test_the_cheapest_plan_that_is_surely_within_the_margin_is_advised_in_two_sentences() -> None:
     advice = advise(study(*SETTLED))
-    assert (advice["run"], advice["shown"], advice["cost_ratio"]) == (1, True, 0.31)
+    assert (advice["run"], advice["status"], advice["cost_ratio"]) == (1, "shown", 0.31)
     assert advice["sentences"] == [
         "Unfreeze from stage4.",
         "It costs 0.31 of full fine-tuning's training FLOPs and is not worse than all by more than 1 point "
@@ -60,7 +60,7 @@ def test_the_choice_is_validations_alone() -> None:
 
 def test_what_test_does_not_settle_is_not_called_shown() -> None:
     advice = advise(study(SETTLED[0], (0.81, 0.893, 0.90, 0.90)))
-    assert (advice["run"], advice["shown"]) == (1, False)
+    assert (advice["run"], advice["status"], advice["shown"]) == (1, "unconfirmed", False)
     assert advice["sentences"][0] == (
         "Validation says: unfreeze from stage4, which is not worse than any other plan by more than 1 point."
     )
@@ -74,7 +74,7 @@ def test_what_test_does_not_settle_is_not_called_shown() -> None:
 
 def test_when_the_data_cannot_tell_it_says_so_and_how_much_more_would_be_needed() -> None:
     advice = advise(study((0.80, 0.896, 0.90, 0.901), SETTLED[1], half=0.03))
-    assert (advice["run"], advice["shown"]) == (3, False)
+    assert (advice["run"], advice["status"], advice["shown"]) == (3, "open", False)
     assert advice["sentences"][0] == (
         "The data cannot tell how deep to unfreeze to within 1 point; all is best on validation."
     )

@@ -12,9 +12,9 @@ from tools.tables import COLUMNS, comparison, sentences
 def main(reports: Path) -> None:
     """Print the plans of the folder `reports`, the advised one first to the eye."""
     rows, advised = comparison(reports)
-    table = Table(title="How deep to unfreeze")
+    table = Table(title="How deep to unfreeze", box=None, padding=(0, 1), pad_edge=False)
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "plan" else "right")
+        table.add_column(column, justify="left" if column == "plan" else "right", no_wrap=True)
     for index, row in enumerate(rows):
         table.add_row(*row, style="bold" if index == advised else None)
     console = Console()

@@ -7,15 +7,8 @@ from stages.points import labels_of
 from stages.units import human_cost, percent
 from stages.vocabulary import COSTS
 
-COLUMNS = (
-    "plan",
-    "test accuracy (95 % interval)",
-    "trainable parameters",
-    "training computation",
-    "training time",
-    "peak memory",
-    "on the front",
-)
+COLUMNS = ("plan", "test accuracy, 95 %", "parameters", "compute", "time", "memory", "front")
+"""Parameters are those that learn, memory is its peak, and the front that of the cost by which advice goes."""
 
 
 def comparison(reports: Path) -> tuple[list[tuple[str, ...]], int]:
@@ -27,7 +20,7 @@ def comparison(reports: Path) -> tuple[list[tuple[str, ...]], int]:
     rows: list[tuple[str, ...]] = [
         (
             label,
-            f"{plan['accuracy']:.3f} ({plan['accuracy_low']:.3f} to {plan['accuracy_high']:.3f})",
+            f"{plan['accuracy']:.3f} ({plan['accuracy_low']:.3f}\N{EN DASH}{plan['accuracy_high']:.3f})",
             *(human_cost(plan[name], name) for name in COSTS),
             percent(plan[f"front_{cost}"]),
         )
