@@ -131,6 +131,20 @@ def test_a_run_gives_back_the_backbone_as_its_plan_froze_and_trained_it(plan: st
         assert (logits.argmax(1) == labels).float().mean().item() == pytest.approx(told["val_accuracy"])
 
 
+def test_other_test_images_and_labels_change_neither_weights_nor_choices(toy: Path) -> None:
+    params = yaml.safe_load((toy / "params.yaml").read_text())
+    params["study"]["seeds"] = [0]
+    params["plans"]["head"]["learning_rates"] = [0.003, 0.03]
+    (toy / "params.yaml").write_text(yaml.safe_dump(params))
+    before = read_run(train_toy(toy, "head"))
+    labels, images = (np.load(toy / "prepared" / f"{name}.npy") for name in ("labels", "images"))
+    rows = toys.prepared().rows("test", [0])
+    labels[rows], images[rows] = 1 - labels[rows], 255 - images[rows]
+    np.save(toy / "prepared" / "labels.npy", labels)
+    np.save(toy / "prepared" / "images.npy", images)
+    assert read_run(train_toy(toy, "head")) == before
+
+
 @pytest.mark.parametrize("plan", PLANS)
 def test_what_comes_back_is_bit_for_bit_what_was_trained(plan: str, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[dict[str, Tensor]] = []
