@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.intervals import Interval, Measured
+from stages.intervals import NO_WIDTH, Interval, Measured
 from stages.spreads import half_width
 
 MOST_SEEDS = 1_000
@@ -16,13 +16,14 @@ class Option:
     """A plan on a backbone as advice speaks of it.
 
     `named` is its name in tables, `depth` what to do ("unfreeze from stage4"), `learns` "head", "parts" or "all" (of
-    pretrained weights, else "scratch"), and `cost` what it costs, in the cost's own unit.
+    pretrained weights, "scratch" of random ones, or "other"), and `cost` what it costs, in the cost's own unit.
     """
 
     named: str
     depth: str
     learns: str
     cost: float
+    backbone: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Needed:
-    """How many seeds in all, or images in all, would settle a question; None where no number of them would."""
+    """How many seeds in all, or images in all, would settle a question; None where no number of them would alone."""
 
     seeds: int | None
     images: int | None
@@ -70,8 +71,8 @@ def choose(study: Study) -> Choice:
     best = min(runs, key=lambda run: (-accuracies[run], costs[run]))
     for run in sorted(runs, key=lambda run: (costs[run], -accuracies[run])):
         if not_worse(study.validation, run, study):
-            return Choice(run, _rival(study.validation, run, study) if run == best else best, good_enough=True)
-    return Choice(best, _rival(study.validation, best, study), good_enough=False)
+            return Choice(run, rival(study.validation, run, study) if run == best else best, good_enough=True)
+    return Choice(best, rival(study.validation, best, study), good_enough=False)
 
 
 def not_worse(measured: Measured, run: int, study: Study) -> bool:
@@ -80,7 +81,7 @@ def not_worse(measured: Measured, run: int, study: Study) -> bool:
     return all(measured.difference(run, other).low >= -study.margin for other in others)
 
 
-def _rival(measured: Measured, run: int, study: Study) -> int:
+def rival(measured: Measured, run: int, study: Study) -> int:
     """Return the run that may be furthest above this one (the run itself where it is alone)."""
     others = [other for other in range(len(study.options)) if other != run]
     return min(others, key=lambda other: measured.difference(run, other).low, default=run)
@@ -94,13 +95,21 @@ def cheapest_open(study: Study, choice: Choice) -> int:
 
 
 def what_it_takes(study: Study, open_: Interval) -> Needed:
-    """Return how many seeds or images in all would make the interval end above minus the margin, if its middle held."""
-    room = open_.estimate + study.margin
-    if room <= 0:
+    """Return how many seeds or images in all would make the interval end before minus the margin, if its middle held.
+
+    It ends there from above when the run is good enough, or from below when it is too bad.
+    """
+    gap = open_.estimate + study.margin
+    arm = open_.estimate - open_.low if gap > 0 else open_.high - open_.estimate
+    room, now = abs(gap), half_width(open_.spread, study.seeds)
+    if not room:
         return Needed(None, None)
-    seeds = next((n for n in range(study.seeds + 1, MOST_SEEDS) if half_width(open_.spread, n) <= room), None)
-    times = np.geomspace(1, MOST_TIMES, 400)
-    enough = (float(each) for each in times if half_width(open_.spread, study.seeds, float(each)) <= room)
+    if now < NO_WIDTH:  # nothing varied: the interval is the exact binomial one, which shrinks as images grow
+        return Needed(None, _rounded_up(arm / room * study.images))
+    least = room * now / arm  # the same part of it may lie on this side
+    seeds = next((n for n in range(study.seeds + 1, MOST_SEEDS) if half_width(open_.spread, n) <= least), None)
+    times = np.geomspace(1, MOST_TIMES, 400)[1:]
+    enough = (float(each) for each in times if half_width(open_.spread, study.seeds, float(each)) <= least)
     factor = next(enough, None)
     return Needed(seeds, None if factor is None else _rounded_up(factor * study.images))
 

@@ -33,7 +33,7 @@ from stages.tables import (
     plans_table,
     runs_table,
 )
-from stages.vocabulary import run_name
+from stages.vocabulary import PARTS, run_name
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,9 @@ def _option(cell: Cell, cost: float, *, several: bool) -> Option:
         depth = "train from random weights"
     named = f"{run['backbone']} {run['plan']}" if several else str(run["plan"])
     everything = run["trainable_parameters"] == run["parameters"]
-    learns = learns_what(run["learned"], everything=everything, weights=plan["weights"])
-    return Option(named, f"{depth} on {run['backbone']}" if several else depth, learns, cost)
+    deep_end = "from" in plan or set(plan["train"]) in [set(PARTS[place:]) for place in range(len(PARTS))]
+    learns = learns_what(run["learned"], everything=everything, deep_end=deep_end, weights=plan["weights"])
+    return Option(named, f"{depth} on {run['backbone']}" if several else depth, learns, cost, run["backbone"])
 
 
 def headline(per_plan: pd.DataFrame, costs: pd.DataFrame, advice: dict[str, Any]) -> dict[str, Any]:

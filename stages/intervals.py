@@ -24,6 +24,10 @@ AT_ONCE = 250
 """Resamples that are computed together: memory grows with it."""
 LOPSIDED = (1 / 3, 2 / 3)
 """The share of an interval that may lie below its estimate. BCa would believe four seeds that all of it lies above."""
+MOST = {"negative_log_likelihood": np.inf}
+"""The most that a metric can be, where that is not 1."""
+NO_WIDTH = 1e-9
+"""Widths below it are the rounding of sums."""
 ACCURACY = list(METRICS).index("accuracy")
 
 
@@ -65,10 +69,11 @@ def measure(scored: Scored, resamples: int = RESAMPLES) -> Measured:
     intervals = [shaped(*each, scored) for each in zip(estimates, lows, highs, spreads, strict=True)]
     count, pairs = len(METRICS), list(combinations(range(scored.runs), 2))
     figures = [
-        {name: clipped(intervals[run * count + place], name) for place, name in enumerate(METRICS)}
+        {name: limited(intervals[run * count + place], 0.0, MOST.get(name, 1.0)) for place, name in enumerate(METRICS)}
         for run in range(scored.runs)
     ]
-    differences = dict(zip(pairs, intervals[scored.runs * count :], strict=True))
+    between = [limited(found, -1.0, 1.0) for found in intervals[scored.runs * count :]]
+    differences = dict(zip(pairs, between, strict=True))
     accuracies = slice(ACCURACY, scored.runs * count, count)
     draws = widened(estimates[accuracies], drawn[accuracies], list(differences.values()), scored.seeds)
     return Measured(figures, differences, draws)
@@ -119,10 +124,12 @@ def counts(chosen: NDArray[np.int64], among: int) -> Floats:
 
 def spreads_of(scored: Scored, per_seed: Floats) -> list[Spread]:
     """Return where the luck of each quantity comes from."""
-    if scored.redrawn:
-        overlap = scored.images / scored.train_images
-        return [Redrawn(variance, overlap) for variance in per_seed.var(axis=1, ddof=1)]
     left_out = quantities(left_out_values(scored))
+    if scored.redrawn:
+        # Few seeds may agree by chance: what images alone make of a seed's value is in the variance over seeds too.
+        of_images = ((left_out - per_seed[..., None]) ** 2).sum(-1).mean(1)
+        overlap = scored.images / scored.train_images
+        return [Redrawn(float(each), overlap) for each in np.maximum(per_seed.var(axis=1, ddof=1), of_images)]
     # Jackknife pseudo-values: their mean over groups is the quantity, and what each group adds to it.
     pseudo = scored.groups * per_seed[..., None] - (scored.groups - 1) * left_out
     return [crossed(each) for each in pseudo]
@@ -135,7 +142,7 @@ def shaped(estimate: float, low: float, high: float, spread: Spread, scored: Sco
     not seen in so many groups: the exact binomial bound.
     """
     half = half_width(spread, scored.seeds)
-    if not half:
+    if half < NO_WIDTH:
         unseen = 1 - TAIL ** (1 / scored.groups)
         return Interval(estimate, estimate - unseen, estimate + unseen, spread)
     bounded = np.isfinite(low) and np.isfinite(high) and high > low
@@ -143,10 +150,9 @@ def shaped(estimate: float, low: float, high: float, spread: Spread, scored: Sco
     return Interval(estimate, estimate - 2 * half * below, estimate + 2 * half * (1 - below), spread)
 
 
-def clipped(found: Interval, metric: str) -> Interval:
-    """Return the interval within what the metric can be."""
-    most = np.inf if metric == "negative_log_likelihood" else 1.0
-    return Interval(found.estimate, max(0.0, float(found.low)), min(most, float(found.high)), found.spread)
+def limited(found: Interval, least: float, most: float) -> Interval:
+    """Return the interval within what its figure can be."""
+    return Interval(found.estimate, max(least, float(found.low)), min(most, float(found.high)), found.spread)
 
 
 def widened(estimates: Floats, drawn: Floats, differences: list[Interval], seeds: int) -> Floats:

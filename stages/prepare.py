@@ -127,6 +127,16 @@ def check_splits(images: pd.DataFrame, splits: pd.DataFrame) -> None:
         for name in found.index[found == 0]:
             fix = MORE_GROUPS if images.split.isna().any() else MORE_OFFICIAL
             raise mistake(f"the {split} split of seed {seed}", "hold every class", f"no image of {name!r}", fix)
+    check_scored_groups(images, splits)
+
+
+def check_scored_groups(images: pd.DataFrame, splits: pd.DataFrame) -> None:
+    """Refuse a split to be scored that is a single group of images: nobody could say how sure its figures are."""
+    groups = images.group.to_numpy()[splits.image]
+    counts = pd.Series(groups).groupby([splits.seed, splits.split]).nunique()
+    for seed, split in ((seed, split) for seed in splits.seed.unique() for split in SPLITS[1:]):
+        if counts[seed, split] < 2:
+            raise mistake(f"the {split} split of seed {seed}", "hold at least 2 groups of images", "1", MORE_GROUPS)
 
 
 def describe(

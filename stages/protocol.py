@@ -4,7 +4,7 @@ from typing import Any
 
 from stages.intervals import RESAMPLES
 from stages.scored import Scored
-from stages.significance import LEVEL, smallest_p
+from stages.significance import LEVEL, seeds_for, smallest_p
 from stages.vocabulary import run_name
 
 OF_ALL_RUNS = ("precision", "device", "processor", "threads", "versions")
@@ -46,17 +46,18 @@ def notes(scored: dict[str, Scored], runs: int) -> list[str]:
     test = scored["test"]
     return [
         "Learning rate, epoch and plan were chosen on validation; each test set was read once.",
-        f"Intervals are of 95 %, from a BCa bootstrap (Efron 1987) of {RESAMPLES:,} resamples of {_resampled(test)}, "
-        "the same for all plans.",
+        "Intervals are of 95 %. They are as wide as Student's t makes them, and lie about their estimates as a BCa "
+        f"bootstrap does (Efron 1987): {RESAMPLES:,} resamples of {_resampled(test)}, the same for all plans.",
         *_widths(test),
         *_tests(test.seeds, runs * (runs - 1) // 2),
-        "The expected calibration error compares confidence with accuracy in 15 bins (Guo et al. 2017); with few "
-        "images it is too large for a model that is well calibrated.",
+        "The expected calibration error compares confidence with accuracy in 15 bins (Guo et al. 2017). Of few images "
+        "it comes out too large, and its interval is of the error as so many images show it.",
     ]
 
 
 def _resampled(test: Scored) -> str:
-    images = "images" if test.groups >= test.images else f"{test.groups} groups of images that belong together"
+    alone = test.groups == test.distinct_images
+    images = "images" if alone else f"{test.groups} groups of images that belong together"
     return f"seeds and of {images}" if test.seeds > 1 else images
 
 
@@ -71,13 +72,13 @@ def _widths(test: Scored) -> list[str]:
         return [
             "Every seed draws its own splits of the same images, which therefore overlap, and a plain variance over "
             f"seeds is too small: the variance of a mean is taken as (1/{test.seeds} + {overlap:.2f}) times that over "
-            "seeds (Nadeau and Bengio 2003), and intervals are as wide as Student's t makes them with "
+            "seeds (Nadeau and Bengio 2003), with "
             f"{test.seeds - 1} degree{'' if test.seeds == 2 else 's'} of freedom."
         ]
     return [
         "All seeds are scored on the same test images: the luck of this split itself is not covered.",
-        "The variance of a mean is that of seeds, of images and of both (two-way analysis of variance), and intervals "
-        "are as wide as Student's t makes them with Satterthwaite's degrees of freedom.",
+        "The variance of a mean is that of seeds, of images and of both (two-way analysis of variance), with "
+        "Satterthwaite's degrees of freedom.",
     ]
 
 
@@ -91,13 +92,17 @@ def _tests(seeds: int, pairs: int) -> list[str]:
         "Pairs of plans are tested by flipping the signs of their differences, seed by seed (exact permutation test, "
         "Fisher 1935), and by Student's t as in the intervals, which covers what seeds share; the larger p counts. "
         "Both ask about plans, where McNemar's test on images would ask about the models that these seeds trained. A "
-        "plan is called better where p, corrected for all pairs (Holm 1979), is at most 0.05."
+        "plan is called better where p, corrected for all pairs (Holm 1979), is at most 0.05 and the interval leaves "
+        "out 0."
     )
-    least = smallest_p(seeds)
+    least, wanted = smallest_p(seeds), seeds_for(pairs)
     if least > LEVEL:
         says = f"cannot reach significance by themselves: the smallest p that they can reach is {least:.3g}"
-        return [made, f"{seeds} seeds {says}; 6 seeds reach 0.031."]
+        return [made, f"{seeds} seeds {says}; for {pairs} pair{'' if pairs == 1 else 's'} it takes {wanted} seeds."]
     if least * pairs > LEVEL:
         says = f"the smallest p is {least:.2g}, and {min(1.0, least * pairs):.2g} when corrected for {pairs} pairs"
-        return [made, f"{seeds} seeds are too few for any of so many pairs to be called better: {says}."]
+        return [
+            made,
+            f"{seeds} seeds are too few for any of so many pairs to be called better: {says}; {wanted} would do.",
+        ]
     return [made, f"The smallest p that {seeds} seeds can reach is {least:.2g}, before correction."]

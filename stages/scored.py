@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from stages.metrics import METRICS, Floats, tally
+from stages.mistakes import mistake
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,12 @@ def scored_on(
 ) -> Scored:
     """Return the split that the runs' predictions are of; `groups` gives each row of images.npy its group."""
     shown = predictions[0].groupby("seed").image.agg(frozenset)
+    if any(not shown.equals(table.groupby("seed").image.agg(frozenset)) for table in predictions):
+        must = "hold predictions of the same seeds and images for every run of the study"
+        raise mistake("data/scores", must, "others for some", "`dvc repro` scores them anew.")
     of_image = pd.Series(groups).reindex(np.unique(predictions[0].image))
     places = pd.Series(pd.factorize(of_image)[0], index=of_image.index)
-    tallies = [
-        [_by_group(each, classes, places) for _, each in table.groupby("seed", sort=False)] for table in predictions
-    ]
+    tallies = [[_by_group(each, classes, places) for _, each in table.groupby("seed")] for table in predictions]
     return Scored(tallies, shown.map(len).mean(), train_images, len(of_image), redrawn=shown.nunique() > 1)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from stages.advice import Choice, Needed, Study, cheapest_open, choose, not_worse, what_it_takes
+from stages.advice import Choice, Needed, Study, cheapest_open, choose, not_worse, rival, what_it_takes
 from stages.intervals import Interval
 
 COST_WORDS = {
@@ -18,17 +18,19 @@ HEAD_BELOW, LAST_PARTS_UP_TO = 1_000, 10_000
 
 def advise(study: Study) -> dict[str, Any]:
     """Return what advice.json tells but for the names of backbone and plan: `run` and `against` are places."""
-    choice = choose(study)
-    alone = len(study.options) == 1
-    found = None if alone else study.test.difference(choice.run, choice.against)
-    shown = choice.good_enough and not alone and not_worse(study.test, choice.run, study)
-    sentences, needed = _words(study, choice, found, shown=shown)
+    choice, alone = choose(study), len(study.options) == 1
+    good_enough = choice.good_enough and not alone
+    borne_out = good_enough and not_worse(study.test, choice.run, study)
+    shown = borne_out and study.seeds > 1
+    against = choice.against if borne_out or not good_enough else rival(study.test, choice.run, study)
+    found = None if alone else study.test.difference(choice.run, against)
+    sentences, needed = _words(study, choice, against, found, shown=shown)
     return {
         "run": choice.run,
-        "against": choice.against,
+        "against": against,
         "cost": study.cost,
         "margin": 100 * study.margin,
-        "status": "shown" if shown else "unconfirmed" if choice.good_enough else "open",
+        "status": "shown" if shown else "unconfirmed" if good_enough else "open",
         "shown": shown,
         "cost_ratio": _ratio(study, choice.run)[0],
         "difference": found.estimate if found else None,
@@ -41,51 +43,63 @@ def advise(study: Study) -> dict[str, Any]:
     }
 
 
-def _words(study: Study, choice: Choice, found: Interval | None, *, shown: bool) -> tuple[list[str], Needed]:
+def _words(
+    study: Study, choice: Choice, against: int, found: Interval | None, *, shown: bool
+) -> tuple[list[str], Needed]:
     """Return the advice in two sentences, and what it would take to settle what they leave open."""
-    chosen, margin = study.options[choice.run], points(study.margin, signed=False)
+    chosen, nothing = study.options[choice.run], Needed(None, None)
     if found is None:
-        return [f"There is one plan, {chosen.named}.", "With nothing beside it there is nothing to advise."], Needed(
-            None, None
-        )
-    other = study.options[choice.against].named
-    priced = _ratio(study, choice.run)[1]
+        return [f"There is one plan, {chosen.named}.", "With nothing beside it there is nothing to advise."], nothing
+    if not choice.good_enough:
+        return _left_open(study, choice)
+    other, margin = study.options[against].named, points(study.margin, signed=False)
+    priced, difference = _ratio(study, choice.run)[1], told(found, study.margin)
     if shown:
-        said = f"It {priced} and is not worse than {other} by more than {margin} ({told(found)})."
-        return [f"{chosen.depth[0].upper()}{chosen.depth[1:]}.", said], Needed(None, None)
-    if choice.good_enough:
-        needed = what_it_takes(study, study.test.difference(choice.run, choice.against))
-        first = f"Validation says: {chosen.depth}, which is not worse than any other plan by more than {margin}."
-        second = f"It {priced}, but test does not settle it ({told(found)} against {other}); {_in_words(needed, study)}"
-        return [first, second], needed
-    return _left_open(study, choice)
+        said = f"It {priced} and is not worse than {other} by more than {margin} ({difference})."
+        return [f"{chosen.depth[0].upper()}{chosen.depth[1:]}.", said], nothing
+    if found.high < -study.margin:
+        first = f"Validation chose to {chosen.depth}, but on test that is worse than {other} by more than {margin}."
+        return [first, f"It {priced} ({difference}); this study advises no plan."], nothing
+    first = f"On validation, to {chosen.depth} is not worse than any other plan by more than {margin}."
+    if found.low >= -study.margin:
+        luck = "one seed tells nothing of the luck of training, and more of them are needed"
+        return [first, f"It {priced}, and test agrees ({difference} against {other}), but {luck}."], nothing
+    needed = what_it_takes(study, found)
+    second = f"It {priced}, but test does not settle it ({difference} against {other}); {_in_words(needed, study)}"
+    return [first, second], needed
 
 
 def _left_open(study: Study, choice: Choice) -> tuple[list[str], Needed]:
     """Return what to say when validation shows no plan to be good enough."""
     best, cheapest = choice.run, cheapest_open(study, choice)
-    against = choice.against if cheapest == best else best
+    against = rival(study.validation, cheapest, study)
     open_ = study.validation.difference(cheapest, against)
     needed, margin = what_it_takes(study, open_), points(study.margin, signed=False)
     leader, named, priced = study.options[best].named, study.options[cheapest].named, _ratio(study, cheapest)[1]
     subject = f"It {priced}" if cheapest == best else f"The cheapest plan that may do is {named}, which {priced}"
-    held = f"on validation, against {study.options[against].named}: {told(open_)}"
+    held = f"on validation, against {study.options[against].named}: {told(open_, study.margin)}"
     return [
         f"The data cannot tell how deep to unfreeze to within {margin}; {leader} is best on validation.",
         f"{subject} ({held}); {_in_words(needed, study)}",
     ], needed
 
 
-def _ratio(study: Study, run: int) -> tuple[float | None, str]:
-    """Return what the run costs as a share of full fine-tuning, or of the dearest run where none is, and in words."""
-    full = [option for option in study.options if option.learns == "all"]
+def _ratio(study: Study, run: int) -> tuple[float, str]:
+    """Return what the run costs as a share of its backbone's full fine-tuning, or of the dearest run, and in words."""
+    mine = study.options[run]
+    full = next((each for each in study.options if each.learns == "all" and each.backbone == mine.backbone), None)
+    several = len({each.backbone for each in study.options}) > 1
     dearest = max(study.options, key=lambda option: option.cost)
-    whole, name = (full[0], "full fine-tuning") if full else (dearest, dearest.named)
-    ratio = study.options[run].cost / whole.cost
-    if study.options[run] is whole:
-        return ratio, f"is {name}" if full else "costs the most"
-    digits = f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
-    return ratio, f"costs {digits} of {name}'s {COST_WORDS[study.cost]}"
+    whole = full or dearest
+    ratio = mine.cost / whole.cost
+    if mine is full:
+        return ratio, "is full fine-tuning"
+    if full is None and ratio == 1:
+        alike = all(each.cost == mine.cost for each in study.options)
+        return ratio, "costs as much as any other plan" if alike else "costs the most"
+    name = dearest.named if full is None else f"full fine-tuning of {mine.backbone}" if several else "full fine-tuning"
+    share = f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}" if ratio >= 0.01 else f"1/{1 / ratio:,.0f}"
+    return ratio, f"costs {share} of {name}'s {COST_WORDS[study.cost]}"
 
 
 def _in_words(needed: Needed, study: Study) -> str:
@@ -95,7 +109,7 @@ def _in_words(needed: Needed, study: Study) -> str:
         ways.append(f"about {more:,} more seed{'' if more == 1 else 's'}")
     if needed.images:
         ways.append(f"about {needed.images:,} images instead of {study.images:,}")
-    return f"{' or '.join(ways)} would tell." if ways else "more seeds or images of this kind would not tell."
+    return f"{' or '.join(ways)} would tell." if ways else "neither more seeds nor more images alone would tell."
 
 
 def rule_of_thumb(study: Study, advised: int | None) -> dict[str, Any]:
@@ -115,24 +129,30 @@ def rule_of_thumb(study: Study, advised: int | None) -> dict[str, Any]:
     return {"train_images": count, "says": words[says], "sentence": f"{first}; {rest}"}
 
 
-def points(share: float, *, signed: bool = True) -> str:
+def points(share: float, *, signed: bool = True, digits: int = 1) -> str:
     """Return a difference of accuracies in points, such as "-0.2" or, unsigned, "1 point"."""
     value = 100 * share
     if signed:
-        return f"{value:+.1f}" if round(value, 1) else "0.0"
+        return f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
     return f"{value:g} point{'' if value == 1 else 's'}"
 
 
-def told(found: Interval) -> str:
-    """Return a difference and its interval in words, in accuracy points."""
-    ends = " to ".join(points(end) for end in (found.low, found.high))
-    return f"difference {points(found.estimate)}, 95 % interval {ends}"
+def told(found: Interval, margin: float) -> str:
+    """Return a difference and its interval in words, in accuracy points: so many digits that the margin can be seen."""
+    digits = 1 if abs(found.low + margin) >= 0.001 else 2
+    ends = " to ".join(points(end, digits=digits) for end in (found.low, found.high))
+    return f"difference {points(found.estimate, digits=digits)}, 95 % interval {ends}"
 
 
-def learns_what(learned: Sequence[str], *, everything: bool, weights: str) -> str:
-    """Return which of the rule of thumb's ways a run takes: "head", "parts", "all", or "scratch" of random weights."""
+def learns_what(learned: Sequence[str], *, everything: bool, deep_end: bool, weights: str) -> str:
+    """Return which of the rule of thumb's ways a run takes: "head", "parts" (the last ones), "all", or neither.
+
+    Neither is "scratch" of random weights, and "other" where what learns is not one piece up to the head.
+    """
     if weights == "none":
         return "scratch"
     if everything:
         return "all"
+    if not deep_end:
+        return "other"
     return "head" if list(learned) == ["head"] else "parts"

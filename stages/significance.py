@@ -3,12 +3,12 @@
 import numpy as np
 from scipy.stats import permutation_test, t
 
-from stages.intervals import Interval
+from stages.intervals import NO_WIDTH, Interval
 from stages.metrics import Floats
 
 LEVEL = 0.05
-EXACT_UP_TO = 9_999
-"""Sign patterns that are all looked at (13 seeds); of more, as many are drawn."""
+EXACT_UP_TO = 99_999
+"""Sign patterns that are all looked at (16 seeds); of more, as many are drawn."""
 
 
 def pair_p(differences: Floats, found: Interval) -> float | None:
@@ -25,8 +25,8 @@ def pair_p(differences: Floats, found: Interval) -> float | None:
 def student_p(found: Interval, seeds: int) -> float:
     """Return the two-sided p-value of Student's t with the interval's variance and degrees of freedom."""
     variance, degrees = found.spread.error(seeds)
-    if not variance:
-        return 1.0 if not found.estimate else 0.0
+    if variance < NO_WIDTH**2:
+        return 1.0 if abs(found.estimate) < NO_WIDTH else 0.0
     return float(2 * t.sf(abs(found.estimate) / np.sqrt(variance), degrees))
 
 
@@ -34,7 +34,8 @@ def sign_flip_p(differences: Floats) -> float | None:
     """Return the two-sided p-value of paired differences, one for each seed; None for one seed.
 
     If two plans were as good as each other, each seed's difference might as well have had the other sign: the p-value
-    is the share of sign patterns with a mean at least as far from 0 (Fisher 1935, The Design of Experiments). It takes
+    is the share of sign patterns with a mean at least as far from 0, of all patterns up to 16 seeds and of 99,999 drawn
+    ones beyond (Fisher 1935, The Design of Experiments). It takes
     no normal distribution and, unlike McNemar's test on the images of a seed, it asks about the plans and not about
     the models that these seeds happened to train.
     """
@@ -57,7 +58,13 @@ def _mean_difference(one: Floats, other: Floats, axis: int = -1) -> Floats:
 
 def smallest_p(seeds: int) -> float:
     """Return the smallest p-value that so many seeds can reach: all differences of one sign."""
-    return float(min(1.0, 2 / 2**seeds))
+    patterns = 2**seeds
+    return float(min(1.0, 2 / min(patterns, EXACT_UP_TO + 1)))
+
+
+def seeds_for(pairs: int) -> int:
+    """Return how many seeds it takes for one of so many pairs to be significant after Holm's correction."""
+    return next(seeds for seeds in range(2, 64) if 2 / 2**seeds * pairs <= LEVEL)
 
 
 def holm(p_values: list[float | None]) -> list[float | None]:

@@ -82,9 +82,9 @@ def _plan_row(cell: Cell, mine: pd.DataFrame) -> dict[str, Any]:
 def pairs_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured) -> pd.DataFrame:
     """Return a row per pair of plans: the difference in accuracy with its interval, its test, and who is better.
 
-    A plan is called better where the p-value allows it, corrected for all pairs (Holm 1979).
+    A plan is called better where the p-value, corrected for all pairs (Holm 1979), and the interval agree.
     """
-    accuracies = per_run.groupby(["backbone", "plan"], sort=False).accuracy.agg(list)
+    accuracies = per_run.sort_values("seed", kind="stable").groupby(["backbone", "plan"], sort=False).accuracy.agg(list)
     of_seed = [pd.Series(accuracies[cell.run["backbone"], cell.run["plan"]]).to_numpy() for cell in cells]
     pairs = list(combinations(range(len(cells)), 2))
     p_values = [pair_p(of_seed[one] - of_seed[other], measured.differences[one, other]) for one, other in pairs]
@@ -103,7 +103,7 @@ def pairs_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured) ->
     rows = []
     for (one, other), p_value, p_holm in zip(pairs, p_values, holm(p_values), strict=True):
         found = measured.difference(one, other)
-        sure = p_holm is not None and p_holm <= LEVEL
+        sure = p_holm is not None and p_holm <= LEVEL and not found.low <= 0 <= found.high
         better = None if not sure else "plan" if found.estimate > 0 else "other"
         names = (*cells[one].key.values(), *cells[other].key.values())
         rows.append((*names, found.estimate, found.low, found.high, p_value, p_holm, better))

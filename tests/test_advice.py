@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.advice import Option, Study, choose, what_it_takes
+from stages.advice import Needed, Option, Study, choose, what_it_takes
 from stages.intervals import Interval, Measured
 from stages.metrics import METRICS
-from stages.sentences import advise, points, rule_of_thumb
+from stages.sentences import advise, learns_what, points, rule_of_thumb, told
 from stages.spreads import Redrawn, half_width
 
 COSTS = (1.0, 31.0, 62.0, 100.0)
@@ -62,14 +62,74 @@ def test_what_test_does_not_settle_is_not_called_shown() -> None:
     advice = advise(study(SETTLED[0], (0.81, 0.893, 0.90, 0.90)))
     assert (advice["run"], advice["status"], advice["shown"]) == (1, "unconfirmed", False)
     assert advice["sentences"][0] == (
-        "Validation says: unfreeze from stage4, which is not worse than any other plan by more than 1 point."
+        "On validation, to unfreeze from stage4 is not worse than any other plan by more than 1 point."
     )
     assert (
-        "but test does not settle it (difference -0.7, 95 % interval -1.1 to -0.3 against all)"
+        "but test does not settle it (difference -0.7, 95 % interval -1.1 to -0.3 against stage3)"
         in advice["sentences"][1]
     )
     assert "about 7 more seeds or about 4,800 images instead of 2,624 would tell." in advice["sentences"][1]
     assert advice["seeds_needed"] == 13  # 2.18 x sqrt(1/13 + 0.2) is the first below 0.75 x 2.57 x sqrt(1/6 + 0.2)
+
+
+def test_what_test_leaves_open_is_told_against_the_plan_that_leaves_it_open() -> None:
+    """On test stage3 may be too far above stage4; all, the best on validation, is not."""
+    advice = advise(study(SETTLED[0], (0.81, 0.899, 0.907, 0.901)))
+    assert (advice["run"], advice["against"], advice["status"]) == (1, 2, "unconfirmed")
+    assert "(difference -0.8, 95 % interval -1.2 to -0.4 against stage3)" in advice["sentences"][1]
+
+
+def test_what_test_refutes_is_not_advised() -> None:
+    advice = advise(study(SETTLED[0], (0.81, 0.80, 0.90, 0.901)))
+    assert advice["sentences"] == [
+        "Validation chose to unfreeze from stage4, but on test that is worse than all by more than 1 point.",
+        "It costs 0.31 of full fine-tuning's training FLOPs (difference -10.1, 95 % interval -10.5 to -9.7); "
+        "this study advises no plan.",
+    ]
+
+
+def test_one_seed_shows_nothing() -> None:
+    advice = advise(study(*SETTLED, seeds=1))
+    assert (advice["run"], advice["status"]) == (1, "unconfirmed")
+    assert advice["sentences"][1].endswith(
+        "one seed tells nothing of the luck of training, and more of them are needed."
+    )
+
+
+def test_each_backbones_cost_is_a_share_of_its_own_full_fine_tuning() -> None:
+    options = [
+        replace(each, backbone=name, named=f"{name} {each.named}") for name in ("one", "two") for each in OPTIONS
+    ]
+    options = [replace(each, cost=each.cost * (10 if each.backbone == "two" else 1)) for each in options]
+    made = study(
+        (0.8, 0.8, 0.8, 0.8, 0.8, 0.898, 0.9, 0.901), (0.8, 0.8, 0.8, 0.8, 0.8, 0.899, 0.9, 0.901), options=options
+    )
+    assert advise(made)["sentences"][1].startswith("It costs 0.31 of full fine-tuning of two's training FLOPs")
+
+
+def test_plans_that_cost_the_same_are_said_to() -> None:
+    options = [replace(each, cost=7.0, learns="parts") for each in OPTIONS]
+    said = advise(study(*SETTLED, options=options))["sentences"][1]
+    assert said.startswith("It costs as much as any other plan and is not worse than")
+
+
+def test_a_tiny_share_is_told_as_a_fraction() -> None:
+    options = [replace(OPTIONS[0], cost=0.002), *OPTIONS[1:]]
+    said = advise(study((0.9,) * 4, (0.9,) * 4, options=options))["sentences"][1]
+    assert said.startswith("It costs 1/50,000 of full fine-tuning's training FLOPs")
+
+
+def test_what_learns_is_known_from_its_parts() -> None:
+    assert learns_what(["head"], everything=False, deep_end=True, weights="pretrained") == "head"
+    assert learns_what(["stage4.2", "head"], everything=False, deep_end=True, weights="pretrained") == "parts"
+    assert learns_what(["stem", "head"], everything=False, deep_end=False, weights="pretrained") == "other"
+    assert learns_what(["stem", "head"], everything=True, deep_end=True, weights="pretrained") == "all"
+    assert learns_what(["stem", "head"], everything=True, deep_end=True, weights="none") == "scratch"
+
+
+def test_a_bound_that_rounding_would_hide_is_told_with_more_digits() -> None:
+    spread = Redrawn(1e-4, 0.2)
+    assert told(Interval(-0.005, -0.0104, -0.002, spread), 0.01) == "difference -0.50, 95 % interval -1.04 to -0.20"
 
 
 def test_when_the_data_cannot_tell_it_says_so_and_how_much_more_would_be_needed() -> None:
@@ -85,15 +145,31 @@ def test_when_the_data_cannot_tell_it_says_so_and_how_much_more_would_be_needed(
     assert advice["images_needed"] > 30 * 2_624
 
 
-def test_a_plan_that_is_worse_by_more_than_the_margin_needs_no_more_data_to_be_left_out() -> None:
+def test_a_plan_that_is_worse_by_more_than_the_margin_is_not_held_for_one_that_may_do() -> None:
     open_ = study((0.80, 0.896, 0.90, 0.901), SETTLED[1], half=0.03)
-    assert what_it_takes(open_, open_.validation.difference(0, 3)).seeds is None
     assert "head" not in advise(open_)["sentences"][1]
+
+
+def test_a_lopsided_interval_needs_more_for_its_longer_arm() -> None:
+    made, spread = study(*SETTLED), Redrawn(variance=1e-4, overlap=0.02)
+    half = half_width(spread, SEEDS)
+    even = what_it_takes(made, Interval(-0.005, -0.005 - half, -0.005 + half, spread))
+    longer = what_it_takes(made, Interval(-0.005, -0.005 - 1.3 * half, -0.005 + 0.7 * half, spread))
+    assert even.images
+    assert longer.images
+    assert longer.images / even.images == pytest.approx(1.3**2, rel=0.05)
+
+
+def test_plans_that_never_differ_are_told_apart_by_more_images_alone() -> None:
+    needed = what_it_takes(study(*SETTLED), Interval(0.0, -0.0284, 0.0284, Redrawn(variance=0.0, overlap=0.4)))
+    assert needed == Needed(None, 7_500)  # 2.84 times the 2,624 images, rounded up
 
 
 def test_what_is_needed_would_do_and_less_would_not() -> None:
     made = study(*SETTLED)
-    open_ = Interval(-0.005, -0.012, 0.002, Redrawn(variance=1e-4, overlap=0.02))
+    spread = Redrawn(variance=1e-4, overlap=0.02)
+    half = half_width(spread, SEEDS)
+    open_ = Interval(-0.005, -0.005 - half, -0.005 + half, spread)
     needed = what_it_takes(made, open_)
     assert needed.seeds
     assert half_width(open_.spread, needed.seeds) <= 0.005 < half_width(open_.spread, needed.seeds - 1)

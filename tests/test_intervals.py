@@ -141,6 +141,23 @@ def test_many_redrawn_seeds_with_little_overlap_agree_with_a_paired_t_test() -> 
     assert (found.low, found.high) == (pytest.approx(expected.low, abs=0.01), pytest.approx(expected.high, abs=0.01))
 
 
+def test_redrawn_seeds_that_agree_by_chance_are_no_surer_than_their_images_allow() -> None:
+    """Two seeds with 80 of 100 right each differ in nothing, yet 100 images cannot know an accuracy to a point."""
+    right = [1] * 80 + [0] * 20
+    shown = [list(range(100)), list(range(50, 150))]
+    found = measure(scored([[right, right]], shown, train=300.0), RESAMPLES).figures[0]["accuracy"]
+    assert isinstance(found.spread, Redrawn)
+    assert found.spread.variance == pytest.approx(0.8 * 0.2 / 100, rel=0.03)
+    assert (found.low, found.high) == (pytest.approx(0.38, abs=0.2), pytest.approx(1.0))
+
+
+def test_differences_stay_within_what_a_difference_can_be() -> None:
+    rng = np.random.default_rng(8)
+    shown = [[0, 1, 2, 3], [2, 3, 4, 5]]
+    found = measure(scored([hits(rng, 2, 4, 0.9), hits(rng, 2, 4, 0.2)], shown, train=4.0), RESAMPLES)
+    assert -1 <= found.differences[0, 1].low <= found.differences[0, 1].high <= 1
+
+
 def test_a_plan_that_is_always_right_may_yet_be_wrong_about_images_that_were_not_seen() -> None:
     """Of an event that was not seen in 128 images, up to 2.8 % may be such (exact binomial, 97.5 % one-sided)."""
     found = measure(scored([[[1] * 128] * 3, [[1] * 128] * 3]), RESAMPLES)

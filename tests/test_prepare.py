@@ -297,6 +297,14 @@ def test_a_class_that_an_official_split_lacks_is_refused_naming_class_split_and_
     )
 
 
+def test_an_official_split_that_is_one_block_of_files_is_refused_because_nothing_is_sure_about_it(
+    tmp_path: Path,
+) -> None:
+    assert _refusal(tmp_path, _official(), groups="blocks", block_files=60).endswith(
+        f"split of seed 0 must hold at least 2 groups of images. Got 1 instead. {MORE_GROUPS}"
+    )
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_class_with_too_few_images_to_split_is_refused_by_name(tmp_path: Path, count: int) -> None:
     assert _refusal(tmp_path, CATS | _class("dog", count, green=200)) == (
