@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import DegenerateDataWarning, bootstrap
 
 from stages.metrics import METRICS, Floats
-from stages.scored import Scored, left_out_values, seed_values
+from stages.scored import Scored, seed_values, without_each
 from stages.spreads import TAIL, Redrawn, Spread, crossed, half_width
 
 RESAMPLES = 4_999
@@ -124,15 +124,27 @@ def counts(chosen: NDArray[np.int64], among: int) -> Floats:
 
 def spreads_of(scored: Scored, per_seed: Floats) -> list[Spread]:
     """Return where the luck of each quantity comes from."""
-    left_out = quantities(left_out_values(scored))
     if scored.redrawn:
-        # Few seeds may agree by chance: what images alone make of a seed's value is in the variance over seeds too.
-        of_images = ((left_out - per_seed[..., None]) ** 2).sum(-1).mean(1)
+        variances = np.maximum(per_seed.var(axis=1, ddof=1), luck_of_images(scored, per_seed))
         overlap = scored.images / scored.train_images
-        return [Redrawn(float(each), overlap) for each in np.maximum(per_seed.var(axis=1, ddof=1), of_images)]
+        return [Redrawn(float(each), overlap) for each in variances]
+    left_out = np.stack([quantities(without_each(scored.tallies, seed)) for seed in range(scored.seeds)], axis=1)
     # Jackknife pseudo-values: their mean over groups is the quantity, and what each group adds to it.
     pseudo = scored.groups * per_seed[..., None] - (scored.groups - 1) * left_out
     return [crossed(each) for each in pseudo]
+
+
+def luck_of_images(scored: Scored, per_seed: Floats) -> Floats:
+    """Return the variance that a seed's own images alone make in each quantity (jackknife), as a mean over seeds.
+
+    It is in the variance over seeds too, so that few seeds which agree by chance are no surer than their images allow.
+    Images count one by one: those that belong together make it larger, and the classes' fixed shares smaller.
+    """
+    luck = []
+    for seed in range(scored.seeds):
+        left_out = quantities(without_each(scored.singles, seed))
+        luck.append(((left_out - per_seed[:, seed, None]) ** 2).sum(-1))
+    return np.asarray(np.mean(luck, axis=0))
 
 
 def shaped(estimate: float, low: float, high: float, spread: Spread, scored: Scored) -> Interval:

@@ -17,11 +17,13 @@ class Scored:
     """What every run named the images of a split, as sums over groups of images.
 
     `tallies` holds for each run and seed what `metrics.tally` returns, groups x sums; a group that is not in a seed's
-    split adds nothing. `images` and `train_images` are a seed's (means over seeds), `distinct_images` those of all
-    seeds together. `redrawn` says whether seeds have splits of their own; else all are scored on the same images.
+    split adds nothing. `singles` holds the same image by image, in the order of the images. `images` and
+    `train_images` are a seed's (means over seeds), `distinct_images` those of all seeds together. `redrawn` says
+    whether seeds have splits of their own; else all are scored on the same images.
     """
 
     tallies: list[list[csr_array]]
+    singles: list[list[csr_array]]
     images: float
     train_images: float
     distinct_images: int
@@ -53,16 +55,21 @@ def scored_on(
         raise mistake("data/scores", must, "others for some", "`dvc repro` scores them anew.")
     of_image = pd.Series(groups).reindex(np.unique(predictions[0].image))
     places = pd.Series(pd.factorize(of_image)[0], index=of_image.index)
-    tallies = [[_by_group(each, classes, places) for _, each in table.groupby("seed")] for table in predictions]
-    return Scored(tallies, shown.map(len).mean(), train_images, len(of_image), redrawn=shown.nunique() > 1)
+    count = int(places.max()) + 1
+    by_seed = [[each.sort_values("image") for _, each in table.groupby("seed")] for table in predictions]
+    singles = [[tally(each, classes) for each in tables] for tables in by_seed]
+    tallies = [
+        [_by_group(single, places.loc[each.image].to_numpy(), count) for single, each in zip(one, tables, strict=True)]
+        for one, tables in zip(singles, by_seed, strict=True)
+    ]
+    images = float(shown.map(len).mean())
+    return Scored(tallies, singles, images, train_images, len(of_image), redrawn=shown.nunique() > 1)
 
 
-def _by_group(predictions: pd.DataFrame, classes: list[str], places: "pd.Series[int]") -> csr_array:
-    rows = places.loc[predictions.image].to_numpy()
-    shape = (int(places.max()) + 1, len(rows))
-    return csr_array(
-        csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=shape) @ tally(predictions, classes)
-    )
+def _by_group(single: csr_array, places: NDArray[np.int64], groups: int) -> csr_array:
+    """Return the sums over each group of images, whose places are given."""
+    images = np.arange(len(places))
+    return csr_array(csr_array((np.ones(len(places)), (places, images)), shape=(groups, len(places))) @ single)
 
 
 def seed_values(scored: Scored, weights: Floats) -> Floats:
@@ -75,11 +82,10 @@ def seed_values(scored: Scored, weights: Floats) -> Floats:
     return np.array(values).transpose(0, 2, 1, 3)
 
 
-def left_out_values(scored: Scored) -> Floats:
-    """Return every metric with one group left out after the other, runs x metrics x seeds x groups."""
+def without_each(tallies: list[list[csr_array]], seed: int) -> Floats:
+    """Return every metric of one seed with one row of its tallies left out after the other, runs x metrics x rows."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = [[_metrics(each.sum(axis=0) - each.toarray()) for each in tallies] for tallies in scored.tallies]
-    return np.array(values).transpose(0, 2, 1, 3)
+        return np.array([_metrics(of[seed].sum(axis=0) - of[seed].toarray()) for of in tallies])
 
 
 def _metrics(totals: Floats) -> Floats:

@@ -300,8 +300,12 @@ def test_a_class_that_an_official_split_lacks_is_refused_naming_class_split_and_
 def test_an_official_split_that_is_one_block_of_files_is_refused_because_nothing_is_sure_about_it(
     tmp_path: Path,
 ) -> None:
-    assert _refusal(tmp_path, _official(), groups="blocks", block_files=60).endswith(
-        f"split of seed 0 must hold at least 2 groups of images. Got 1 instead. {MORE_GROUPS}"
+    official = _official() | {
+        f"validation/{name}": picture
+        for name, picture in (_class("cat", 6, green=90) | _class("dog", 6, green=140)).items()
+    }
+    assert _refusal(tmp_path, official, groups="blocks", block_files=12) == (
+        f"the validation split of seed 0 must hold at least 2 groups of images. Got 1 instead. {MORE_GROUPS}"
     )
 
 
