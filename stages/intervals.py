@@ -26,6 +26,9 @@ LOPSIDED = (1 / 3, 2 / 3)
 """The share of an interval that may lie below its estimate. BCa would believe four seeds that all of it lies above."""
 MOST = {"negative_log_likelihood": np.inf}
 """The most that a metric can be, where that is not 1."""
+LEAST_LUCK = 0.25
+"""The least that the variance over seeds can be of what a seed's images alone make: Student's t allows for a variance
+that came out small by chance, but not for none."""
 NO_WIDTH = 1e-9
 """Widths below it are the rounding of sums."""
 ACCURACY = list(METRICS).index("accuracy")
@@ -125,7 +128,7 @@ def counts(chosen: NDArray[np.int64], among: int) -> Floats:
 def spreads_of(scored: Scored, per_seed: Floats) -> list[Spread]:
     """Return where the luck of each quantity comes from."""
     if scored.redrawn:
-        variances = np.maximum(per_seed.var(axis=1, ddof=1), luck_of_images(scored, per_seed))
+        variances = np.maximum(per_seed.var(axis=1, ddof=1), LEAST_LUCK * luck_of_images(scored, per_seed))
         overlap = scored.images / scored.train_images
         return [Redrawn(float(each), overlap) for each in variances]
     left_out = np.stack([quantities(without_each(scored.tallies, seed)) for seed in range(scored.seeds)], axis=1)
@@ -137,7 +140,7 @@ def spreads_of(scored: Scored, per_seed: Floats) -> list[Spread]:
 def luck_of_images(scored: Scored, per_seed: Floats) -> Floats:
     """Return the variance that a seed's own images alone make in each quantity (jackknife), as a mean over seeds.
 
-    It is in the variance over seeds too, so that few seeds which agree by chance are no surer than their images allow.
+    It is in the variance over seeds too, which for few seeds may come out as nothing where they agree by chance.
     Images count one by one: those that belong together make it larger, and the classes' fixed shares smaller.
     """
     luck = []
