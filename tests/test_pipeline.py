@@ -168,7 +168,7 @@ def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
 
 
 def test_two_fresh_runs_give_the_same_bytes(study: Path, tmp_path: Path) -> None:
-    """Measured seconds and bytes stand in costs.csv, costs.json, the runs' history.csv, and in metrics.json once."""
+    """Measured seconds and bytes stand in costs.csv, costs.json, the runs' history.csv, the page and metrics.json."""
     again = tiny_study(tmp_path)
     run(again, "dvc", "repro")
     patterns = ("data/raw/*", "data/prepared/*", "data/runs/*/*", "data/scores/*/*", "reports/**/*")
@@ -178,9 +178,12 @@ def test_two_fresh_runs_give_the_same_bytes(study: Path, tmp_path: Path) -> None
     runs = [f"data/runs/efficientnet_lite0-{plan}" for plan in ("head", "stage4")]
     measured = {f"{each}/{name}" for each in runs for name in ("costs.json", "history.csv")}
     measured |= {f"{each.replace('runs', 'scores')}/costs.json" for each in runs}
-    assert differing <= measured | {"reports/costs.csv", "reports/metrics.json"}
+    measured |= {f"reports/{name}" for name in ("costs.csv", "metrics.json", "report.html")}
+    costs = ("train_seconds", "peak_memory_bytes")
+    measured |= {f"reports/figures/tradeoff_{cost}.{kind}" for cost in costs for kind in ("svg", "png")}
+    assert differing <= measured
     headlines = [json.loads(each["reports/metrics.json"]) for each in (first, second)]
-    assert [each.pop("train_seconds") > 0 for each in headlines] == [True, True]
+    assert all(each.pop(cost) > 0 for each in headlines for cost in costs)
     assert headlines[0] == headlines[1]
     for each in runs:
         tables = [pd.read_csv(folder / each / "history.csv").drop(columns="seconds") for folder in (study, again)]
