@@ -241,7 +241,7 @@ def advice_of(study: Study) -> dict[str, Any]:
     return {
         "cost": study.cost, "margin": 1.0, "shown": study.shown,
         "status": "shown" if study.shown else "open", "backbone": backbone, "plan": study.advised,
-        "best_backbone": backbone, "best_plan": study.best, "cost_ratio": None if alike else 0.011,
+        "against_backbone": backbone, "against_plan": study.best, "cost_ratio": None if alike else 0.011,
         "difference": None if alike else better, "low": None if alike else better - 0.02,
         "high": None if alike else better + 0.02,
         "sentences": [
