@@ -23,7 +23,7 @@ class Option:
     depth: str
     learns: str
     cost: float
-    backbone: str = ""
+    backbone: str
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ def cheapest_open(study: Study, choice: Choice) -> int:
 
 
 def what_it_takes(study: Study, open_: Interval) -> Needed:
-    """Return how many seeds or images in all would make the interval end before minus the margin, if its middle held.
+    """Return how many seeds or images in all would make the interval leave out minus the margin, if its middle held.
 
-    It ends there from above when the run is good enough, or from below when it is too bad.
+    Then it lies above, and the run is good enough, or below, and it is too bad.
     """
     gap = open_.estimate + study.margin
     arm = open_.estimate - open_.low if gap > 0 else open_.high - open_.estimate

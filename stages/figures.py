@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stages.lettering import shortened, text_width
-from stages.points import COLOURS, Point, accuracy_axis, columns, cost_axis, labels_of, places, spread
+from stages.points import COLOURS, Point, accuracy_axis, columns, cost_axis, label_lines, labels_of, places, spread
 from stages.units import COST_LABELS, human_cost, percent
 
 MARKERS = {"circle": "o", "square": "s", "up": "^", "diamond": "D", "down": "v", "plus": "P", "cross": "X"}
@@ -88,7 +88,7 @@ def faded(colour: str, strength: float) -> tuple[float, ...]:
 
 
 def _label(axes: Axes, points: Sequence[Point], stand: np.ndarray, height: float) -> None:
-    lines = [_lines(point) for point in points]
+    lines = [label_lines(point, 18 * LABEL_PT, LABEL_PT) for point in points]
     widths = [
         0.05 + max(text_width(line, LABEL_PT, bold=bool(point.mark)) for line in each) / WIDTH_PT
         for point, each in zip(points, lines, strict=True)
@@ -122,11 +122,6 @@ def _label(axes: Axes, points: Sequence[Point], stand: np.ndarray, height: float
             if led
             else None,
         )
-
-
-def _lines(point: Point) -> tuple[str, str]:
-    name = shortened(point.name, 18 * LABEL_PT, LABEL_PT)
-    return f"{name}  {point.accuracy:.3f}", f"on front {percent(point.front)}{f', {point.mark}' if point.mark else ''}"
 
 
 def curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:

@@ -9,6 +9,9 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 from scipy.optimize import isotonic_regression
 
+from stages.lettering import shortened
+from stages.units import percent
+
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow (too pale for lines). Shapes
 # differ too, so that grey print will do; one that comes a second time has another colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -65,9 +68,13 @@ def labels_of(plans: pd.DataFrame) -> list[str]:
     return [f"{backbone} {plan}" for backbone, plan in zip(plans.backbone, plans.plan, strict=True)]
 
 
-def points_of(
-    plans: pd.DataFrame, costs: pd.DataFrame, runs: pd.DataFrame, cost: str, mark: str = "advised"
-) -> list[Point]:
+def label_lines(point: Point, width: float, size: float) -> tuple[str, str]:
+    """Return what stands beside the point, in two lines; its name stays within the width in letters of that size."""
+    name, mark = shortened(point.name, width, size), f", {point.mark}" if point.mark else ""
+    return f"{name}  {point.accuracy:.3f}", f"on front {percent(point.front)}{mark}"
+
+
+def points_of(plans: pd.DataFrame, costs: pd.DataFrame, runs: pd.DataFrame, cost: str, mark: str) -> list[Point]:
     """Return a point per plan, in the order of the table, with its value of `cost`; `mark` is for the advised one."""
     charged = costs.set_index(KEYS)
     seeds = runs.groupby(KEYS).accuracy.agg(tuple)

@@ -11,7 +11,7 @@ from stages.comparison import Comparison
 from stages.descriptions import describe_confusion, describe_curves
 from stages.points import KEYS, labels_of, points_of
 from stages.scatter import narrow_scatter, wide_scatter
-from stages.units import COST_LABELS, human, human_cost, percent, points
+from stages.units import COST_LABELS, human_cost, percent, set_points
 from stages.vocabulary import COSTS
 
 MEASURES = {
@@ -35,11 +35,10 @@ def render_report(study: Comparison, figures: Path) -> str:
     )
     here.filters |= {
         "px": "{:.1f}".format,
-        "human": human,
         "human_cost": human_cost,
         "p_value": told_p,
         "percent": percent,
-        "points": points,
+        "points": set_points,
     }
     rows = plan_rows(study)
     advised = rows[study.advised]

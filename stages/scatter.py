@@ -11,9 +11,9 @@ from itertools import pairwise
 import numpy as np
 
 from stages.lettering import LETTER, LINE, shortened, text_width
-from stages.points import Point, accuracy_axis, columns, cost_axis, places, spread
+from stages.points import Point, accuracy_axis, columns, cost_axis, label_lines, places, spread
 from stages.tips import Tip, tell, tip_of
-from stages.units import COST_LABELS, human_cost, percent
+from stages.units import COST_LABELS, human_cost
 
 ROW = 24.0
 """Distance of two rows of the list on a phone."""
@@ -82,7 +82,7 @@ class Scatter:
 
 def wide_scatter(points: Sequence[Point], cost: str) -> Scatter:
     """Return the picture for a screen and for paper: labels stand beside their points."""
-    lines = [_label_lines(point, 220) for point in points]
+    lines = [label_lines(point, 220, LETTER) for point in points]
     widths = np.array(
         [
             22 + max(text_width(line, LETTER, bold=bool(point.mark)) for line in each)
@@ -202,8 +202,3 @@ def _mark(
         tip=tip_of(point, cost, place, size),
         told=tell(point, cost),
     )
-
-
-def _label_lines(point: Point, width: float) -> tuple[str, str]:
-    name = shortened(point.name, width, LETTER)
-    return f"{name}  {point.accuracy:.3f}", f"on front {percent(point.front)}{f', {point.mark}' if point.mark else ''}"

@@ -48,7 +48,10 @@ class Scored:
 def scored_on(
     predictions: Sequence[pd.DataFrame], classes: list[str], groups: NDArray[np.int64], train_images: float
 ) -> Scored:
-    """Return the split that the runs' predictions are of; `groups` gives each row of images.npy its group."""
+    """Return the split that the runs' predictions are of; `groups` gives each row of images.npy its group.
+
+    Raises `Mistake` unless all runs have the same seeds and images.
+    """
     shown = predictions[0].groupby("seed").image.agg(frozenset)
     if any(not shown.equals(table.groupby("seed").image.agg(frozenset)) for table in predictions):
         must = "hold predictions of the same seeds and images for every run of the study"

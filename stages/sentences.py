@@ -5,6 +5,7 @@ from typing import Any
 
 from stages.advice import Choice, Needed, Study, cheapest_open, choose, not_worse, rival, what_it_takes
 from stages.intervals import Interval
+from stages.units import points
 
 COST_WORDS = {
     "trainable_parameters": "trainable parameters",
@@ -52,7 +53,7 @@ def _words(
         return [f"There is one plan, {chosen.named}.", "With nothing beside it there is nothing to advise."], nothing
     if not choice.good_enough:
         return _left_open(study, choice)
-    other, margin = study.options[against].named, points(study.margin, signed=False)
+    other, margin = study.options[against].named, in_points(study.margin)
     priced, difference = _ratio(study, choice.run)[1], told(found, study.margin)
     if shown:
         said = f"It {priced} and is not worse than {other} by more than {margin} ({difference})."
@@ -74,7 +75,7 @@ def _left_open(study: Study, choice: Choice) -> tuple[list[str], Needed]:
     best, cheapest = choice.run, cheapest_open(study, choice)
     against = rival(study.validation, cheapest, study)
     open_ = study.validation.difference(cheapest, against)
-    needed, margin = what_it_takes(study, open_), points(study.margin, signed=False)
+    needed, margin = what_it_takes(study, open_), in_points(study.margin)
     leader, named, priced = study.options[best].named, study.options[cheapest].named, _ratio(study, cheapest)[1]
     subject = f"It {priced}" if cheapest == best else f"The cheapest plan that may do is {named}, which {priced}"
     held = f"on validation, against {study.options[against].named}: {told(open_, study.margin)}"
@@ -129,19 +130,17 @@ def rule_of_thumb(study: Study, advised: int | None) -> dict[str, Any]:
     return {"train_images": count, "says": words[says], "sentence": f"{first}; {rest}"}
 
 
-def points(share: float, *, signed: bool = True, digits: int = 1) -> str:
-    """Return a difference of accuracies in points, such as "-0.2" or, unsigned, "1 point"."""
-    value = 100 * share
-    if signed:
-        return f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
+def in_points(margin: float) -> str:
+    """Return a margin, a share, in words, such as "1 point"."""
+    value = 100 * margin
     return f"{value:g} point{'' if value == 1 else 's'}"
 
 
 def told(found: Interval, margin: float) -> str:
     """Return a difference and its interval in words, in accuracy points: so many digits that the margin can be seen."""
     digits = 1 if abs(found.low + margin) >= 0.001 else 2
-    ends = " to ".join(points(end, digits=digits) for end in (found.low, found.high))
-    return f"difference {points(found.estimate, digits=digits)}, 95 % interval {ends}"
+    ends = " to ".join(points(end, digits) for end in (found.low, found.high))
+    return f"difference {points(found.estimate, digits)}, 95 % interval {ends}"
 
 
 def learns_what(learned: Sequence[str], *, everything: bool, deep_end: bool, weights: str) -> str:

@@ -37,6 +37,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def points(share: float) -> str:
-    """Return a difference of shares in points, with its sign."""
-    return f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+def points(share: float, digits: int = 1) -> str:
+    """Return a difference of shares in points, with its sign, such as "-0.2"; 0 has none."""
+    value = 100 * share
+    return f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
+
+
+def set_points(share: float) -> str:
+    """Return the same as a printer sets it: with a minus sign instead of a hyphen."""
+    return points(share).replace("-", "\N{MINUS SIGN}")

@@ -10,15 +10,16 @@ import pytest
 from stages.advice import Needed, Option, Study, choose, what_it_takes
 from stages.intervals import Interval, Measured
 from stages.metrics import METRICS
-from stages.sentences import advise, learns_what, points, rule_of_thumb, told
+from stages.sentences import advise, in_points, learns_what, rule_of_thumb, told
 from stages.spreads import Redrawn, half_width
+from stages.units import points
 
 COSTS = (1.0, 31.0, 62.0, 100.0)
 OPTIONS = [
-    Option("head", "unfreeze from head", "head", COSTS[0]),
-    Option("stage4", "unfreeze from stage4", "parts", COSTS[1]),
-    Option("stage3", "unfreeze from stage3", "parts", COSTS[2]),
-    Option("all", "unfreeze from stem", "all", COSTS[3]),
+    Option("head", "unfreeze from head", "head", COSTS[0], "net"),
+    Option("stage4", "unfreeze from stage4", "parts", COSTS[1], "net"),
+    Option("stage3", "unfreeze from stage3", "parts", COSTS[2], "net"),
+    Option("all", "unfreeze from stem", "all", COSTS[3], "net"),
 ]
 SEEDS = 6
 
@@ -230,4 +231,4 @@ def test_the_rule_of_thumb_is_left_open_where_the_study_is_or_has_no_such_plan()
 
 def test_points_are_written_with_their_sign() -> None:
     assert [points(each) for each in (0.012, -0.0025, 0.0004, -0.0004)] == ["+1.2", "-0.2", "0.0", "0.0"]
-    assert (points(0.01, signed=False), points(0.005, signed=False)) == ("1 point", "0.5 points")
+    assert (in_points(0.01), in_points(0.005)) == ("1 point", "0.5 points")

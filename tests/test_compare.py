@@ -134,10 +134,15 @@ def test_the_advised_plan_is_best_on_validation_even_where_test_says_otherwise(s
     assert headline["train_seconds"] == 12.3
 
 
-def test_changing_the_test_labels_changes_no_choice(study: Path) -> None:
+@pytest.mark.parametrize(("margin", "status"), [(1.0, "open"), (99.0, "unconfirmed")])
+def test_changing_the_test_labels_changes_no_choice(margin: float, status: str, study: Path) -> None:
+    params = yaml.safe_load((study / "params.yaml").read_text())
+    params["advice"]["margin"] = margin
+    (study / "params.yaml").write_text(yaml.safe_dump(params))
     before = compared(study)
     choices = pd.read_csv(before / "plans.csv")
     advice = json.loads((before / "advice.json").read_text())
+    assert advice["status"] == status
     for name in ("efficientnet_lite0-head", CHANGED):
         edit_scores(study, name, lambda table: table.assign(label=table.label.where(table.split != "test", 1)))
     after = compared(study)

@@ -19,7 +19,7 @@ from stages import plot
 from stages.figures import confusion, curves, faded, save, styled, tradeoff
 from stages.lettering import shortened, text_width, wrapped
 from stages.points import COLOURS, SHAPES, Point, columns, cost_axis, points_of, spread
-from stages.units import human_cost, points
+from stages.units import human_cost, set_points
 from stages.vocabulary import COSTS
 from tests.reports import (
     VARIANTS,
@@ -34,7 +34,7 @@ from tests.reports import (
 
 
 def made_up(study: Study, cost: str) -> list[Point]:
-    return points_of(plans_of(study), costs_of(study), runs_of(study), cost)
+    return points_of(plans_of(study), costs_of(study), runs_of(study), cost, "advised")
 
 
 def text_boxes(figure: Figure) -> list[tuple[str, Bbox]]:
@@ -194,7 +194,7 @@ def test_costs_are_told_in_units_that_people_use() -> None:
         (float("nan"), "peak_memory_bytes", "\N{EN DASH}"),
     ]  # fmt: skip
     assert [human_cost(value, cost) for value, cost, _ in told] == [words for *_, words in told]
-    assert points(-0.0123) == "\N{MINUS SIGN}1.2"
+    assert set_points(-0.0123) == "\N{MINUS SIGN}1.2"
 
 
 # --- The other pictures ---------------------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from stages.outputs import read_json
 from tests.project import ROOT, commit, copy_project, read_params, run, write_params
+from tests.reports import write_study
 
 STAGES = ("fetch", "prepare", "train", "evaluate", "compare", "plot")
 
@@ -160,6 +162,15 @@ def test_the_headline_is_flat_with_fixed_keys(study: Path) -> None:
     ]
     assert headline["advised_plan"] == "stage4"
     assert (headline["plans"], headline["audit"], headline["seeds"]) == (2, "passed", 2)
+
+
+def test_the_made_up_tables_behind_tests_of_pages_have_the_columns_of_real_ones(study: Path, tmp_path: Path) -> None:
+    made_up = write_study(tmp_path)
+    for name in ("plans", "costs", "runs", "pairs", "history", "confusion"):
+        real = {each for each in pd.read_csv(study / f"reports/{name}.csv") if not each.startswith("recall_")}
+        assert set(pd.read_csv(made_up / f"{name}.csv")) == real
+    for name, folder in (("advice", "reports"), ("study", "reports"), ("source", "data/raw")):
+        assert set(read_json(made_up / f"{name}.json")) == set(read_json(study / folder / f"{name}.json"))
 
 
 def contents(folder: Path, *patterns: str) -> dict[str, bytes]:

@@ -146,7 +146,7 @@ def test_each_point_tells_its_numbers_on_hover_and_on_focus(
     browser: Browser, reports: dict[str, Path], cost: str, width: int
 ) -> None:
     study = VARIANTS["usual"]
-    points = points_of(plans_of(study), costs_of(study), runs_of(study), cost)
+    points = points_of(plans_of(study), costs_of(study), runs_of(study), cost, "advised")
     with open_page(browser, reports["usual"], width) as page:
         page.get_by_label(COST_LABELS[cost], exact=True).check()
         marks = page.locator(".point:visible")
@@ -192,7 +192,7 @@ def test_tab_goes_from_the_switch_along_the_costs_to_the_tables(page: Page) -> N
         if not order[-1]:
             break
     study = VARIANTS["usual"]
-    points = points_of(plans_of(study), costs_of(study), runs_of(study), "train_flops")
+    points = points_of(plans_of(study), costs_of(study), runs_of(study), "train_flops", "advised")
     told = [tell(point, "train_flops") for point in sorted(points, key=lambda point: point.cost)]
     assert order[0] == "by-train_flops"
     assert order[1 : 1 + len(told)] == told

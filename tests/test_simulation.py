@@ -60,7 +60,9 @@ def test_intervals_of_95_percent_hold_the_truth_in_93_to_97_percent(design: Desi
 
 def advised(made: Simulated, costs: list[float]) -> tuple[int, bool]:
     """Return which plan is advised, and whether it is said to be shown."""
-    options = [Option(f"plan {place}", f"unfreeze plan {place}", "parts", cost) for place, cost in enumerate(costs)]
+    options = [
+        Option(f"plan {place}", f"unfreeze plan {place}", "parts", cost, "net") for place, cost in enumerate(costs)
+    ]
     measured = [measure(each, RESAMPLES) for each in (made.validation, made.test)]
     seeds, images = made.test.seeds, round(made.test.train_images)
     advice = advise(Study(options, *measured, seeds, MARGIN, "train_flops", images, 2 * images))
