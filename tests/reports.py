@@ -261,7 +261,8 @@ def advice_of(study: Study) -> dict[str, Any]:
 def facts_of(study: Study) -> dict[str, Any]:
     """Return study.json."""
     return {
-        "classes": list(study.classes), "seeds": list(range(study.seeds)), "splits": study.splits, "train_images": 1_574, "validation_images": 394,
+        "classes": list(study.classes),
+        "seeds": list(range(study.seeds)), "splits": study.splits, "train_images": 1_574, "validation_images": 394,
         "test_images": 656, "distinct_test_images": 656 if study.splits == "official" else 1_800,
         "test_predictions": 656 * study.seeds, "resamples": 4_999, "smallest_p": 2 / 2**study.seeds,
         "notes": list(study.notes), "precision": "bfloat16", "device": "cpu (x86_64, AVX512)",
