@@ -18,12 +18,13 @@ from benchmarks.task import MANY, WEIGHT_DECAY, Outcome, Task
 from stages.backbones import build_backbone
 from stages.grid import Feed, Job, build_parts, make_feed, train_cell
 from stages.mistakes import Mistake
-from stages.params import Plan, load_params
+from stages.params import Augmentation, Plan, load_params
 from stages.precision import compute_deterministically, resolve_precision
 from stages.prepared import read_prepared
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 DEVICE = torch.device("cpu")
+AS_THEY_ARE = Augmentation(flips="none", crop="none", crop_padding=4, crop_scale=0.35, colour=0.0, policy="none")
 
 
 def train(task: Task) -> Outcome:
@@ -57,7 +58,8 @@ def train_fed(job: Job, feed: Feed, task: Task) -> tuple[list[float], list[float
 def job_of(task: Task, scratch: Path) -> Job:
     """Return the task as the engine takes it: as params.yaml, without augmentation or an early end."""
     wanted: dict[str, object] = {"epochs": task.epochs, "patience": task.epochs, "batch_size": task.batch_size}
-    wanted |= {"weight_decay": WEIGHT_DECAY, "precision": "auto", "flips": "none", "views": 1}
+    wanted |= {"weight_decay": WEIGHT_DECAY, "precision": "auto", "augmentation": AS_THEY_ARE, "views": 1}
+    wanted |= {"schedule": "constant", "warmup_epochs": 0, "label_smoothing": 0.0}
     training = load_params(PARAMS).training.model_copy(update=wanted)
     data = read_prepared(task.prepared)
     return Job(data, task.backbone, plan_of(task), training, [task.seed], precision(), DEVICE, scratch)

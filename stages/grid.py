@@ -42,7 +42,7 @@ class Job:
     @property
     def cells(self) -> list[tuple[float, int]]:
         """Every (learning rate, seed)."""
-        return list(product(self.plan.learning_rates, self.seeds))
+        return list(product(self.plan.as_phases(1)[0].learning_rates, self.seeds))
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def make_feed(job: Job) -> Feed:
     """Return the inputs of the job's suffix: scaled pixels, or what the prefix makes of them, cached where it pays."""
     began = time.perf_counter()
     training, device = job.training, job.device
-    live = live_inputs(job.data.images, job.backbone, training.flips, training.augmentation_seed, device)
+    live = live_inputs(job.data.images, job.backbone, training.augmentation.flips, training.augmentation_seed, device)
     prefix, pretrained = load_prefix(job)
     if not len(prefix):
         return Feed(Cache(live, "no prefix", 0), prefix, {}, pretrained, 0.0)
@@ -156,7 +156,7 @@ def measure_step(job: Job, feed: Feed) -> tuple[int, int]:
     """
     fit = start_fit(
         load_suffix(job, feed, job.seeds[0]).train(),
-        job.plan.learning_rates[0],
+        job.plan.as_phases(1)[0].learning_rates[0],
         job.training.weight_decay,
         job.seeds[0],
     )

@@ -12,8 +12,12 @@ from stages.mistakes import Mistake, listed, mistake
 from stages.vocabulary import BACKBONES, MOST_PX, PARTS, SELECTORS
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+Text = Annotated[str, Field(min_length=1)]
 Percent = Annotated[float, Field(gt=0, lt=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Epochs = Annotated[int, Field(ge=1)]
+Rates = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+LayerDecay = Annotated[float, Field(gt=0, le=1)]
 
 WEIGHTS = "data/weights"
 """Where weights files lie: dvc watches it, so that a run is trained anew when its file changes."""
@@ -34,12 +38,25 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class Hub(Section):
+    """A data set of the Hugging Face hub: its columns of images and classes, and what its splits are called there."""
+
+    dataset: Text
+    revision: Text
+    image: Text
+    label: Text
+    train: Text
+    validation: Text | None
+    test: Text | None
+
+
 class Data(Section):
     """Which images, what their labels mean, and how they are drawn into train, validation and test."""
 
-    source: Literal["package", "folder"]
+    source: Literal["package", "folder", "hub"]
     package: Literal["elpv", "digits"]
-    folder: Annotated[str, Field(min_length=1)]
+    folder: Text
+    hub: Hub
     elpv_defective: Literal["probability >= 0.5", "probability > 0"]
     image_px: Annotated[int, Field(ge=16, le=MOST_PX)]
     groups: Literal["blocks", "none"]
@@ -55,27 +72,69 @@ class Study(Section):
     plans: Annotated[list[Name], Field(min_length=1)]
 
 
-class Plan(Section):
-    """A freezing configuration: what learns, from which weights, at which learning rates.
-
-    Either `from_` names the shallowest part or block that learns, or `train` names each part, block and selector.
-    """
+class Depth(Section):
+    """What learns: `from_` names the shallowest part or block, or `train` names each part, block and selector."""
 
     from_: Annotated[str | None, Field(alias="from")] = None
     train: Annotated[list[str], Field(min_length=1)] | None = None
+
+
+class Phase(Depth):
+    """A stretch of a plan's training: what learns in it, for how many epochs at most, and at which learning rates.
+
+    Each part's rate is `layer_decay` times that of the part after it; the head's is the learning rate itself.
+    """
+
+    epochs: Epochs
+    learning_rates: Rates
+    layer_decay: LayerDecay = 1.0
+
+
+class Plan(Depth):
+    """A freezing configuration: what learns, from which weights, at which learning rates; or in which phases.
+
+    `views` takes the place of `training.views`.
+    """
+
     weights: str
-    learning_rates: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    learning_rates: Rates | None = None
+    layer_decay: LayerDecay = 1.0
+    phases: Annotated[list[Phase], Field(min_length=1)] | None = None
+    views: Annotated[int, Field(ge=1)] | None = None
+
+    def as_phases(self, epochs: int) -> list[Phase]:
+        """Return the plan's phases, of which one that names none has one, of so many epochs."""
+        if self.phases is not None:
+            return self.phases
+        whole = {"from": self.from_, "train": self.train, "epochs": epochs, "learning_rates": self.learning_rates}
+        return [Phase.model_validate(whole | {"layer_decay": self.layer_decay})]
+
+
+class Augmentation(Section):
+    """What the views of an image that is trained on may differ in."""
+
+    flips: Literal["none", "horizontal", "vertical", "both"]
+    crop: Literal["none", "padding", "resized"]
+    crop_padding: Annotated[int, Field(ge=1)]
+    crop_scale: Annotated[float, Field(gt=0, le=1)]
+    colour: Annotated[float, Field(ge=0, le=1)]
+    policy: Literal["none", "randaugment", "trivialaugment"]
 
 
 class Training(Section):
     """How every plan is trained."""
 
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Epochs
     patience: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=3)]
     weight_decay: Annotated[float, Field(ge=0)]
     precision: Literal["auto", "float32", "bfloat16"]
-    flips: Literal["none", "horizontal", "vertical", "both"]
+    schedule: Literal["constant", "cosine", "plateau"]
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)]
+    plateau_patience: Annotated[int, Field(ge=0)]
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    augmentation: Augmentation
     views: Annotated[int, Field(ge=1)]
     cache_bytes: Annotated[int, Field(ge=0)]
     augmentation_seed: Seed
@@ -142,18 +201,36 @@ def _check_choices(params: Params) -> None:
 
 
 def _check_plan(where: str, plan: Plan) -> None:
-    if (plan.from_ is None) == (plan.train is None):
-        got = "neither" if plan.from_ is None else "both"
-        raise mistake(where, "say either from: <part> or train: [<part>, ...]", got)
-    if plan.from_ is not None:
-        _check_parts(f"{where}.from", [plan.from_], ())
-    else:
-        _check_parts(f"{where}.train", plan.train or [], SELECTORS)
     if plan.weights not in ("pretrained", "none") and not plan.weights.startswith(f"{WEIGHTS}/"):
         raise mistake(f"{where}.weights", f"be pretrained, none or a file in {WEIGHTS}", repr(plan.weights))
-    if plan.weights == "none" and plan.from_ != "stem" and not set(PARTS) <= set(plan.train or ()):
-        raise mistake(f"{where}.weights", "be pretrained or a file where parts are frozen", "'none'")
+    if plan.phases is not None:
+        _check_phases(where, plan, plan.phases)
+        return
+    _check_depth(where, plan, plan.weights)
+    if plan.learning_rates is None:
+        raise mistake(f"{where}.learning_rates", "be given", "nothing")
     _check_distinct(f"{where}.learning_rates", plan.learning_rates)
+
+
+def _check_phases(where: str, plan: Plan, phases: Sequence[Phase]) -> None:
+    for name in ("from", "train", "learning_rates", "layer_decay"):
+        if {"from": "from_"}.get(name, name) in plan.model_fields_set:
+            raise mistake(where, f"say {name} in each of its phases", f"{name} beside phases")
+    for place, phase in enumerate(phases):
+        _check_depth(f"{where}.phases.{place}", phase, plan.weights)
+        _check_distinct(f"{where}.phases.{place}.learning_rates", phase.learning_rates)
+
+
+def _check_depth(where: str, depth: Depth, weights: str) -> None:
+    if (depth.from_ is None) == (depth.train is None):
+        got = "neither" if depth.from_ is None else "both"
+        raise mistake(where, "say either from: <part> or train: [<part>, ...]", got)
+    if depth.from_ is not None:
+        _check_parts(f"{where}.from", [depth.from_], ())
+    else:
+        _check_parts(f"{where}.train", depth.train or [], SELECTORS)
+    if weights == "none" and depth.from_ != "stem" and not set(PARTS) <= set(depth.train or ()):
+        raise mistake(f"{where}.weights", "be pretrained or a file where parts are frozen", "'none'")
 
 
 def _check_side(backbone: str, image_px: int) -> None:

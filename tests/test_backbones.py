@@ -19,9 +19,10 @@ from stages.backbones import architecture_of, build_backbone, cut_into_parts, or
 from stages.freezing import blocks_of
 from stages.grid import Job, build_parts
 from stages.mistakes import Mistake, listed
-from stages.params import Plan, Training
+from stages.params import Plan
 from stages.prepared import Prepared
 from stages.vocabulary import BACKBONES, MOST_PX, PARTS
+from tests import toys
 
 DAISY = 985  # the class of ImageNet's 1,000
 
@@ -103,10 +104,7 @@ def plan(*learned: str, weights: str) -> Plan:
 def head_of(name: str, learned: Plan, seed: int) -> dict[str, Tensor]:
     splits = pd.DataFrame({"image": [0], "seed": [seed], "split": ["train"]})
     images, labels = np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1, np.int64)
-    training = Training(
-        epochs=1, patience=1, batch_size=4, weight_decay=0.0, precision="float32", flips="none", views=1,
-        cache_bytes=0, augmentation_seed=0,
-    )  # fmt: skip
+    training = toys.training(epochs=1, patience=1, batch_size=4, weight_decay=0.0, views=1, cache_bytes=0)
     data = Prepared(images, labels, ["a"], ["cat", "dog", "owl"], splits)
     job = Job(data, name, learned, training, [seed], "float32", torch.device("cpu"), Path("unused"))
     return build_parts(job, seed)[1].get_submodule("head").state_dict()

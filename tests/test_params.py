@@ -67,7 +67,7 @@ def test_every_committed_study_loads_and_keeps_its_values(path: Path) -> None:
             2000,
             "data.image_px must be less than or equal to 1024. Got 2000 instead.",
         ),
-        ("data.source", "hug", "data.source must be 'package' or 'folder'. Got 'hug' instead."),
+        ("data.source", "hug", "data.source must be 'package', 'folder' or 'hub'. Got 'hug' instead."),
         ("data.package", "beans", "data.package must be 'elpv' or 'digits'. Got 'beans' instead."),
         ("data.groups", None, "data.groups must be 'blocks' or 'none'. Got None instead."),
         ("data.folder", 3, "data.folder must be a valid string. Got 3 instead."),
@@ -180,18 +180,20 @@ UNKNOWN = [
     ("trainig", "params.yaml must hold only data, study, backbones, plans, training or advice. Got 'trainig' instead."),
     (
         "data.imagepx",
-        "data must hold only source, package, folder, elpv_defective, image_px, groups, block_files, "
+        "data must hold only source, package, folder, hub, elpv_defective, image_px, groups, block_files, "
         "validation_percent or test_percent. Got 'imagepx' instead.",
     ),
     ("study.seed", "study must hold only seeds or plans. Got 'seed' instead."),
     (
         "training.epoch",
-        "training must hold only epochs, patience, batch_size, weight_decay, precision, flips, views, cache_bytes or "
-        "augmentation_seed. Got 'epoch' instead.",
+        "training must hold only epochs, patience, batch_size, weight_decay, precision, schedule, plateau_factor, "
+        "plateau_patience, warmup_epochs, label_smoothing, augmentation, views, cache_bytes or augmentation_seed."
+        " Got 'epoch' instead.",
     ),
     (
         "plans.head.learning_rate",
-        "plans.head must hold only from, train, weights or learning_rates. Got 'learning_rate' instead.",
+        "plans.head must hold only from, train, weights, learning_rates, layer_decay, phases or views. "
+        "Got 'learning_rate' instead.",
     ),
 ]
 

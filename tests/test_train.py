@@ -80,7 +80,8 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         name: {"weights": "pretrained", **what, "learning_rates": [0.003]} for name, what in PLANS.items()
     }
     params["study"] = {"seeds": [0, 1], "plans": [*PLANS]}
-    params["training"] |= {"epochs": 2, "batch_size": 24, "precision": "float32", "views": 2, "flips": "both"}
+    params["training"] |= {"epochs": 2, "batch_size": 24, "precision": "float32", "views": 2}
+    params["training"]["augmentation"]["flips"] = "both"
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     toys.write_prepared(tmp_path / "prepared")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))

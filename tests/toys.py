@@ -20,13 +20,16 @@ from stages.backbones import build_backbone
 from stages.freezing import apply_plan
 from stages.grid import Feed, Job, train_cell
 from stages.inputs import live_inputs
-from stages.params import Plan, Training
+from stages.params import Augmentation, Plan, Training
 from stages.prepared import Prepared
 from stages.training import Epoch, Fit, Lessons, epochs, start_fit
 
 CPU = torch.device("cpu")
+AS_THEY_ARE = Augmentation(flips="none", crop="none", crop_padding=4, crop_scale=0.35, colour=0.0, policy="none")
+FLIPPED = AS_THEY_ARE.model_copy(update={"flips": "both"})
 TRAINING = Training(
-    epochs=3, patience=3, batch_size=24, weight_decay=0.01, precision="float32", flips="both", views=2,
+    epochs=3, patience=3, batch_size=24, weight_decay=0.01, precision="float32", schedule="constant",
+    plateau_factor=0.5, plateau_patience=3, warmup_epochs=0, label_smoothing=0.0, augmentation=FLIPPED, views=2,
     cache_bytes=2_000_000_000, augmentation_seed=0,
 )  # fmt: skip
 
@@ -90,7 +93,7 @@ def train_whole(asked: Job, learning_rate: float = 0.001, seed: int = 0) -> Fit:
     backbone = build_backbone(asked.backbone, asked.plan.weights, 2).to(memory_format=torch.channels_last)
     apply_plan(backbone, asked.plan)
     data, taught = asked.data, asked.training
-    live = live_inputs(data.images, asked.backbone, taught.flips, taught.augmentation_seed, CPU)
+    live = live_inputs(data.images, asked.backbone, taught.augmentation.flips, taught.augmentation_seed, CPU)
     lessons = Lessons(live, torch.from_numpy(data.labels), data.rows("train", [seed]), data.rows("validation", [seed]))
     fit = start_fit(backbone, learning_rate, taught.weight_decay, seed)
     for _ in epochs(fit, lessons, taught, asked.precision):
