@@ -78,6 +78,11 @@ class Depth(Section):
     from_: Annotated[str | None, Field(alias="from")] = None
     train: Annotated[list[str], Field(min_length=1)] | None = None
 
+    @property
+    def depths(self) -> Sequence["Depth"]:
+        """What learns in each phase, of which this is one."""
+        return [self]
+
 
 class Phase(Depth):
     """A stretch of a plan's training: what learns in it, for how many epochs at most, and at which learning rates.
@@ -101,6 +106,11 @@ class Plan(Depth):
     layer_decay: LayerDecay = 1.0
     phases: Annotated[list[Phase], Field(min_length=1)] | None = None
     views: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def depths(self) -> Sequence[Depth]:
+        """What learns in each phase."""
+        return self.phases or [self]
 
     def as_phases(self, epochs: int) -> list[Phase]:
         """Return the plan's phases, of which one that names none has one, of so many epochs."""
@@ -194,6 +204,7 @@ def _check_choices(params: Params) -> None:
     _check_distinct("study.seeds", params.study.seeds)
     for name, plan in params.plans.items():
         _check_plan(f"plans.{name}", plan)
+        _check_warmup(f"plans.{name}", plan, params.training)
     held_out = params.data.validation_percent + params.data.test_percent
     if held_out >= 100:
         must = "leave images to train on: data.validation_percent + data.test_percent below 100"
@@ -231,6 +242,13 @@ def _check_depth(where: str, depth: Depth, weights: str) -> None:
         _check_parts(f"{where}.train", depth.train or [], SELECTORS)
     if weights == "none" and depth.from_ != "stem" and not set(PARTS) <= set(depth.train or ()):
         raise mistake(f"{where}.weights", "be pretrained or a file where parts are frozen", "'none'")
+
+
+def _check_warmup(where: str, plan: Plan, training: Training) -> None:
+    told = [(f"{where}.phases.{place}.epochs", phase.epochs) for place, phase in enumerate(plan.phases or ())]
+    for name, epochs in told or [("training.epochs", training.epochs)]:
+        if training.warmup_epochs >= epochs:
+            raise mistake("training.warmup_epochs", f"be less than {name}, {epochs}", str(training.warmup_epochs))
 
 
 def _check_side(backbone: str, image_px: int) -> None:
