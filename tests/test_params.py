@@ -50,7 +50,7 @@ def _refusal_of(tmp_path: Path, params: object) -> str:
 @pytest.mark.parametrize("path", [COMMITTED, *STUDIES], ids=lambda path: path.stem)
 def test_every_committed_study_loads_and_keeps_its_values(path: Path) -> None:
     written = yaml.safe_load(path.read_text(encoding="utf-8"))
-    loaded = load_params(path).model_dump(by_alias=True, exclude_none=True)
+    loaded = load_params(path).model_dump(by_alias=True, exclude_unset=True)
     assert loaded == written
 
 
