@@ -4,8 +4,6 @@ import hashlib
 import io
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from stages.hub import OFFLINE
 from stages.mistakes import Mistake
 from stages.outputs import read_json
 from tests.loopback import Server, serving
-from tests.project import ENVIRONMENT, ROOT
+from tests.project import ENVIRONMENT, ROOT, copy_project, run, write_params
 
 NAME, COMMIT, CLASSES = "lab/leaves", "0123456789" * 4, ["healthy", "rust", "spot"]
 CARD = b"""---
@@ -477,13 +475,28 @@ def test_offline_the_cache_is_used_and_what_is_not_there_is_told(
     assert server.asked == []
 
 
-def test_the_stage_itself_respects_the_environment_variables_of_the_hub(
-    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+def test_dvc_fetches_from_the_hub_of_the_environment_once_and_again_when_other_images_are_asked_for(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.publish(leaves)
-    environment = {**ENVIRONMENT, "HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-m", "stages.fetch", "--params", str(study(tmp_path)), "--out", str(tmp_path / "raw")]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout == f"fetch: 72 images of 3 classes from Hugging Face hub: {NAME}\n", done.stderr
-    assert {path.name for path in (tmp_path / "home").iterdir() if path.is_dir()} >= {"hub", "assets"}
+    monkeypatch.setitem(ENVIRONMENT, "HF_ENDPOINT", server.address)
+    monkeypatch.setitem(ENVIRONMENT, "HF_HOME", str(tmp_path / "home"))
+    project = copy_project(tmp_path / "project")
+    params = yaml.safe_load(study(tmp_path).read_text(encoding="utf-8"))
+    params["data"]["folder"] = "data/images"
+    write_params(project, params)
+    assert (
+        f"fetch: 72 images of 3 classes from Hugging Face hub: {NAME}" in run(project, "dvc", "repro", "fetch").stdout
+    )
     assert os.path.lexists(tmp_path / f"home/hub/datasets--lab--leaves/snapshots/{COMMIT}/{TRAIN}")
+    server.asked.clear()
+    assert "up to date" in run(project, "dvc", "repro", "fetch").stdout
+    assert server.asked == []
+    fetched_before = (project / "data/raw/images.parquet").read_bytes()
+    params["data"]["hub"]["revision"] = "v2"
+    write_params(project, params)
+    told = run(project, "dvc", "repro", "fetch", succeeds=False).stderr.splitlines()
+    assert f"data.hub.revision must be a commit, tag or branch of {NAME}. Got 'v2' instead." in told
+    assert not [line for line in told if "Traceback" in line]
+    run(project, "dvc", "checkout", "fetch")
+    assert (project / "data/raw/images.parquet").read_bytes() == fetched_before
