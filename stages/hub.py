@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from json import JSONDecodeError
 from pathlib import Path
 
 import httpx2
@@ -141,8 +142,8 @@ def in_one_line(asked: Hub, what: str) -> Iterator[None]:
     except RevisionNotFoundError:
         must = f"be a commit, tag or branch of {asked.dataset}"
         raise mistake("data.hub.revision", must, repr(asked.revision)) from None
-    # Among them what a wrong length, a full disk and the hub's faster protocol (xet, in Rust) raise.
-    except (httpx2.TransportError, OSError, RuntimeError) as error:
+    # Among them what a wrong length, a full disk, the hub's faster protocol (xet) and a portal's login page raise.
+    except (httpx2.TransportError, OSError, RuntimeError, ValueError) as error:
         raise mistake(what, f"come whole from {constants.ENDPOINT}", reason(error), OFFLINE) from None
 
 
@@ -154,5 +155,7 @@ def reason(error: BaseException) -> str:
         return f"HF_HUB_OFFLINE, and nothing in {constants.HF_HUB_CACHE},"
     if isinstance(error, HfHubHTTPError):
         return f"the answer {error.response.status_code}"
+    if isinstance(error, JSONDecodeError):
+        return "an answer that is none of a hub's"
     words = " ".join(str(error).partition("\n")[0].split()).rstrip(".")
     return f"no answer ({words})" if isinstance(error, httpx2.TransportError) else words

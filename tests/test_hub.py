@@ -1,9 +1,16 @@
 """Claims about stages/hub.py and stages/columns.py, shown on a server that speaks the hub's protocol."""
 
+import fcntl
 import hashlib
 import io
 import json
 import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -405,6 +412,27 @@ def test_a_download_that_stalls_is_taken_up_again(
     assert len(server.asked) == 4
 
 
+def test_a_download_that_stalls_for_good_is_left_after_its_timeouts(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library tries six times, a second apart."""
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
+    server.publish({"train.parquet": leaves[TRAIN]})
+    server.troubles.extend(["", "", *["stalls"] * 9])
+    assert refusal(tmp_path) == (
+        f"train.parquet of {NAME} must come whole from {server.address}. Got no answer (timed out) instead. {OFFLINE}"
+    )
+    assert len(server.asked) == 2 + 6
+
+
+def test_a_login_page_in_the_way_is_told_from_a_hub(server: FakeHub, tmp_path: Path) -> None:
+    server.files[f"/api/datasets/{NAME}/revision/{COMMIT}"] = b"<html>Welcome to our hotel</html>"
+    assert refusal(tmp_path) == (
+        f"The list of files of {NAME} must come whole from {server.address}. "
+        f"Got an answer that is none of a hub's instead. {OFFLINE}"
+    )
+
+
 def test_without_a_connection_one_line_says_what_was_tried_and_what_runs_offline(
     server: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -500,3 +528,15 @@ def test_dvc_fetches_from_the_hub_of_the_environment_once_and_again_when_other_i
     assert not [line for line in told if "Traceback" in line]
     run(project, "dvc", "checkout", "fetch")
     assert (project / "data/raw/images.parquet").read_bytes() == fetched_before
+
+
+def test_a_terminal_shows_how_far_each_download_is(server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]) -> None:
+    server.publish(leaves)
+    shown, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    environment = {**ENVIRONMENT, "HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "stages.fetch", "--params", study(tmp_path), "--out", tmp_path / "raw"]
+    subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=terminal, check=True)
+    os.close(terminal)
+    told = os.read(shown, 65_536).decode()
+    assert all(re.search(rf"{re.escape(name[-20:])}: 100%", told) for name in leaves)
