@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from stages.outputs import write_csv, write_json
-from stages.vocabulary import COSTS, run_name
+from stages.vocabulary import COSTS, PARTS, run_name
 
 PLANS = ("head", "stage4", "stage3", "all", "scratch")
 COUNTS = dict(zip(PLANS, (2_562, 2_672_802, 3_318_066, 3_373_570, 3_373_570), strict=True))
@@ -207,8 +207,8 @@ def history_of(study: Study) -> pd.DataFrame:
     """Return history.csv: two learning rates, one of which was kept."""
     rows = [
         {
-            "backbone": backbone, "plan": plan, "learning_rate": rate, "seed": seed, "epoch": epoch,
-            "train_loss": 0.6 / epoch + 0.1, "train_accuracy": 0.8,
+            "backbone": backbone, "plan": plan, "learning_rate": rate, "seed": seed, "epoch": epoch, "phase": 1,
+            **{f"learning_rate_{part}": rate for part in PARTS}, "train_loss": 0.6 / epoch + 0.1, "train_accuracy": 0.8,
             "val_loss": 0.4 + 0.03 * (epoch - 2 - seed % 2) ** 2 + 0.01 * index, "val_accuracy": 0.8,
             "chosen": rate == 0.001,
         }
