@@ -111,7 +111,11 @@ class Plan(Depth):
 
 
 class Augmentation(Section):
-    """What the views of an image that is trained on may differ in."""
+    """What the views of an image that is trained on may differ in: done in the order crop, flips, policy, colour.
+
+    `crop_padding` is in pixels, `crop_scale` the least share of the area, `colour` the share by which brightness,
+    contrast and saturation may change; hue may turn by a quarter of it (1 is the whole circle).
+    """
 
     flips: Literal["none", "horizontal", "vertical", "both"]
     crop: Literal["none", "padding", "resized"]
@@ -194,6 +198,7 @@ def _check_choices(params: Params) -> None:
     _check_distinct("study.seeds", params.study.seeds)
     for name, plan in params.plans.items():
         _check_plan(f"plans.{name}", plan)
+    _check_crop(params.training.augmentation, params.data.image_px)
     held_out = params.data.validation_percent + params.data.test_percent
     if held_out >= 100:
         must = "leave images to train on: data.validation_percent + data.test_percent below 100"
@@ -231,6 +236,13 @@ def _check_depth(where: str, depth: Depth, weights: str) -> None:
         _check_parts(f"{where}.train", depth.train or [], SELECTORS)
     if weights == "none" and depth.from_ != "stem" and not set(PARTS) <= set(depth.train or ()):
         raise mistake(f"{where}.weights", "be pretrained or a file where parts are frozen", "'none'")
+
+
+def _check_crop(augmentation: Augmentation, image_px: int) -> None:
+    """Check that what an image is padded with, its own mirror image, is not more than there is of it."""
+    if augmentation.crop == "padding" and augmentation.crop_padding >= image_px:
+        must = f"be less than data.image_px, {image_px}"
+        raise mistake("training.augmentation.crop_padding", must, str(augmentation.crop_padding))
 
 
 def _check_side(backbone: str, image_px: int) -> None:

@@ -111,7 +111,7 @@ def left_in_scratch(toy: Path) -> list[Path]:
 def shown_validation(backbone: nn.Module, seed: int) -> tuple[Tensor, Tensor]:
     """Return the backbone's logits for the seed's validation images, and their labels."""
     data = toys.prepared()
-    live = live_inputs(data.images, "efficientnet_lite0", "none", 0, toys.CPU)
+    live = live_inputs(data.images, "efficientnet_lite0", toys.CPU)
     rows = data.rows("validation", [seed])
     backbone.to(memory_format=torch.channels_last)
     return predict(backbone, live, in_batches(rows, 64), "float32", toys.CPU), torch.from_numpy(data.labels[rows])
@@ -309,7 +309,7 @@ def test_a_run_of_any_plan_is_evaluated_on_validation_then_test_and_scored_on_te
     scores = json.loads((toy / "scores" / "metrics.json").read_text())
     test = predictions[predictions.split == "test"]
     assert scores == {str(seed): score_predictions(test[test.seed == seed], ["dark", "bright"]) for seed in (0, 1)}
-    live = live_inputs(read_prepared(toy / "prepared").images, "efficientnet_lite0", "none", 0, toys.CPU)
+    live = live_inputs(read_prepared(toy / "prepared").images, "efficientnet_lite0", toys.CPU)
     whole = load_backbone(folder, 1).to(memory_format=torch.channels_last)
     expected = predict(whole, live, [np.arange(4, 20), np.arange(4)], "float32", toys.CPU).softmax(1)
     found = predictions[predictions.seed == 1][["probability_dark", "probability_bright"]].to_numpy()
