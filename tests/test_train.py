@@ -360,6 +360,19 @@ def test_a_run_records_where_its_prefix_was_kept_and_the_bytes_that_it_took(
     assert (costs["cache"], costs["cache_bytes"]) == (place, kept if place in ("memory", "scratch") else 0)
 
 
+def test_a_plan_of_one_view_is_shown_one_and_every_run_says_how_many_it_had(toy: Path) -> None:
+    params = yaml.safe_load((toy / "params.yaml").read_text())
+    params["plans"]["one_view"] = params["plans"]["head"] | {"views": 1}
+    (toy / "params.yaml").write_text(yaml.safe_dump(params))
+    kept = {}
+    for plan in ("head", "one_view"):
+        folder = train_toy(toy, plan)
+        kept[read_run(folder).definition["views"]] = json.loads((folder / "costs.json").read_text())["cache_bytes"]
+    assert kept == {views: (32 + views * 70) * 1280 * 4 for views in (2, 1)}
+    same = [train_toy(toy, plan, views=1) / "seed-0.safetensors" for plan in ("head", "one_view")]
+    assert same[0].read_bytes() == same[1].read_bytes()
+
+
 def work_of(plan: str) -> Work:
     backbone = build_backbone("efficientnet_lite0", "none", 2).to("meta")
     apply_plan(backbone, Plan(**PLANS[plan] | {"weights": "pretrained", "learning_rates": [0.003]}))
