@@ -71,13 +71,13 @@ def _crop(how: Augmentation, side: int) -> v2.Transform | None:
 def _flip(pixels: Tensor, draws: Numbers, flips: str) -> Tensor:
     """Return the pixels, of which each of the axes of `flips` is mirrored with probability 1/2.
 
-    Image by image, as to choose rows of a batch of bytes takes several times as long.
+    All are mirrored, and whole images chosen: to choose bytes (`torch.where`) takes five times as long.
     """
-    flipped = pixels.clone() if AXES[flips] else pixels
     for axis in AXES[flips]:
-        for place in np.flatnonzero(_draws(draws, axis) >> np.uint64(63)):
-            flipped[place] = flipped[place].flip(axis - 1)
-    return flipped
+        coins = (_draws(draws, axis) >> np.uint64(63)).astype(np.int64)
+        chosen = torch.from_numpy(np.arange(len(draws)) + len(draws) * coins).to(pixels.device)
+        pixels = torch.cat([pixels, pixels.flip(axis)]).index_select(0, chosen)
+    return pixels
 
 
 def _recolour(how: Augmentation) -> v2.Transform | None:
