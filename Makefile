@@ -27,7 +27,8 @@ $(BIN)/ready: requirements.lock
 .dvc/plots/page.html: tools/plots_page.py $(BIN)/ready
 	@$(BIN)/python -m tools.plots_page --out $@
 
-study: setup ## run the study of params.yaml, as far as it is stale, and show its comparison
+study: setup ## run the study of params.yaml, as far as it is stale, and show its comparison; STUDY=beans: a ready one
+	$(if $(STUDY),@python -m tools.choose '$(STUDY)')
 	@python -m tools.check params.yaml
 	@dvc repro || { dvc checkout --quiet; echo "Nothing is lost: what dvc had cleared is back."; exit 1; }
 	@python -m tools.show reports

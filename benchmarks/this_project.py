@@ -44,7 +44,7 @@ def train_fed(job: Job, feed: Feed, task: Task) -> tuple[list[float], list[float
     """Return the seconds of every epoch and the accuracy after it."""
     labels = torch.from_numpy(job.data.labels)
     seconds, accuracies = [], []
-    fits = train_cell(job, feed, labels, task.learning_rate, task.seed)
+    fits = train_cell(job, feed, labels, (task.learning_rate,), task.seed)
     next(fits)
     for _ in range(task.epochs):
         began = time.perf_counter()

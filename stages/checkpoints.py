@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from stages.optimizers import named_state, restore_state
 from stages.outputs import whole_file
 from stages.training import Epoch, Fit
 
@@ -31,7 +32,7 @@ def save_fit(path: Path, fit: Fit) -> None:
     state = {
         "history": [asdict(epoch) for epoch in fit.history],
         "suffix": fit.suffix.state_dict(),
-        "optimizer": fit.optimizer.state_dict(),
+        "optimizer": named_state(fit.optimizer, fit.suffix),
         "best": fit.best,
     }
     with whole_file(path) as unfinished:
@@ -45,8 +46,21 @@ def restore_fit(path: Path, fit: Fit) -> None:
     state = torch.load(path, map_location="cpu", weights_only=True)
     fit.history = [Epoch(**epoch) for epoch in state["history"]]
     fit.suffix.load_state_dict(state["suffix"])
-    fit.optimizer.load_state_dict(state["optimizer"])
+    restore_state(fit.optimizer, fit.suffix, state["optimizer"])
     fit.best = state["best"]
+
+
+def take_over(path: Path, fit: Fit) -> None:
+    """Let a fresh fit go on from the end of the phase before, which was saved there.
+
+    It takes over what was learned, the history, the best epoch, and the optimizer's state of what goes on learning.
+    The fit's suffix may begin further up than the one that was saved: what lies before that was then as loaded.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    fit.history = [Epoch(**epoch) for epoch in state["history"]]
+    fit.suffix.load_state_dict(fit.suffix.state_dict() | state["suffix"])
+    restore_state(fit.optimizer, fit.suffix, state["optimizer"])
+    fit.best = {name: tensor.detach().clone() for name, tensor in fit.suffix.state_dict().items()} | state["best"]
 
 
 def saved_best(path: Path) -> dict[str, Tensor]:

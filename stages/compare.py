@@ -129,15 +129,25 @@ def advice_of(
 
 def _option(cell: Cell, cost: float, views: str, *, several: bool) -> Option:
     run, plan = cell.run, cell.run["definition"]
-    depth = f"unfreeze from {plan['from']}" if "from" in plan else f"unfreeze {', '.join(plan['train'])}"
+    phases = plan.get("phases", [plan])
+    depth = f"unfreeze {', then '.join(map(_told_depth, phases))}"
     if plan["weights"] == "none":
         depth = "train from random weights"
     depth += views
     named = f"{run['backbone']} {run['plan']}" if several else str(run["plan"])
     everything = run["trainable_parameters"] == run["parameters"]
-    deep_end = "from" in plan or set(plan["train"]) in [set(PARTS[place:]) for place in range(len(PARTS))]
+    deep_end = all(map(_is_deep_end, phases))
     learns = learns_what(run["learned"], everything=everything, deep_end=deep_end, weights=plan["weights"])
     return Option(named, f"{depth} on {run['backbone']}" if several else depth, learns, cost, run["backbone"])
+
+
+def _is_deep_end(depth: dict[str, Any]) -> bool:
+    """Return whether all from some place on learns."""
+    return "from" in depth or set(depth["train"]) in [set(PARTS[place:]) for place in range(len(PARTS))]
+
+
+def _told_depth(depth: dict[str, Any]) -> str:
+    return f"from {depth['from']}" if "from" in depth else ", ".join(depth["train"])
 
 
 def headline(per_plan: pd.DataFrame, costs: pd.DataFrame, advice: dict[str, Any]) -> dict[str, Any]:

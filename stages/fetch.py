@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
+from datasets.exceptions import DatasetGenerationError
 
 from stages.command import command
+from stages.examples import Example, Source
+from stages.mistakes import Mistake
 from stages.outputs import sha256_of, whole_folder, write_json
 from stages.params import load_params
-from stages.sources import Example, Source, open_source
+from stages.sources import open_source
 
 
 def main(*, params: Path, out: Path) -> None:
@@ -51,7 +54,10 @@ def write_parquet(source: Source, path: Path) -> dict[str, int]:
     })  # fmt: skip
     datasets.disable_progress_bars()
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        images = datasets.Dataset.from_generator(counted, features=features, cache_dir=scratch)
+        try:
+            images = datasets.Dataset.from_generator(counted, features=features, cache_dir=scratch)
+        except DatasetGenerationError as error:  # which datasets makes of whatever an example raises
+            raise (error.__cause__ if isinstance(error.__cause__, Mistake) else error) from None
         images.to_parquet(path)
     return {name: counts[label] for label, name in enumerate(source.classes)}
 

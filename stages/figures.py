@@ -139,7 +139,7 @@ def curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
             best = seed.loc[seed.val_loss.idxmin()]
             axes.plot(best.epoch, best.val_loss, "o", color=COLOURS[index % len(COLOURS)], markersize=4)
         name = shortened(label, 150, 9)
-        axes.set_title(f"{name}\nlearning rate {plan.learning_rate:g}", loc="left", fontsize=9)
+        axes.set_title(f"{name}\nlearning rate {plan.learning_rate}", loc="left", fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in panels.flat[len(plans) :]:
         axes.set_visible(False)

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from stages.mistakes import listed, mistake
-from stages.params import Plan
+from stages.params import Depth
 from stages.vocabulary import SELECTORS
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -25,8 +25,10 @@ class PartCount:
     trainable: int
 
 
-def apply_plan(backbone: nn.Sequential, plan: Plan) -> None:
+def apply_plan(backbone: nn.Sequential, plan: Depth) -> None:
     """Let what the plan names learn, and freeze all else; a new plan takes the place of an old one.
+
+    Of a plan with phases, what any of them names learns; a phase alone is a plan too.
 
     Frozen parameters get no gradient. A module is frozen unless it lies in a part or block that learns, or is a norm
     under `norms`; it stays in eval mode after any `.train()`, so that BatchNorm statistics and dropout stand still
@@ -35,12 +37,13 @@ def apply_plan(backbone: nn.Sequential, plan: Plan) -> None:
     """
     refuse_unfit(backbone, plan)
     blocks = blocks_that_learn(backbone, plan)
-    learned = _in_blocks(backbone, blocks) | _selected(backbone, plan.train or [])
+    selectors = _selectors(plan)
+    learned = _in_blocks(backbone, blocks) | _selected(backbone, selectors)
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(name in learned)
     for name, module in backbone.named_modules():
         vars(module).pop("train", None)
-        awake = _holds(blocks, name) or ("norms" in (plan.train or []) and isinstance(module, NORMS))
+        awake = _holds(blocks, name) or ("norms" in selectors and isinstance(module, NORMS))
         if not awake and name:
             hold_in_eval_mode(module)
     backbone.train()
@@ -74,8 +77,13 @@ class _PassingOn:
         return _PassingOn, (self._module(),)
 
 
-def refuse_unfit(backbone: nn.Sequential, plan: Plan, where: str = "a plan") -> None:
+def refuse_unfit(backbone: nn.Sequential, plan: Depth, where: str = "a plan") -> None:
     """Raise a `Mistake` if the plan names what the backbone lacks, or what has nothing to learn in it."""
+    for place, depth in enumerate(plan.depths):
+        _refuse_unfit(backbone, depth, where if depth is plan else f"{where}, phases.{place},")
+
+
+def _refuse_unfit(backbone: nn.Sequential, plan: Depth, where: str) -> None:
     blocks = blocks_of(backbone)
     parts = [name for name, _ in backbone.named_children()]
     for name in [plan.from_] if plan.from_ is not None else plan.train or []:
@@ -94,16 +102,26 @@ def blocks_of(backbone: nn.Sequential) -> list[str]:
     return [f"{part}.{block}" for part, blocks in backbone.named_children() for block, _ in blocks.named_children()]
 
 
-def blocks_that_learn(backbone: nn.Sequential, plan: Plan) -> list[str]:
+def blocks_that_learn(backbone: nn.Sequential, plan: Depth) -> list[str]:
     """Return the names of the blocks all of which learns, shallow to deep."""
     blocks = blocks_of(backbone)
-    if plan.from_ is None:
-        return [block for block in blocks if _holds(plan.train or [], block)]
-    first = next(place for place, block in enumerate(blocks) if _holds([plan.from_], block))
+    learning = {block for depth in plan.depths for block in _blocks_that_learn(blocks, depth)}
+    return [block for block in blocks if block in learning]
+
+
+def _blocks_that_learn(blocks: list[str], depth: Depth) -> list[str]:
+    if depth.from_ is None:
+        return [block for block in blocks if _holds(depth.train or [], block)]
+    first = next(place for place, block in enumerate(blocks) if _holds([depth.from_], block))
     return blocks[first:]
 
 
-def describe_learned(backbone: nn.Sequential, plan: Plan) -> list[str]:
+def _selectors(plan: Depth) -> list[str]:
+    """Return the selectors under which something learns."""
+    return [name for name in SELECTORS if any(name in (depth.train or ()) for depth in plan.depths)]
+
+
+def describe_learned(backbone: nn.Sequential, plan: Depth) -> list[str]:
     """Return what learns in the fewest words: whole parts by their names, else blocks (stage4.1-3), and selectors."""
     learning, words = set(blocks_that_learn(backbone, plan)), []
     for part, module in backbone.named_children():
@@ -115,7 +133,7 @@ def describe_learned(backbone: nn.Sequential, plan: Plan) -> list[str]:
             words.append(f"{part}.{learn[0]}-{learn[-1]}")
         else:
             words += [f"{part}.{name}" for name in learn]
-    return words + [name for name in SELECTORS if name in (plan.train or [])]
+    return words + _selectors(plan)
 
 
 def _holds(names: Collection[str], inner: str) -> bool:
@@ -139,18 +157,25 @@ def _selected(backbone: nn.Sequential, selectors: Collection[str]) -> set[str]:
     return chosen
 
 
-def cut_at_boundary(backbone: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
-    """Return the prefix (the blocks before the first in which anything learns) and the suffix, sharing modules.
+def boundary(backbone: nn.Sequential) -> int:
+    """Return how many blocks lie before the first in which anything learns. `apply_plan` must have been called."""
+    blocks = [block for part in backbone.children() for block in part.children()]
+    return next((place for place, block in enumerate(blocks) if not _stands_still(block)), len(blocks))
+
+
+def cut_at_boundary(backbone: nn.Sequential, at: int | None = None) -> tuple[nn.Sequential, nn.Sequential]:
+    """Return the prefix (the blocks before the boundary, or before the one at `at`) and the suffix, sharing modules.
 
     Both keep the backbone's names. `apply_plan` must have been called.
     """
+    at = boundary(backbone) if at is None else at
     prefix, suffix = nn.Sequential(), nn.Sequential()
-    for part, blocks in backbone.named_children():
-        for name, block in blocks.named_children():
-            half = prefix if not len(suffix) and _stands_still(block) else suffix
-            if part not in dict(half.named_children()):
-                half.add_module(part, nn.Sequential())
-            half.get_submodule(part).add_module(name, block)
+    names = [(part, name) for part, blocks in backbone.named_children() for name, _ in blocks.named_children()]
+    for place, (part, name) in enumerate(names):
+        half = prefix if place < at else suffix
+        if part not in dict(half.named_children()):
+            half.add_module(part, nn.Sequential())
+        half.get_submodule(part).add_module(name, backbone.get_submodule(f"{part}.{name}"))
     for module in (prefix, *prefix.children()):
         hold_in_eval_mode(module)
     return prefix, suffix

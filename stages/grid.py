@@ -1,4 +1,4 @@
-"""The grid of a run: one fit for every learning rate and seed, all fed by one prefix."""
+"""The grid of a run: in each phase one fit for every learning rate and seed, all fed by one prefix."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -15,16 +15,19 @@ from stages.audit import audit, check_batch_mates, check_loaded, frozen_digests
 from stages.augmentation import augmenter
 from stages.backbones import build_backbone
 from stages.cache import Cache, cached_inputs
-from stages.checkpoints import restore_fit, save_fit
+from stages.checkpoints import restore_fit, save_fit, take_over
 from stages.folding import as_run
-from stages.freezing import apply_plan, cut_at_boundary
+from stages.freezing import apply_plan, boundary, cut_at_boundary
 from stages.inputs import SMALLEST_PREFIX_BATCH, Inputs, live_inputs, prefixed_inputs
 from stages.optimizers import state_bytes
-from stages.params import Plan, Training
+from stages.params import Phase, Plan, Training
 from stages.precision import autocast
 from stages.prepared import Prepared, Rows
 from stages.runs import pretrained_digests
 from stages.training import Fit, Lessons, epochs, start_fit, take_step
+
+Rates = tuple[float, ...]
+"""A learning rate for each phase so far."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +44,29 @@ class Job:
     scratch: Path
 
     @property
-    def cells(self) -> list[tuple[float, int]]:
-        """Every (learning rate, seed)."""
-        return list(product(self.plan.as_phases(1)[0].learning_rates, self.seeds))
+    def phases(self) -> list[Phase]:
+        """The plan's phases, one at least."""
+        return self.plan.as_phases(self.training.epochs)
+
+    def cells(self, phase: int) -> list[tuple[Rates, int]]:
+        """Return every (learning rates of the phases up to this one, seed). Phases are counted from 1."""
+        rates = product(*(each.learning_rates for each in self.phases[:phase]))
+        return [(each, seed) for each in rates for seed in self.seeds]
+
+    def taught(self, phase: int) -> Training:
+        """Return how the phase is trained: its epochs are those of the phase."""
+        return self.training.model_copy(update={"epochs": self.phases[phase - 1].epochs})
 
 
 @dataclass(frozen=True)
 class Feed:
-    """What every fit is fed, the prefix that makes it, and the seconds that this took so far.
+    """What every fit of a phase is fed, the prefix that makes it, and the seconds that this took so far.
 
     `prefix` is as it runs, folded in bfloat16, with the digests of its tensors `before` it ran. Of what was loaded the
-    digests alone are kept: `pretrained` has every tensor that no fit learns, the suffix's frozen ones too.
+    digests alone are kept: `pretrained` has every tensor that no fit learned up to this phase, the suffix's too.
     """
 
+    phase: int
     cache: Cache
     prefix: nn.Sequential
     before: dict[str, str]
@@ -61,45 +74,60 @@ class Feed:
     seconds: float
 
 
-def build_frozen(job: Job, seed: int) -> nn.Sequential:
-    """Return the backbone, frozen by the plan. All plans with pretrained weights get the seed's same new head."""
+def build_frozen(job: Job, seed: int, phase: int) -> nn.Sequential:
+    """Return the backbone as it is loaded, frozen but for what learns in any phase up to this one.
+
+    All plans with pretrained weights get the seed's same new head.
+    """
     torch.manual_seed(seed)
     backbone = build_backbone(job.backbone, job.plan.weights, len(job.data.classes))
-    apply_plan(backbone, job.plan)
+    apply_plan(backbone, job.plan.model_copy(update={"phases": job.phases[:phase]}))
     return backbone.to(job.device).to(memory_format=torch.channels_last)
 
 
-def build_parts(job: Job, seed: int) -> tuple[nn.Sequential, nn.Sequential]:
-    """Return prefix and suffix, frozen by the plan."""
-    return cut_at_boundary(build_frozen(job, seed))
+def cut_for_phase(job: Job, backbone: nn.Sequential, phase: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """Return prefix and suffix of a backbone from `build_frozen`, of which now only what learns in the phase does.
+
+    Nothing in the prefix has ever learned, so that it is the same for all seeds and rates; what learned before and is
+    frozen now stays in the suffix.
+    """
+    at = boundary(backbone)
+    apply_plan(backbone, job.phases[phase - 1])
+    return cut_at_boundary(backbone, at)
 
 
-def load_prefix(job: Job) -> tuple[nn.Sequential, dict[str, str]]:
-    """Return the prefix as it runs, and the digests of all that is frozen as it was loaded.
+def build_parts(job: Job, seed: int, phase: int = 1) -> tuple[nn.Sequential, nn.Sequential]:
+    """Return prefix and suffix as they are loaded, frozen for the phase."""
+    return cut_for_phase(job, build_frozen(job, seed, phase), phase)
+
+
+def load_prefix(job: Job, phase: int) -> tuple[nn.Sequential, dict[str, str]]:
+    """Return the prefix as it runs, and the digests of all that never learned, as it was loaded.
 
     What was loaded is given back to memory, but for the tensors that run as they are.
     """
-    backbone = build_frozen(job, job.seeds[0])
-    prefix, _ = cut_at_boundary(backbone)
-    return as_run(prefix, job.precision), pretrained_digests(backbone)
+    backbone = build_frozen(job, job.seeds[0], phase)
+    pretrained = pretrained_digests(backbone)
+    prefix, _ = cut_for_phase(job, backbone, phase)
+    return as_run(prefix, job.precision), pretrained
 
 
-def make_feed(job: Job) -> Feed:
-    """Return the inputs of the job's suffix: scaled pixels, or what the prefix makes of them, cached where it pays."""
+def make_feed(job: Job, phase: int = 1) -> Feed:
+    """Return the inputs of the phase's suffix: scaled pixels, or what its prefix makes of them, kept where it pays."""
     began = time.perf_counter()
     training, device = job.training, job.device
     augmented = augmenter(job.data.ids, training.augmentation, training.augmentation_seed)
     live = live_inputs(job.data.images, job.backbone, device, augmented)
-    prefix, pretrained = load_prefix(job)
+    prefix, pretrained = load_prefix(job, phase)
     if not len(prefix):
-        return Feed(Cache(live, "no prefix", 0), prefix, {}, pretrained, 0.0)
+        return Feed(phase, Cache(live, "no prefix", 0), prefix, {}, pretrained, 0.0)
     before = frozen_digests(prefix)
     prefixed = prefixed_inputs(prefix, live, job.data.images.shape[1], job.precision, device)
     audit_prefix(job, prefix, live)
-    wanted = wanted_rows(job)
-    budget = training.cache_bytes if would_pay(job, wanted) else 0
+    wanted = wanted_rows(job, phase)
+    budget = training.cache_bytes if would_pay(job, wanted, phase) else 0
     cache = cached_inputs(prefixed, wanted, budget, job.scratch, device)
-    return Feed(cache, prefix, before, pretrained, time.perf_counter() - began)
+    return Feed(phase, cache, prefix, before, pretrained, time.perf_counter() - began)
 
 
 def audit_prefix(job: Job, prefix: nn.Sequential, live: Inputs) -> None:
@@ -110,33 +138,41 @@ def audit_prefix(job: Job, prefix: nn.Sequential, live: Inputs) -> None:
         check_batch_mates(prefix, images)
 
 
-def wanted_rows(job: Job) -> dict[int | None, Rows]:
-    """Return the rows that the fits will ask for in each view: training's in all of them, validation's as they are."""
+def wanted_rows(job: Job, phase: int = 1) -> dict[int | None, Rows]:
+    """Return the rows that the fits may ask for in each view: training's in all of them, validation's as they are.
+
+    Epochs are counted through all phases, each of which has one at least.
+    """
     train = job.data.rows("train", job.seeds)
-    views = range(min(job.training.views, job.training.epochs))
+    epochs = range(phase, 1 + sum(each.epochs for each in job.phases[:phase]))
+    views = sorted({(epoch - 1) % job.training.views for epoch in epochs})
     return {None: job.data.rows("validation", job.seeds), **dict.fromkeys(views, train)}
 
 
-def would_pay(job: Job, wanted: Mapping[int | None, Rows]) -> bool:
+def would_pay(job: Job, wanted: Mapping[int | None, Rows], phase: int = 1) -> bool:
     """Return whether the fits may ask for more outputs, over all their epochs, than a cache has to compute."""
-    asked = sum(len(job.data.rows(split, [seed])) for split in ("train", "validation") for _, seed in job.cells)
-    return asked * job.training.epochs > sum(len(rows) for rows in wanted.values())
+    cells = job.cells(phase)
+    asked = sum(len(job.data.rows(split, [seed])) for split in ("train", "validation") for _, seed in cells)
+    return asked * job.phases[phase - 1].epochs > sum(len(rows) for rows in wanted.values())
 
 
-def train_cell(job: Job, feed: Feed, labels: Tensor, learning_rate: float, seed: int) -> Iterator[Fit]:
-    """Train one cell of the grid: yield its fit as it stands, then after each new epoch, once that is saved.
+def train_cell(job: Job, feed: Feed, labels: Tensor, rates: Rates, seed: int) -> Iterator[Fit]:
+    """Train one cell of the feed's phase: yield its fit as it stands, then after each new epoch, once that is saved.
 
+    It goes on from where the phase before ended with the same rates and seed.
     At the end the audit checks that all that is frozen stood still: the suffix's own, and the prefix that fed it. That
     both are what was loaded at first, it has checked before.
     """
     suffix = load_suffix(job, feed, seed)
-    fit = start_fit(suffix, learning_rate, job.training.weight_decay, seed)
+    fit = fresh_fit(job, feed, suffix, rates[-1], seed)
+    if rates[:-1]:
+        take_over(checkpoint_path(job, rates[:-1], seed), fit)
     before = frozen_digests(suffix)
-    checkpoint = checkpoint_path(job, learning_rate, seed)
+    checkpoint = checkpoint_path(job, rates, seed)
     restore_fit(checkpoint, fit)
     yield fit
     train, validation = job.data.rows("train", [seed]), job.data.rows("validation", [seed])
-    for _ in epochs(fit, Lessons(feed.cache.inputs, labels, train, validation), job.training, job.precision):
+    for _ in epochs(fit, Lessons(feed.cache.inputs, labels, train, validation), job.taught(feed.phase), job.precision):
         save_fit(checkpoint, fit)
         yield fit
     audit(feed.prefix, feed.before)
@@ -144,11 +180,17 @@ def train_cell(job: Job, feed: Feed, labels: Tensor, learning_rate: float, seed:
 
 
 def load_suffix(job: Job, feed: Feed, seed: int) -> nn.Sequential:
-    """Return the seed's suffix, once the audit has found all that is frozen loaded as it was for the feed."""
-    backbone = build_frozen(job, seed)
+    """Return the seed's suffix, once the audit has found all that never learned loaded as it was for the feed."""
+    backbone = build_frozen(job, seed, feed.phase)
     check_loaded(feed.pretrained, pretrained_digests(backbone))
-    _, suffix = cut_at_boundary(backbone)
+    _, suffix = cut_for_phase(job, backbone, feed.phase)
     return suffix
+
+
+def fresh_fit(job: Job, feed: Feed, suffix: nn.Sequential, learning_rate: float, seed: int) -> Fit:
+    """Return a fit of the feed's phase that has learned nothing."""
+    layer_decay = job.phases[feed.phase - 1].layer_decay
+    return start_fit(suffix, learning_rate, job.training.weight_decay, seed, layer_decay, feed.phase)
 
 
 def measure_step(job: Job, feed: Feed) -> tuple[int, int]:
@@ -156,23 +198,20 @@ def measure_step(job: Job, feed: Feed) -> tuple[int, int]:
 
     The steps are real ones, of a suffix that nobody trains on.
     """
-    fit = start_fit(
-        load_suffix(job, feed, job.seeds[0]).train(),
-        job.plan.as_phases(1)[0].learning_rates[0],
-        job.training.weight_decay,
-        job.seeds[0],
-    )
+    seed, learning_rate = job.seeds[0], job.phases[feed.phase - 1].learning_rates[0]
+    fit = fresh_fit(job, feed, load_suffix(job, feed, seed).train(), learning_rate, seed)
     rows = job.data.rows("train", job.seeds[:1])
+    view = (feed.phase - 1) % job.training.views
 
     def step(images: int) -> None:
         shown = np.resize(rows, images)
-        (batch,) = feed.cache.inputs([shown], 0)
+        (batch,) = feed.cache.inputs([shown], view)
         labels = torch.from_numpy(job.data.labels[shown]).to(job.device)
         take_step(fit, batch.clone(), labels, job.precision)  # a clone, as it may be a part of a larger batch's memory
 
     return saved_activation_bytes(step), state_bytes(fit.optimizer)
 
 
-def checkpoint_path(job: Job, learning_rate: float, seed: int) -> Path:
+def checkpoint_path(job: Job, rates: Rates, seed: int) -> Path:
     """Return where the cell's state is kept while the run goes on."""
-    return job.scratch / f"learning-rate-{learning_rate!r}-seed-{seed}.pt"
+    return job.scratch / f"learning-rates-{'-'.join(map(repr, rates))}-seed-{seed}.pt"

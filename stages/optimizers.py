@@ -1,10 +1,16 @@
-"""The optimizer: AdamW, on tensors in the order in which they lie in memory."""
+"""The optimizer: AdamW, on tensors in the order in which they lie in memory, each part at a rate of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.optimizer import ParamsT
+
+from stages.vocabulary import PARTS
+
+State = dict[str, dict[str, Tensor]]
+"""What the optimizer keeps of each parameter, by the parameter's name."""
 
 
 class FusedAdamW(torch.optim.AdamW):
@@ -15,9 +21,9 @@ class FusedAdamW(torch.optim.AdamW):
     the wrong elements without a word. Here both are seen as the weight lies, contiguous.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], learning_rate: float, weight_decay: float) -> None:
-        """Take the parameters that learn; `weight_decay` is decoupled."""
-        super().__init__(list(parameters), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    def __init__(self, parameters: ParamsT, learning_rate: float, weight_decay: float) -> None:
+        """Take the parameters that learn, or groups of them; `weight_decay` is decoupled."""
+        super().__init__(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
     def _init_group(self, group: dict[str, Any], *lists: list[Tensor]) -> bool:
         has_complex: bool = super()._init_group(group, *lists)  # type: ignore[no-untyped-call]
@@ -31,6 +37,47 @@ class FusedAdamW(torch.optim.AdamW):
             gradients[index] = gradients[index].permute(order).contiguous()
             means[index], squares[index] = means[index].permute(order), squares[index].permute(order)
         return has_complex
+
+
+def optimizer_of(
+    suffix: nn.Sequential, learning_rate: float, weight_decay: float, layer_decay: float
+) -> torch.optim.Optimizer:
+    """Return the optimizer of what is not frozen: a group for each part, with its name and its `share` of the rate.
+
+    A part's share is `layer_decay` times that of the part after it; the head's is 1 (Howard and Ruder 2018).
+    """
+    groups = []
+    for part, blocks in suffix.named_children():
+        learned = [parameter for parameter in blocks.parameters() if parameter.requires_grad]
+        share = layer_decay ** (PARTS[::-1].index(part)) if part in PARTS else 1.0
+        groups += [{"params": learned, "part": part, "share": share}] if learned else []
+    optimizer = FusedAdamW(groups, learning_rate, weight_decay)
+    set_rate(optimizer, learning_rate)
+    return optimizer
+
+
+def set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Give every part its share of the learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group["share"]
+
+
+def rates_of(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Return the learning rate of each part that learns."""
+    return {group["part"]: float(group["lr"]) for group in optimizer.param_groups}
+
+
+def named_state(optimizer: torch.optim.Optimizer, suffix: nn.Sequential) -> State:
+    """Return what the optimizer keeps of each parameter of the suffix, by name."""
+    return {name: dict(optimizer.state[each]) for name, each in suffix.named_parameters() if each in optimizer.state}
+
+
+def restore_state(optimizer: torch.optim.Optimizer, suffix: nn.Sequential, state: Mapping[str, Any]) -> None:
+    """Let the optimizer go on from the state of those parameters that learn; of others it has none."""
+    for name, parameter in suffix.named_parameters():
+        if parameter.requires_grad and name in state:
+            kept = {key: value.to(parameter.device) for key, value in state[name].items()}
+            optimizer.state[parameter] = kept
 
 
 def state_bytes(optimizer: torch.optim.Optimizer) -> int:

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -78,6 +79,11 @@ class Depth(Section):
     from_: Annotated[str | None, Field(alias="from")] = None
     train: Annotated[list[str], Field(min_length=1)] | None = None
 
+    @property
+    def depths(self) -> Sequence["Depth"]:
+        """What learns in each phase, of which this is one."""
+        return [self]
+
 
 class Phase(Depth):
     """A stretch of a plan's training: what learns in it, for how many epochs at most, and at which learning rates.
@@ -101,6 +107,11 @@ class Plan(Depth):
     layer_decay: LayerDecay = 1.0
     phases: Annotated[list[Phase], Field(min_length=1)] | None = None
     views: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def depths(self) -> Sequence[Depth]:
+        """What learns in each phase."""
+        return self.phases or [self]
 
     def as_phases(self, epochs: int) -> list[Phase]:
         """Return the plan's phases, of which one that names none has one, of so many epochs."""
@@ -198,6 +209,7 @@ def _check_choices(params: Params) -> None:
     _check_distinct("study.seeds", params.study.seeds)
     for name, plan in params.plans.items():
         _check_plan(f"plans.{name}", plan)
+        _check_warmup(f"plans.{name}", plan, params.training)
     _check_crop(params.training.augmentation, params.data.image_px)
     held_out = params.data.validation_percent + params.data.test_percent
     if held_out >= 100:
@@ -208,34 +220,48 @@ def _check_choices(params: Params) -> None:
 def _check_plan(where: str, plan: Plan) -> None:
     if plan.weights not in ("pretrained", "none") and not plan.weights.startswith(f"{WEIGHTS}/"):
         raise mistake(f"{where}.weights", f"be pretrained, none or a file in {WEIGHTS}", repr(plan.weights))
+    _check_learning(where, plan)
+    frozen = [depth for depth in plan.depths if depth.from_ != "stem" and not set(PARTS) <= set(depth.train or ())]
+    if plan.weights == "none" and frozen:
+        raise mistake(f"{where}.weights", "be pretrained or a file where parts are frozen", "'none'")
+
+
+def _check_learning(where: str, plan: Plan) -> None:
     if plan.phases is not None:
         _check_phases(where, plan, plan.phases)
         return
-    _check_depth(where, plan, plan.weights)
+    _check_depth(where, plan)
     if plan.learning_rates is None:
         raise mistake(f"{where}.learning_rates", "be given", "nothing")
     _check_distinct(f"{where}.learning_rates", plan.learning_rates)
 
 
 def _check_phases(where: str, plan: Plan, phases: Sequence[Phase]) -> None:
-    for name in ("from", "train", "learning_rates", "layer_decay"):
-        if {"from": "from_"}.get(name, name) in plan.model_fields_set:
-            raise mistake(where, f"say {name} in each of its phases", f"{name} beside phases")
+    for name in ("from_", "train", "learning_rates", "layer_decay"):
+        if name in plan.model_fields_set:
+            said = name.rstrip("_")
+            raise mistake(where, f"say {said} in each of its phases", f"{said} beside them")
     for place, phase in enumerate(phases):
-        _check_depth(f"{where}.phases.{place}", phase, plan.weights)
+        _check_depth(f"{where}.phases.{place}", phase)
         _check_distinct(f"{where}.phases.{place}.learning_rates", phase.learning_rates)
 
 
-def _check_depth(where: str, depth: Depth, weights: str) -> None:
+def _check_depth(where: str, depth: Depth) -> None:
     if (depth.from_ is None) == (depth.train is None):
         got = "neither" if depth.from_ is None else "both"
-        raise mistake(where, "say either from: <part> or train: [<part>, ...]", got)
+        phases = ", or phases: [...]" if isinstance(depth, Plan) else ""
+        raise mistake(where, f"say either from: <part> or train: [<part>, ...]{phases}", got)
     if depth.from_ is not None:
         _check_parts(f"{where}.from", [depth.from_], ())
     else:
         _check_parts(f"{where}.train", depth.train or [], SELECTORS)
-    if weights == "none" and depth.from_ != "stem" and not set(PARTS) <= set(depth.train or ()):
-        raise mistake(f"{where}.weights", "be pretrained or a file where parts are frozen", "'none'")
+
+
+def _check_warmup(where: str, plan: Plan, training: Training) -> None:
+    told = [(f"{where}.phases.{place}.epochs", phase.epochs) for place, phase in enumerate(plan.phases or ())]
+    for name, epochs in told or [("training.epochs", training.epochs)]:
+        if training.warmup_epochs >= epochs:
+            raise mistake("training.warmup_epochs", f"be less than {name}, {epochs}", str(training.warmup_epochs))
 
 
 def _check_crop(augmentation: Augmentation, image_px: int) -> None:
@@ -307,7 +333,19 @@ def _number_hint(kind: str, value: object) -> str:
 def _known_names(path: Sequence[str]) -> list[str]:
     """Return the names that may stand in the section at `path`."""
     section: Any = Params
-    for step in path:
-        is_section = isinstance(section, type) and issubclass(section, Section)
-        section = section.model_fields[step].annotation if is_section else get_args(section)[-1]
+    steps = iter(path)
+    for step in steps:
+        section = _unwrapped(section.model_fields[step].annotation)
+        if get_origin(section) in (dict, list):
+            next(steps, None)
+            section = get_args(section)[-1]
     return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """Return the annotation of a section, or of many, without what it says besides."""
+    if get_origin(annotation) is Annotated:
+        return _unwrapped(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return _unwrapped(next(each for each in get_args(annotation) if each is not NoneType))
+    return annotation

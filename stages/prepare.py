@@ -112,7 +112,7 @@ def split_images(images: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
     strata, groups = codes(zip(images["class"], images.stratum, strict=True)), images.group.to_numpy()
     validation_share, test_share = data.validation_percent / 100, data.test_percent / 100
     if images.split.notna().all():
-        splits = complete_official(images.split.to_numpy(str), groups, strata, validation_share, seed)
+        splits = complete_official(images.split.to_numpy(str), groups, strata, validation_share, test_share, seed)
     else:
         splits = draw_splits(groups, strata, validation_share, test_share, seed)
     return pd.DataFrame({"seed": seed, "image": np.arange(len(images)), "split": splits})

@@ -36,7 +36,7 @@ class Run:
     parameters: int
     backbone_sha256: str
     weights_sha256: dict[str, str]
-    learning_rate: float
+    learning_rate: float | str
     seeds: dict[str, dict[str, float]]
     precision: str
     device: str

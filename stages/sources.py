@@ -3,10 +3,8 @@
 import hashlib
 import importlib.metadata
 import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypedDict
 
 import elpv_dataset
 import numpy as np
@@ -14,8 +12,11 @@ import pandas as pd
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from stages.columns import classes_of, examples_of, open_splits
+from stages.examples import Example, Source
+from stages.hub import download
 from stages.mistakes import Mistake, mistake
-from stages.params import Data
+from stages.params import Data, Hub
 from stages.vocabulary import SPLITS
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -28,29 +29,12 @@ SPLIT_FOLDERS = {
 """Folder names that mean an official split."""
 
 
-class Example(TypedDict):
-    """One image as it was published: its encoded bytes, its class, and what else its source tells."""
-
-    id: str
-    image: dict[str, bytes | str]
-    label: int
-    stratum: str
-    split: str | None
-
-
-@dataclass(frozen=True)
-class Source:
-    """A set of labelled images. `facts` go into source.json; `examples` come in a fixed order."""
-
-    classes: list[str]
-    facts: dict[str, object]
-    examples: Callable[[], Iterator[Example]]
-
-
 def open_source(data: Data) -> Source:
     """Return the source that the params name."""
     if data.source == "folder":
         return folder(Path(data.folder))
+    if data.source == "hub":
+        return hub(data.hub)
     return elpv(data.elpv_defective) if data.package == "elpv" else digits()
 
 
@@ -122,6 +106,22 @@ def folder(root: Path) -> Source:
         "strata": "none",
     }
     return Source(classes, facts, examples)
+
+
+def hub(asked: Hub) -> Source:
+    """Return the images of a data set of the Hugging Face hub, at one commit, with the splits that it has."""
+    where, listing = download(asked)
+    splits = open_splits(where, asked)
+    classes = classes_of(splits, asked)
+    facts: dict[str, object] = {
+        "origin": f"Hugging Face hub: {asked.dataset}",
+        "revision": listing.commit,
+        "licence": listing.licence,
+        "labels": f"the column {asked.label!r}",
+        "strata": "none",
+        "files": listing.files,
+    }
+    return Source([str(each) for each in classes], facts, lambda: examples_of(splits, classes, asked))
 
 
 def list_images(root: Path) -> list[tuple[str | None, str, Path]]:

@@ -79,13 +79,16 @@ def _best_balanced(group_of: Integers, strata: Integers, share: float, count: in
     return np.unique(group_of[best])
 
 
-def complete_official(official: Names, groups: Integers, strata: Integers, validation_share: float, seed: int) -> Names:
-    """Return the official splits; where they have no validation, `validation_share` of train is drawn for it."""
+def complete_official(
+    official: Names, groups: Integers, strata: Integers, validation_share: float, test_share: float, seed: int
+) -> Names:
+    """Return the official splits; where they have no test or no validation, its share of train is drawn for it."""
     splits = official.astype("U10")  # room for "validation", where train and test alone need five letters
-    if not (splits == "validation").any():
-        train = np.flatnonzero(splits == "train")
-        _, validation = _draw(train, groups, strata, validation_share, seed)
-        splits[validation] = "validation"
+    for split, share in (("test", test_share), ("validation", validation_share)):
+        if not (splits == split).any():
+            train = np.flatnonzero(splits == "train")
+            _, drawn = _draw(train, groups, strata, share, seed)
+            splits[drawn] = split
     return splits
 
 

@@ -1,4 +1,4 @@
-"""Train one plan: every learning rate of its list with every seed, then keep the rate that validated best.
+"""Train one plan: every learning rate of its lists with every seed, then keep the rates that validated best.
 
 Reads: the prepared images and splits (train and validation only), and the plan in params.yaml.
 Writes: `seed-<seed>.safetensors` (what the seed learned), `history.csv` (a row per learning rate, seed and epoch),
@@ -7,7 +7,7 @@ Writes: `seed-<seed>.safetensors` (what the seed learned), `history.csv` (a row 
 
 import json
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
@@ -22,8 +22,18 @@ from stages.backbones import build_backbone
 from stages.checkpoints import checkpoint_folder, remove_checkpoints, saved_best
 from stages.command import command
 from stages.flops import count_work
-from stages.freezing import apply_plan, count_parameters, cut_at_boundary, describe_learned, refuse_unfit
-from stages.grid import Feed, Job, checkpoint_path, make_feed, measure_step, train_cell, wanted_rows
+from stages.freezing import apply_plan, count_parameters, describe_learned, refuse_unfit
+from stages.grid import (
+    Feed,
+    Job,
+    Rates,
+    checkpoint_path,
+    cut_for_phase,
+    make_feed,
+    measure_step,
+    train_cell,
+    wanted_rows,
+)
 from stages.machine import processor
 from stages.memory import peak_memory_bytes
 from stages.mistakes import mistake
@@ -33,10 +43,31 @@ from stages.precision import compute_deterministically, resolve_precision, usabl
 from stages.prepared import read_prepared
 from stages.runs import Run, combined_sha256, learned_path, write_learned, write_run
 from stages.training import Epoch, best_epoch
-from stages.vocabulary import run_name
+from stages.vocabulary import PARTS, run_name
 
-Histories = dict[tuple[float, int], list[Epoch]]
-"""The epochs of every fit, by learning rate and seed."""
+Histories = dict[tuple[Rates, int], list[Epoch]]
+"""The epochs of every fit, from the first phase on, by learning rates and seed."""
+
+
+@dataclass(frozen=True)
+class Phased:
+    """What became of a phase: its fits' histories, what never learned up to its end, and what it took."""
+
+    phase: int
+    histories: Histories
+    audited: int
+    pretrained: dict[str, str]
+    prefix_seconds: float
+    cache: str
+    cache_bytes: int
+    saved_activation_bytes: int
+    optimizer_bytes: int
+    peak_memory_bytes: int
+
+    @property
+    def epochs(self) -> dict[tuple[Rates, int], list[Epoch]]:
+        """The epochs of this phase alone."""
+        return {cell: [each for each in past if each.phase == self.phase] for cell, past in self.histories.items()}
 
 
 def main(*, params: Path, prepared: Path, backbone: str, plan: str, out: Path) -> None:
@@ -53,15 +84,14 @@ def main(*, params: Path, prepared: Path, backbone: str, plan: str, out: Path) -
     job = Job(read_prepared(prepared), backbone, chosen, training, seeds, precision, device, scratch)
     frozen = frozen_backbone(job, plan)
 
-    feed = make_feed(job)
-    print(f"{run_name(backbone, plan)}: prefix cache: {feed.cache.place}, {feed.cache.bytes:,} bytes")
-    histories, audited = train_grid(job, feed, run_name(backbone, plan))
-    measured, learning_rate = costs(job, feed, frozen, histories), best_rate(histories)
+    phases = [train_phase(job, run_name(backbone, plan), number) for number in range(1, len(job.phases) + 1)]
+    last = phases[-1]
+    rates, measured = best_rates(last.histories), costs(job, frozen, phases)
 
     with whole_folder(out) as folder:
-        files = {seed: write_learned(folder, seed, learned_tensors(job, feed, learning_rate, seed)) for seed in seeds}
-        write_csv(folder / "history.csv", history_table(histories, plan))
-        write_run(folder, describe(job, feed, plan, frozen, histories, audited, files))
+        files = {seed: write_learned(folder, seed, learned_tensors(job, last, rates, seed)) for seed in seeds}
+        write_csv(folder / "history.csv", history_table(last.histories, plan))
+        write_run(folder, describe(job, plan, frozen, last, files))
         write_json(folder / "costs.json", measured | {"learned_bytes": learned_path(folder, seeds[0]).stat().st_size})
     remove_checkpoints(scratch)
 
@@ -74,77 +104,110 @@ def frozen_backbone(job: Job, plan: str) -> nn.Sequential:
     return backbone.to("meta")
 
 
-def train_grid(job: Job, feed: Feed, name: str) -> tuple[Histories, int]:
+def train_phase(job: Job, name: str, phase: int) -> Phased:
+    """Train every cell of the phase, each from where the phase before left it."""
+    feed = make_feed(job, phase)
+    told = f"{name}, phase {phase} of {len(job.phases)}" if len(job.phases) > 1 else name
+    print(f"{told}: prefix cache: {feed.cache.place}, {feed.cache.bytes:,} bytes")
+    labels = torch.from_numpy(job.data.labels).to(job.device)
+    histories, audited = train_grid(job, feed, labels, told)
+    peak = peak_memory_bytes()  # first: what follows only counts
+    saved_activation_bytes, optimizer_bytes = measure_step(job, feed)
+    return Phased(
+        phase=phase,
+        histories=histories,
+        audited=audited,
+        pretrained=feed.pretrained,
+        prefix_seconds=feed.seconds,
+        cache=feed.cache.place,
+        cache_bytes=feed.cache.bytes,
+        saved_activation_bytes=saved_activation_bytes,
+        optimizer_bytes=optimizer_bytes,
+        peak_memory_bytes=peak,
+    )
+
+
+def train_grid(job: Job, feed: Feed, labels: Tensor, name: str) -> tuple[Histories, int]:
     """Train every cell, telling of each when it ends, on a terminal with a bar of epochs.
 
     Return their histories, and how many frozen tensors the audit of each found as they were.
     """
-    labels = torch.from_numpy(job.data.labels).to(job.device)
+    cells, most = job.cells(feed.phase), job.phases[feed.phase - 1].epochs
     histories: Histories = {}
     audited = 0
-    with tqdm(total=len(job.cells) * job.training.epochs, desc=name, unit="epoch", disable=None) as bar:
-        for number, (learning_rate, seed) in enumerate(job.cells):
-            for fit in train_cell(job, feed, labels, learning_rate, seed):
-                histories[learning_rate, seed] = fit.history
-                bar.update(number * job.training.epochs + len(fit.history) - bar.n)
+    with tqdm(total=len(cells) * most, desc=name, unit="epoch", disable=None) as bar:
+        for number, (rates, seed) in enumerate(cells):
+            for fit in train_cell(job, feed, labels, rates, seed):
+                histories[rates, seed] = fit.history
+                bar.update(number * most + len(fit.of_phase) - bar.n)
             audited = fit.audited or 0
-            outcome = describe_history(histories[learning_rate, seed])
-            tqdm.write(f"{name}: learning rate {learning_rate:g}, seed {seed}: {outcome}")
+            outcome = describe_history(fit.of_phase)
+            tqdm.write(f"{name}: learning rate {told_rates(rates)}, seed {seed}: {outcome}")
     return histories, audited
 
 
 def describe_history(history: list[Epoch]) -> str:
-    """Return in words what came of a fit."""
+    """Return in words what came of a fit in a phase."""
     best, seconds = best_epoch(history), sum(epoch.seconds for epoch in history)
     figures = f"validation loss {best.val_loss:.3f}, accuracy {best.val_accuracy:.3f}"
     return f"best of {len(history)} epochs is {best.epoch}, {figures}, {seconds:.0f} s"
 
 
-def best_rate(histories: Histories) -> float:
-    """Return the learning rate with the lowest validation loss at its best epoch, as a mean over seeds.
+def told_rates(rates: Rates) -> str:
+    """Return the rates in words, phase after phase, such as "0.001 then 0.0001"."""
+    return " then ".join(f"{rate:g}" for rate in rates)
 
-    A rate at which any seed diverged is not chosen.
+
+def as_column(rates: Rates) -> float | str:
+    """Return the rates as tables have them: a number where there is one phase."""
+    return rates[0] if len(rates) == 1 else told_rates(rates)
+
+
+def best_rates(histories: Histories) -> Rates:
+    """Return the learning rates with the lowest validation loss at their best epoch, as a mean over seeds.
+
+    Rates at which any seed diverged are not chosen.
     """
-    losses: dict[float, list[float]] = {}
-    for (learning_rate, _), history in histories.items():
-        losses.setdefault(learning_rate, []).append(best_epoch(history).val_loss)
-    finite = {learning_rate: mean(each) for learning_rate, each in losses.items() if all(map(isfinite, each))}
+    losses: dict[Rates, list[float]] = {}
+    for (rates, _), history in histories.items():
+        losses.setdefault(rates, []).append(best_epoch(history).val_loss)
+    finite = {rates: mean(each) for rates, each in losses.items() if all(map(isfinite, each))}
     if not finite:
-        tried = ", ".join(f"{learning_rate:g}" for learning_rate in losses)
+        tried = ", ".join(map(told_rates, losses))
         must = "hold one at which training does not diverge"
         raise mistake("learning_rates", must, f"{tried}, each with a loss that is no number", "Try lower ones.")
-    return min(finite, key=lambda learning_rate: finite[learning_rate])
+    return min(finite, key=lambda rates: finite[rates])
 
 
 def history_table(histories: Histories, plan: str) -> pd.DataFrame:
-    """Return a row for every epoch of every fit."""
-    rows = [
-        {"plan": plan, "learning_rate": learning_rate, "seed": seed, **asdict(epoch)}
-        for (learning_rate, seed), history in histories.items()
+    """Return a row for every epoch of every fit: `learning_rate` as it was asked for, and as each part really had it.
+
+    A part that did not learn in an epoch had none.
+    """
+    return pd.DataFrame([
+        {"plan": plan, "learning_rate": as_column(rates), "seed": seed, **_epoch_row(epoch)}
+        for (rates, seed), history in histories.items()
         for epoch in history
-    ]
-    return pd.DataFrame(rows)
+    ])  # fmt: skip
 
 
-def learned_tensors(job: Job, feed: Feed, learning_rate: float, seed: int) -> dict[str, Tensor]:
+def _epoch_row(epoch: Epoch) -> dict[str, float | None]:
+    row = asdict(epoch)
+    had = row.pop("learning_rates")
+    return row | {f"learning_rate_{part}": had.get(part) for part in PARTS}
+
+
+def learned_tensors(job: Job, last: Phased, rates: Rates, seed: int) -> dict[str, Tensor]:
     """Return what the cell learned, at its best epoch, and the last layer, which is new even where it is frozen."""
-    best = saved_best(checkpoint_path(job, learning_rate, seed))
-    return {name: tensor for name, tensor in best.items() if name not in feed.pretrained}
+    best = saved_best(checkpoint_path(job, rates, seed))
+    return {name: tensor for name, tensor in best.items() if name not in last.pretrained}
 
 
-def describe(
-    job: Job,
-    feed: Feed,
-    plan: str,
-    frozen: nn.Sequential,
-    histories: Histories,
-    audited: int,
-    files: dict[int, str],
-) -> Run:
-    """Return what run.json tells; `files` has the SHA-256 of each seed's."""
+def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, files: dict[int, str]) -> Run:
+    """Return what run.json tells; `last` is the last phase, and `files` has the SHA-256 of each seed's file."""
     trainable_parameters, parameters = count_parameters(frozen)
-    learning_rate = best_rate(histories)
-    best = {seed: best_epoch(histories[learning_rate, seed]) for seed in job.seeds}
+    rates = best_rates(last.histories)
+    best = {seed: best_epoch(last.histories[rates, seed]) for seed in job.seeds}
     return Run(
         backbone=job.backbone,
         plan=plan,
@@ -153,9 +216,9 @@ def describe(
         classes=job.data.classes,
         trainable_parameters=trainable_parameters,
         parameters=parameters,
-        backbone_sha256=combined_sha256(feed.pretrained),
+        backbone_sha256=combined_sha256(last.pretrained),
         weights_sha256={str(seed): digest for seed, digest in files.items()},
-        learning_rate=learning_rate,
+        learning_rate=as_column(rates),
         seeds={
             str(seed): {"best_epoch": at.epoch, "val_loss": at.val_loss, "val_accuracy": at.val_accuracy}
             for seed, at in best.items()
@@ -165,44 +228,50 @@ def describe(
         processor=processor(job.device),
         threads=torch.get_num_threads(),
         versions={name: version(name) for name in ("torch", "torchvision", "timm")},
-        audit="passed",  # each cell was audited when its training ended, and a failed audit ends the stage
-        audited_tensors=audited,
+        audit="passed",  # each cell was audited when each of its phases ended, and a failed audit ends the stage
+        audited_tensors=last.audited,
     )
 
 
-def costs(job: Job, feed: Feed, frozen: nn.Sequential, histories: Histories) -> dict[str, float | str]:
-    """Return what training cost: seconds (wall clock), bytes, FLOPs, and the epochs on which they were spent."""
-    peak = peak_memory_bytes()  # first: what follows only counts
-    seconds = [epoch.seconds for history in histories.values() for epoch in history]
-    saved_activation_bytes, optimizer_bytes = measure_step(job, feed)
+def costs(job: Job, frozen: nn.Sequential, phases: list[Phased]) -> dict[str, float | str]:
+    """Return what training cost: seconds (wall clock), bytes, FLOPs, and the epochs on which they were spent.
+
+    Of phases the seconds, FLOPs and epochs are added up, and the bytes are those of the phase that took most.
+    """
+    seconds = [epoch.seconds for phase in phases for history in phase.epochs.values() for epoch in history]
+    prefix_seconds = sum(phase.prefix_seconds for phase in phases)
     return {
-        **count_flops(job, feed, frozen, histories),
-        "train_seconds": feed.seconds + sum(seconds),
-        "prefix_seconds": feed.seconds,
+        **count_flops(job, frozen, phases),
+        "train_seconds": prefix_seconds + sum(seconds),
+        "prefix_seconds": prefix_seconds,
         "epoch_seconds": median(seconds),
         "epochs": len(seconds),
-        "peak_memory_bytes": peak,
-        "saved_activation_bytes": saved_activation_bytes,
-        "optimizer_bytes": optimizer_bytes,
-        "cache": feed.cache.place,
-        "cache_bytes": feed.cache.bytes,
+        "peak_memory_bytes": max(phase.peak_memory_bytes for phase in phases),
+        "saved_activation_bytes": max(phase.saved_activation_bytes for phase in phases),
+        "optimizer_bytes": max(phase.optimizer_bytes for phase in phases),
+        "cache": ", ".join(dict.fromkeys(phase.cache for phase in phases)),
+        "cache_bytes": max(phase.cache_bytes for phase in phases),
     }
 
 
-def count_flops(job: Job, feed: Feed, frozen: nn.Sequential, histories: Histories) -> dict[str, float]:
+def count_flops(job: Job, frozen: nn.Sequential, phases: list[Phased]) -> dict[str, float]:
     """Return the FLOPs of all fits' training, validation left out, and those for one image in one epoch.
 
     `train_flops` is as it ran: a prefix whose outputs were kept was computed once for each row and view, whether or not
     a fit lived to see it. `train_flops_per_image_live` is what an image would have cost with nothing kept.
     """
-    work = count_work(*cut_at_boundary(frozen), job.data.images.shape[1])
-    shown = sum(len(job.data.rows("train", [seed])) * len(history) for (_, seed), history in histories.items())
-    kept = sum(len(rows) for view, rows in wanted_rows(job).items() if view is not None)
-    train_flops = work.train(kept if feed.cache.bytes else shown, shown)
+    train_flops, live, shown_in_all = 0, 0, 0
+    for each in phases:
+        apply_plan(frozen, job.plan.model_copy(update={"phases": job.phases[: each.phase]}))
+        work = count_work(*cut_for_phase(job, frozen, each.phase), job.data.images.shape[1])
+        shown = sum(len(job.data.rows("train", [seed])) * len(history) for (_, seed), history in each.epochs.items())
+        kept = sum(len(rows) for view, rows in wanted_rows(job, each.phase).items() if view is not None)
+        train_flops += work.train(kept if each.cache_bytes else shown, shown)
+        live, shown_in_all = live + work.live * shown, shown_in_all + shown
     return {
         "train_flops": train_flops,
-        "train_flops_per_image": train_flops / shown,
-        "train_flops_per_image_live": work.live,
+        "train_flops_per_image": train_flops / shown_in_all,
+        "train_flops_per_image_live": live / shown_in_all,
     }
 
 

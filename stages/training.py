@@ -1,9 +1,10 @@
-"""Training: one suffix, one learning rate, one seed, epoch by epoch."""
+"""Training: one suffix, one learning rate, one seed, one phase, epoch by epoch."""
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isnan
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -11,17 +12,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stages.inputs import Inputs, in_batches
-from stages.optimizers import FusedAdamW
+from stages.optimizers import optimizer_of, rates_of, set_rate
 from stages.params import Training
 from stages.precision import autocast
 from stages.prepared import Rows
+from stages.schedules import height
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's losses (mean cross-entropy, in nats) and accuracies (0 to 1)."""
+    """One epoch's losses (mean cross-entropy, in nats; smoothed in training) and accuracies (0 to 1).
+
+    `learning_rates` has that of each part that learned, as a mean over the epoch's steps. Epochs are counted from 1
+    through all phases, as phases are.
+    """
 
     epoch: int
+    phase: int
+    learning_rates: dict[str, float]
     train_loss: float
     train_accuracy: float
     val_loss: float
@@ -33,15 +41,23 @@ class Epoch:
 class Fit:
     """A suffix on its way: what it has learned so far, and the best that it was.
 
-    `audited` is how many frozen tensors, its prefix's included, the audit found as they were when it had ended.
+    `learning_rate` is the head's at its full height. `audited` is how many frozen tensors, its prefix's included, the
+    audit found as they were when it had ended.
     """
 
     suffix: nn.Sequential
     optimizer: torch.optim.Optimizer
+    learning_rate: float
     seed: int
+    phase: int
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
     audited: int | None = None
+
+    @property
+    def of_phase(self) -> list[Epoch]:
+        """The epochs of the phase that it is in."""
+        return [epoch for epoch in self.history if epoch.phase == self.phase]
 
 
 @dataclass(frozen=True)
@@ -59,38 +75,57 @@ def best_epoch(history: list[Epoch]) -> Epoch:
     return min(history, key=lambda epoch: (isnan(epoch.val_loss), epoch.val_loss))
 
 
-def start_fit(suffix: nn.Sequential, learning_rate: float, weight_decay: float, seed: int) -> Fit:
+def start_fit(
+    suffix: nn.Sequential,
+    learning_rate: float,
+    weight_decay: float,
+    seed: int,
+    layer_decay: float = 1.0,
+    phase: int = 1,
+) -> Fit:
     """Return a fit that has learned nothing. Only what is not frozen reaches the optimizer (AdamW)."""
-    learned = [p for p in suffix.parameters() if p.requires_grad]
-    return Fit(suffix, FusedAdamW(learned, learning_rate, weight_decay), seed)
+    return Fit(suffix, optimizer_of(suffix, learning_rate, weight_decay, layer_decay), learning_rate, seed, phase)
 
 
 def is_finished(fit: Fit, training: Training) -> bool:
-    """Return whether the fit has had its epochs, or `patience` of them without a lower validation loss."""
-    if not fit.history:
+    """Return whether the fit's phase has had its epochs, or `patience` of them without a lower validation loss."""
+    history = fit.of_phase
+    if not history:
         return False
-    idle = len(fit.history) - best_epoch(fit.history).epoch
-    return len(fit.history) >= training.epochs or idle >= training.patience
+    idle = history[-1].epoch - best_epoch(history).epoch
+    return len(history) >= training.epochs or idle >= training.patience
 
 
 def epochs(fit: Fit, lessons: Lessons, training: Training, precision: str) -> Iterator[Epoch]:
     """Train epoch by epoch until finished, yielding each; the fit may be one that was interrupted between two.
 
+    `training.epochs` are those of the fit's phase.
     Each epoch is a pure function of the fit's state, its seed and the epoch's number.
     """
     while not is_finished(fit, training):
         number = len(fit.history) + 1
         began = time.perf_counter()
-        train_loss, train_accuracy = train_one_epoch(fit, lessons, training, precision, number)
+        taught = train_one_epoch(fit, lessons, training, precision, number)
         val_loss, val_accuracy = score(fit.suffix, lessons, training, precision)
         seconds = time.perf_counter() - began
-        fit.history.append(Epoch(number, train_loss, train_accuracy, val_loss, val_accuracy, seconds))
+        fit.history.append(
+            Epoch(number, fit.phase, taught.rates, taught.loss, taught.accuracy, val_loss, val_accuracy, seconds)
+        )
         if best_epoch(fit.history).epoch == number:
             fit.best = {name: tensor.detach().clone() for name, tensor in fit.suffix.state_dict().items()}
         yield fit.history[-1]
 
 
-def train_one_epoch(fit: Fit, lessons: Lessons, training: Training, precision: str, number: int) -> tuple[float, float]:
+@dataclass(frozen=True)
+class Taught:
+    """What became of the training images in one epoch, and the mean rate at which each part learned from them."""
+
+    loss: float
+    accuracy: float
+    rates: dict[str, float]
+
+
+def train_one_epoch(fit: Fit, lessons: Lessons, training: Training, precision: str, number: int) -> Taught:
     """Show the suffix every training image once, in view `number` mod `views`; return mean loss and accuracy."""
     view = (number - 1) % training.views
     order = np.random.default_rng([fit.seed, number]).permutation(lessons.train)
@@ -98,20 +133,30 @@ def train_one_epoch(fit: Fit, lessons: Lessons, training: Training, precision: s
     fit.suffix.train()
     losses, hits = [], []
     batches = in_batches(order, training.batch_size)
-    for rows, batch in zip(batches, lessons.inputs(batches, view), strict=True):
+    past = [epoch.val_loss for epoch in fit.of_phase]
+    heights = [height(training, past, (step + 1) / len(batches)) for step in range(len(batches))]
+    for rows, batch, high in zip(batches, lessons.inputs(batches, view), heights, strict=True):
         labels = lessons.labels[torch.from_numpy(rows)]
-        loss, logits = take_step(fit, batch, labels, precision)
+        set_rate(fit.optimizer, fit.learning_rate * high)
+        loss, logits = take_step(fit, batch, labels, precision, training.label_smoothing)
         # Read once an epoch: to read them here would let a GPU wait for the processor after every batch.
         losses.append(loss * len(rows))
         hits.append((logits.argmax(1) == labels).sum())
-    return float(torch.stack(losses).double().sum()) / len(order), int(torch.stack(hits).sum()) / len(order)
+    set_rate(fit.optimizer, fit.learning_rate * fmean(heights))
+    return Taught(
+        loss=float(torch.stack(losses).double().sum()) / len(order),
+        accuracy=int(torch.stack(hits).sum()) / len(order),
+        rates=rates_of(fit.optimizer),
+    )
 
 
-def take_step(fit: Fit, batch: Tensor, labels: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+def take_step(
+    fit: Fit, batch: Tensor, labels: Tensor, precision: str, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Let the fit learn from one batch; return the loss, and the float32 logits by which it was made."""
     with autocast(precision, labels.device):
         logits = fit.suffix(batch).float()
-        loss = functional.cross_entropy(logits, labels)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     fit.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     fit.optimizer.step()

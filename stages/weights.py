@@ -2,9 +2,13 @@
 
 import hashlib
 import re
+import socket
 import struct
+import sys
+import time
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,6 +27,12 @@ from torchvision import models
 from stages.mistakes import Mistake, listed, mistake
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+NO_ANSWER = (URLError, TimeoutError, ConnectionError, HTTPException)
+SILENCE = 10.0
+"""Seconds after which a server that says nothing is left."""
+WAITS = (1, 2)
+"""Seconds before it is asked again."""
 
 # torchvision renamed layers of DenseNet and of its vision transformer after their weights were published.
 OLD_NAMES = {
@@ -52,24 +62,52 @@ def torchvision_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
 def published_tensors(url: str) -> dict[str, Tensor]:
     """Return the tensors at a URL whose file name ends in the start of its SHA-256, as torchvision's do.
 
-    The file is kept in torch's own cache (`TORCH_HOME`) and verified each time, not only when it is downloaded.
+    The file is kept in torch's own cache (`TORCH_HOME`) and verified each time, not only when it is downloaded. A
+    server that breaks down, or is silent for 10 seconds, is asked three times.
     """
     file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
     wanted = file.stem.rpartition("-")[2]
     if file.exists():
         _check_sha256(file, wanted)
     try:
-        loaded = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+        return download(url)
     except HTTPError as error:
         raise _unreachable(url, f"the answer {error.code} ({error.reason})") from None
-    except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
+    except NO_ANSWER as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
         raise _unreachable(url, f"no connection ({reason})") from None
     except RuntimeError as error:
         if "invalid hash" not in str(error):
             raise
         raise mistake(url, f"have a SHA-256 that begins with {wanted}", "other bytes", "Try again.") from None
-    return dict(loaded)
+
+
+def download(url: str) -> dict[str, Tensor]:
+    """Return the tensors at the URL, by torch's own API, which has neither a timeout nor a second try."""
+    for wait in (*WAITS, None):
+        try:
+            with _timeout(SILENCE):
+                loaded = torch.hub.load_state_dict_from_url(
+                    url, map_location="cpu", check_hash=True, weights_only=True, progress=sys.stderr.isatty()
+                )
+            return dict(loaded)
+        except NO_ANSWER as error:
+            refused = isinstance(error, HTTPError) and error.code < 500
+            if wait is None or refused:
+                raise
+            time.sleep(wait)
+    raise AssertionError  # the last turn returns or raises
+
+
+@contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    """Let each connection that is opened meanwhile wait so many seconds at most for the next bytes."""
+    usual = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(usual)
 
 
 def _unreachable(url: str, got: str) -> Mistake:

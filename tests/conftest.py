@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 # Threads that wait by spinning slow each other down tenfold where the processor has other work. Read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 import torch
+
+from tests import toys
 
 
 @pytest.fixture(params=[1, 2], ids=["one-thread", "two-threads"])
@@ -17,3 +20,12 @@ def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.set_num_threads(request.param)
     yield
     torch.set_num_threads(usual)
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a folder with the params and the prepared pictures of the toy study."""
+    toys.write_study(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    yield tmp_path
+    torch.use_deterministic_algorithms(False)

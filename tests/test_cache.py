@@ -378,9 +378,9 @@ def test_a_kept_prefix_runs_once_for_each_image_and_view_whatever_the_number_of_
     looked = 16 + 16 + 16  # the audit's two looks at batch mates, and one batch to learn the shape
     once = 32 + views * 70  # both seeds together validate on 32 images, and train on all 70
     assert counter.images == once + looked
-    for cell in job.cells:
-        train(job, feed, *cell)
-    assert len(job.cells) == 4
+    for (rate,), seed in job.cells(1):
+        train(job, feed, rate, seed)
+    assert len(job.cells(1)) == 4
     assert counter.images == once + looked
 
 
@@ -389,6 +389,6 @@ def test_a_prefix_that_is_not_kept_runs_in_every_epoch_of_every_cell(counter: Co
     job = toys.job("efficientnet_lite0", plan("head"), tmp_path, asked)
     feed = make_feed(job)
     before = counter.images
-    for cell in job.cells:
-        train(job, feed, *cell)
+    for (rate,), seed in job.cells(1):
+        train(job, feed, rate, seed)
     assert counter.images - before == 4 * 2 * (50 + 16)

@@ -29,7 +29,7 @@ def test_a_mistake_in_params_ends_a_stage_with_one_line_and_exit_code_1(tmp_path
     broken.write_text(committed.replace("source: package", "source: pakage", 1), encoding="utf-8")
     ended = _run("fetch", "--params", broken, "--out", tmp_path / "raw")
     assert ended.returncode == 1
-    assert ended.stderr == "data.source must be 'package' or 'folder'. Got 'pakage' instead.\n"
+    assert ended.stderr == "data.source must be 'package', 'folder' or 'hub'. Got 'pakage' instead.\n"
     assert ended.stdout == ""
     assert _names(tmp_path) == ["params.yaml"]
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from stages.mistakes import Mistake, listed
-from stages.params import Params, load_params
+from stages.params import Params, Phase, Plan, load_params
 from stages.vocabulary import BACKBONES, MOST_PX
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +50,7 @@ def _refusal_of(tmp_path: Path, params: object) -> str:
 @pytest.mark.parametrize("path", [COMMITTED, *STUDIES], ids=lambda path: path.stem)
 def test_every_committed_study_loads_and_keeps_its_values(path: Path) -> None:
     written = yaml.safe_load(path.read_text(encoding="utf-8"))
-    loaded = load_params(path).model_dump(by_alias=True, exclude_none=True)
+    loaded = load_params(path).model_dump(by_alias=True, exclude_unset=True)
     assert loaded == written
 
 
@@ -272,7 +272,7 @@ def test_an_image_is_padded_with_less_than_there_is_of_it(
 @pytest.mark.parametrize(("said", "got"), [({}, "neither"), ({"from": "head", "train": ["stem"]}, "both")])
 def test_a_plan_says_either_from_or_train(tmp_path: Path, said: dict[str, object], got: str) -> None:
     plan = {**said, "weights": "none", "learning_rates": [0.1]}
-    line = f"plans.head must say either from: <part> or train: [<part>, ...]. Got {got} instead."
+    line = f"plans.head must say either from: <part> or train: [<part>, ...], or phases: [...]. Got {got} instead."
     assert _refusal_of(tmp_path, _changed("plans.head", plan)) == line
 
 
@@ -474,3 +474,97 @@ def _loaded(tmp_path: Path, params: dict[str, Any]) -> Params:
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     return load_params(path)
+
+
+# --- Plans with phases, and schedules -----------------------------------------------------------------------------
+
+PHASE = {"from": "head", "epochs": 2, "learning_rates": [0.1]}
+
+
+def _phased(*phases: dict[str, object], **more: object) -> dict[str, Any]:
+    return _changed("plans.head", {"weights": "pretrained", "phases": list(phases), **more})
+
+
+def test_a_plan_without_phases_has_one_of_all_the_epochs() -> None:
+    plan = Plan.model_validate({"from": "stage4", "weights": "pretrained", "learning_rates": [0.1], "layer_decay": 0.5})
+    (phase,) = plan.as_phases(7)
+    assert phase == Phase.model_validate({"from": "stage4", "epochs": 7, "learning_rates": [0.1], "layer_decay": 0.5})
+
+
+def test_phases_are_read_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(_phased(PHASE, PHASE | {"from": "stem"})), encoding="utf-8")
+    assert [phase.from_ for phase in load_params(path).plans["head"].as_phases(9)] == ["head", "stem"]
+
+
+@pytest.mark.parametrize(
+    ("phases", "more", "line"),
+    [
+        ([], {}, "plans.head.phases must hold at least one value. Got [] instead."),
+        (
+            [PHASE | {"from": "neck"}],
+            {},
+            f"plans.head.phases.0.from must name {PARTS} or head, or a block such as stage4.1. Got 'neck' instead.",
+        ),
+        (
+            [PHASE, {"epochs": 2, "learning_rates": [0.1]}],
+            {},
+            "plans.head.phases.1 must say either from: <part> or train: [<part>, ...]. Got neither instead.",
+        ),
+        (
+            [{"from": "head", "learning_rates": [0.1]}],
+            {},
+            "plans.head.phases.0.epochs must be given. Got nothing instead.",
+        ),
+        ([PHASE | {"epochs": 0}], {}, "plans.head.phases.0.epochs must be greater than or equal to 1. Got 0 instead."),
+        (
+            [PHASE | {"rates": [1.0]}],
+            {},
+            "plans.head.phases.0 must hold only from, train, epochs, learning_rates or layer_decay. "
+            "Got 'rates' instead.",
+        ),
+        (
+            [PHASE | {"layer_decay": 1.5}],
+            {},
+            "plans.head.phases.0.layer_decay must be less than or equal to 1. Got 1.5 instead.",
+        ),
+        ([PHASE], {"from": "head"}, "plans.head must say from in each of its phases. Got from beside them instead."),
+        (
+            [PHASE],
+            {"learning_rates": [0.1]},
+            "plans.head must say learning_rates in each of its phases. Got learning_rates beside them instead.",
+        ),
+        (
+            [PHASE],
+            {"weights": "none"},
+            "plans.head.weights must be pretrained or a file where parts are frozen. Got 'none' instead.",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_phase_is_told_by_its_place(
+    tmp_path: Path, phases: list[dict[str, object]], more: dict[str, object], line: str
+) -> None:
+    assert _refusal_of(tmp_path, _phased(*phases, **more)) == line
+
+
+def test_a_warm_up_that_leaves_no_epoch_at_full_height_is_refused(tmp_path: Path) -> None:
+    params = _changed("training.warmup_epochs", 4)
+    must = "training.warmup_epochs must be less than"
+    assert _refusal_of(tmp_path, params) == f"{must} training.epochs, 4. Got 4 instead."
+    params = _phased(PHASE)
+    params["training"]["warmup_epochs"] = 2
+    assert _refusal_of(tmp_path, params) == f"{must} plans.head.phases.0.epochs, 2. Got 2 instead."
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("data.hub.branch", "dataset, revision, image, label, train, validation or test"),
+        ("training.augmentation.flip", "flips, crop, crop_padding, crop_scale, colour or policy"),
+    ],
+)
+def test_an_unknown_name_in_a_section_of_a_section_is_refused_with_the_known_ones(
+    tmp_path: Path, name: str, known: str
+) -> None:
+    section, _, last = name.rpartition(".")
+    assert _refusal_of(tmp_path, _changed(name, 1)) == f"{section} must hold only {known}. Got {last!r} instead."

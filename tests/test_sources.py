@@ -15,8 +15,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from stages import fetch
+from stages.examples import Example, Source
 from stages.mistakes import Mistake
-from stages.sources import Example, digits, elpv, folder
+from stages.sources import digits, elpv, folder
 
 ROOT = Path(__file__).parents[1]
 ELPV = Path(next(iter(elpv_dataset.__path__))) / "data"
@@ -114,7 +115,7 @@ def test_digits_are_the_pictures_of_scikit_learn_at_full_brightness() -> None:
 
 
 @pytest.mark.parametrize("source", [elpv("probability >= 0.5"), digits()], ids=["elpv", "digits"])
-def test_no_two_examples_of_a_package_share_an_id(source: fetch.Source) -> None:
+def test_no_two_examples_of_a_package_share_an_id(source: Source) -> None:
     ids = [each["id"] for each in source.examples()]
     assert len(set(ids)) == len(ids)
 

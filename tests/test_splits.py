@@ -116,33 +116,42 @@ EVEN = np.arange(60) % 2
 @pytest.mark.parametrize("seed", range(4))
 def test_official_splits_that_are_complete_are_kept_for_every_seed(seed: int) -> None:
     official = np.array(["train", "validation", "test"] * 20)
-    assert (complete_official(official, ALONE, EVEN, 0.25, seed) == official).all()
+    assert (complete_official(official, ALONE, EVEN, 0.25, 0.25, seed) == official).all()
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_missing_official_validation_is_drawn_from_train_and_test_is_kept(seed: int) -> None:
-    splits = complete_official(OFFICIAL, ALONE, EVEN, 0.25, seed)
+    splits = complete_official(OFFICIAL, ALONE, EVEN, 0.25, 0.25, seed)
     assert (splits[40:] == "test").all()
     assert np.bincount(EVEN[splits == "validation"]).tolist() == [5, 5]
+    assert (splits[:40] == "train").sum() == 30
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_missing_official_test_is_drawn_from_train_and_validation_is_kept(seed: int) -> None:
+    official = np.where(OFFICIAL == "test", "validation", OFFICIAL)
+    splits = complete_official(official, ALONE, EVEN, 0.25, 0.25, seed)
+    assert (splits[40:] == "validation").all()
+    assert np.bincount(EVEN[splits == "test"]).tolist() == [5, 5]
     assert (splits[:40] == "train").sum() == 30
 
 
 @some
 @given(st.lists(SEEDS, min_size=2, max_size=4, unique=True))
 def test_seeds_draw_different_validation_images_from_official_train(seeds: list[int]) -> None:
-    drawn = [complete_official(OFFICIAL, ALONE, EVEN, 0.25, seed) for seed in seeds]
+    drawn = [complete_official(OFFICIAL, ALONE, EVEN, 0.25, 0.25, seed) for seed in seeds]
     assert all((one != other).any() for one, other in combinations(drawn, 2))
 
 
 def test_no_group_is_torn_when_validation_is_drawn_from_official_train() -> None:
     groups = np.arange(60) // 4
-    splits = complete_official(OFFICIAL, groups, EVEN, 0.25, seed=0)
+    splits = complete_official(OFFICIAL, groups, EVEN, 0.25, 0.25, seed=0)
     assert set(_splits_of_each_group(groups, splits)) == {1}
 
 
 def test_official_splits_are_not_changed_in_place() -> None:
     official = OFFICIAL.copy()
-    complete_official(official, ALONE, EVEN, 0.25, seed=0)
+    complete_official(official, ALONE, EVEN, 0.25, 0.25, seed=0)
     assert (official == OFFICIAL).all()
 
 

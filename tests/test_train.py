@@ -2,10 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
 from math import nan
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,83 +27,39 @@ from stages.outputs import sha256_of
 from stages.params import Plan
 from stages.prepared import read_prepared
 from stages.runs import load_backbone, read_run
-from stages.train import best_rate
+from stages.train import best_rates
 from stages.training import Epoch, Fit, predict, start_fit
 from tests import toys
-from tests.project import ROOT
 
 
 def history(*losses: float) -> list[Epoch]:
-    return [Epoch(number, 1.0, 0.5, loss, 0.5, 1.0) for number, loss in enumerate(losses, start=1)]
+    return [Epoch(number, 1, {}, 1.0, 0.5, loss, 0.5, 1.0) for number, loss in enumerate(losses, start=1)]
 
 
 def test_the_rate_with_the_lowest_mean_of_best_losses_is_kept() -> None:
-    histories = {(0.1, 0): history(0.9, 0.2), (0.1, 1): history(0.8), (0.01, 0): history(0.4), (0.01, 1): history(0.5)}
-    assert best_rate(histories) == 0.01
+    histories = {
+        ((0.1,), 0): history(0.9, 0.2), ((0.1,), 1): history(0.8),
+        ((0.01,), 0): history(0.4), ((0.01,), 1): history(0.5),
+    }  # fmt: skip
+    assert best_rates(histories) == (0.01,)
 
 
 def test_a_rate_at_which_one_seed_diverged_is_not_kept() -> None:
-    histories = {(0.1, 0): history(0.1), (0.1, 1): history(nan), (0.01, 0): history(0.4), (0.01, 1): history(0.5)}
-    assert best_rate(histories) == 0.01
+    histories = {
+        ((0.1,), 0): history(0.1), ((0.1,), 1): history(nan),
+        ((0.01,), 0): history(0.4), ((0.01,), 1): history(0.5),
+    }  # fmt: skip
+    assert best_rates(histories) == (0.01,)
 
 
 def test_rates_that_all_diverge_are_refused_by_name() -> None:
     with pytest.raises(
         ValueError, match=r"^learning_rates must hold one at which training does not diverge. Got 10, 1,"
     ):
-        best_rate({(10.0, 0): history(nan), (1.0, 0): history(nan, nan)})
+        best_rates({((10.0,), 0): history(nan), ((1.0,), 0): history(nan, nan)})
 
 
 # --- Whole runs of a toy ----------------------------------------------------------------------------------------
-
-PLANS: dict[str, dict[str, Any]] = {
-    "part": {"from": "stage4"},
-    "block": {"from": "stage4.3"},
-    "surgical": {"train": ["stage3.1", "head"]},
-    "norms": {"train": ["norms", "head"]},
-    "biases": {"train": ["stage4.4", "biases", "head"]},
-    "head": {"train": ["head"]},
-    "all": {"from": "stem"},
-    "edges": {"train": ["stem", "head"]},
-    "norms_alone": {"train": ["norms"]},
-    "scratch": {"from": "stem", "weights": "none"},
-}
-
-
-@pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return a folder with a params.yaml of all these plans, and prepared pictures."""
-    params = yaml.safe_load((ROOT / "studies" / "digits.yaml").read_text())
-    params["plans"] = {
-        name: {"weights": "pretrained", **what, "learning_rates": [0.003]} for name, what in PLANS.items()
-    }
-    params["study"] = {"seeds": [0, 1], "plans": [*PLANS]}
-    params["training"] |= {"epochs": 2, "batch_size": 24, "precision": "float32", "views": 2}
-    params["training"]["augmentation"]["flips"] = "both"
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    toys.write_prepared(tmp_path / "prepared")
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    yield tmp_path
-    torch.use_deterministic_algorithms(False)
-
-
-def train_toy(toy: Path, plan: str, **training: object) -> Path:
-    """Train the plan on the toy; return the run's folder."""
-    params = yaml.safe_load((toy / "params.yaml").read_text())
-    params["training"] |= training
-    (toy / "params.yaml").write_text(yaml.safe_dump(params))
-    train_stage.main(
-        params=toy / "params.yaml",
-        prepared=toy / "prepared",
-        backbone="efficientnet_lite0",
-        plan=plan,
-        out=toy / "runs" / plan,
-    )
-    return toy / "runs" / plan
-
-
-def left_in_scratch(toy: Path) -> list[Path]:
-    return [path for path in (toy / ".dvc" / "tmp").rglob("*") if path.is_file()]
 
 
 def shown_validation(backbone: nn.Module, seed: int) -> tuple[Tensor, Tensor]:
@@ -117,11 +71,11 @@ def shown_validation(backbone: nn.Module, seed: int) -> tuple[Tensor, Tensor]:
     return predict(backbone, live, in_batches(rows, 64), "float32", toys.CPU), torch.from_numpy(data.labels[rows])
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", toys.PLANS)
 def test_a_run_gives_back_the_backbone_as_its_plan_froze_and_trained_it(plan: str, toy: Path) -> None:
-    folder = train_toy(toy, plan)
+    folder = toys.train_toy(toy, plan)
     run = read_run(folder)
-    assert {name: run.definition[name] for name in PLANS[plan]} == PLANS[plan]
+    assert {name: run.definition[name] for name in toys.PLANS[plan]} == toys.PLANS[plan]
     for seed in (0, 1):
         whole = load_backbone(folder, seed)
         assert not any(module.training for module in whole.modules())
@@ -137,16 +91,16 @@ def test_other_test_images_and_labels_change_neither_weights_nor_choices(toy: Pa
     params["study"]["seeds"] = [0]
     params["plans"]["head"]["learning_rates"] = [0.003, 0.03]
     (toy / "params.yaml").write_text(yaml.safe_dump(params))
-    before = read_run(train_toy(toy, "head"))
+    before = read_run(toys.train_toy(toy, "head"))
     labels, images = (np.load(toy / "prepared" / f"{name}.npy") for name in ("labels", "images"))
     rows = toys.prepared().rows("test", [0])
     labels[rows], images[rows] = 1 - labels[rows], 255 - images[rows]
     np.save(toy / "prepared" / "labels.npy", labels)
     np.save(toy / "prepared" / "images.npy", images)
-    assert read_run(train_toy(toy, "head")) == before
+    assert read_run(toys.train_toy(toy, "head")) == before
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", toys.PLANS)
 def test_what_comes_back_is_bit_for_bit_what_was_trained(plan: str, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[dict[str, Tensor]] = []
 
@@ -155,7 +109,7 @@ def test_what_comes_back_is_bit_for_bit_what_was_trained(plan: str, toy: Path, m
         return trained[-1]
 
     monkeypatch.setattr(train_stage, "saved_best", telling)
-    folder = train_toy(toy, plan)
+    folder = toys.train_toy(toy, plan)
     for seed, suffix in zip((0, 1), trained, strict=True):
         torch.manual_seed(seed)
         expected = build_backbone("efficientnet_lite0", "pretrained", 2)
@@ -182,7 +136,7 @@ def test_what_comes_back_is_bit_for_bit_what_was_trained(plan: str, toy: Path, m
     ],
 )
 def test_a_run_stores_what_learned_and_the_new_last_layer_and_nothing_else(plan: str, stored: str, toy: Path) -> None:
-    folder = train_toy(toy, plan)
+    folder = toys.train_toy(toy, plan)
     state = load_backbone(folder, 0).state_dict()
     norms = [key.removesuffix("running_mean") for key in state if key.endswith("running_mean")]
     pattern = stored.replace("NORM", "|".join(map(re.escape, norms)))
@@ -197,20 +151,22 @@ def test_a_run_stores_what_learned_and_the_new_last_layer_and_nothing_else(plan:
 
 def test_plans_that_learn_little_deep_and_shallow_do_not_send_the_backbone_between(toy: Path) -> None:
     """Their suffix is the whole backbone, of 13.5 MB."""
-    stored = {plan: (train_toy(toy, plan) / "seed-0.safetensors").stat().st_size for plan in ("edges", "norms", "all")}
+    stored = {
+        plan: (toys.train_toy(toy, plan) / "seed-0.safetensors").stat().st_size for plan in ("edges", "norms", "all")
+    }
     assert stored["edges"] < 30_000
     assert stored["norms"] < 450_000
     assert stored["all"] > 13_000_000
 
 
 def test_a_run_names_each_seeds_file_by_its_hash_and_the_backbone_by_what_no_seed_learned(toy: Path) -> None:
-    folder = train_toy(toy, "head")
+    folder = toys.train_toy(toy, "head")
     run = read_run(folder)
     assert run.weights_sha256 == {str(seed): sha256_of(folder / f"seed-{seed}.safetensors") for seed in (0, 1)}
-    taught_less = read_run(train_toy(toy, "head", epochs=1))
+    taught_less = read_run(toys.train_toy(toy, "head", epochs=1))
     assert taught_less.backbone_sha256 == run.backbone_sha256
     assert taught_less.weights_sha256 != run.weights_sha256
-    assert read_run(train_toy(toy, "part")).backbone_sha256 != run.backbone_sha256
+    assert read_run(toys.train_toy(toy, "part")).backbone_sha256 != run.backbone_sha256
 
 
 # --- What does not come back ------------------------------------------------------------------------------------
@@ -223,7 +179,7 @@ def damage(path: Path) -> None:
 
 
 def test_a_seeds_file_that_was_damaged_is_one_line_that_names_it_and_both_hashes(toy: Path) -> None:
-    folder = train_toy(toy, "head")
+    folder = toys.train_toy(toy, "head")
     path, wanted = folder / "seed-1.safetensors", read_run(folder).weights_sha256["1"]
     damage(path)
     with pytest.raises(Mistake) as told:
@@ -236,7 +192,7 @@ def test_a_seeds_file_that_was_damaged_is_one_line_that_names_it_and_both_hashes
 
 
 def test_a_seed_that_is_not_there_is_refused_by_name(toy: Path) -> None:
-    folder = train_toy(toy, "head")
+    folder = toys.train_toy(toy, "head")
     (folder / "seed-1.safetensors").unlink()
     with pytest.raises(Mistake, match=r"seed-1\.safetensors must have the SHA-256 \w{64}\. Got no file instead\."):
         load_backbone(folder, 1)
@@ -263,7 +219,7 @@ def test_weights_that_were_changed_after_training_are_one_line_that_names_their_
 ) -> None:
     monkeypatch.chdir(toy)
     weights = with_own_weights(toy, plan)
-    folder = train_toy(toy, plan)
+    folder = toys.train_toy(toy, plan)
     load_backbone(folder, 0)
     tensors = load_file(weights)
     tensors[changed].view(-1)[0] += 1.0
@@ -283,7 +239,7 @@ def test_a_run_of_which_all_learned_needs_its_pretrained_weights_no_more(
 ) -> None:
     monkeypatch.chdir(toy)
     weights = with_own_weights(toy, "all", "head")
-    folders = [train_toy(toy, plan) for plan in ("all", "head")]
+    folders = [toys.train_toy(toy, plan) for plan in ("all", "head")]
     expected = load_backbone(folders[0], 0).state_dict()
     weights.unlink()
     assert toys.differing(load_backbone(folders[0], 0).state_dict(), expected) == set()
@@ -296,7 +252,7 @@ def test_a_run_of_which_all_learned_needs_its_pretrained_weights_no_more(
 
 @pytest.mark.parametrize("plan", ["block", "norms"])
 def test_a_run_of_any_plan_is_evaluated_on_validation_then_test_and_scored_on_test_alone(plan: str, toy: Path) -> None:
-    folder = train_toy(toy, plan)
+    folder = toys.train_toy(toy, plan)
     evaluate.main(prepared=toy / "prepared", run=folder, out=toy / "scores")
     predictions = pd.read_parquet(toy / "scores" / "predictions.parquet")
     shown = predictions.groupby(["seed", "split"], sort=False).image.agg(list).to_dict()
@@ -317,7 +273,7 @@ def test_a_run_of_any_plan_is_evaluated_on_validation_then_test_and_scored_on_te
 
 
 def test_what_validation_scored_when_the_epoch_was_chosen_is_what_the_predictions_say(toy: Path) -> None:
-    folder = train_toy(toy, "part")
+    folder = toys.train_toy(toy, "part")
     evaluate.main(prepared=toy / "prepared", run=folder, out=toy / "scores")
     predictions = pd.read_parquet(toy / "scores" / "predictions.parquet")
     for seed, told in read_run(folder).seeds.items():
@@ -334,7 +290,7 @@ def test_inference_is_measured_in_test_images_by_the_second() -> None:
 
 @pytest.mark.parametrize("plan", ["block", "surgical", "biases"])
 def test_a_run_that_passes_the_audit_says_so_and_how_many_tensors_it_looked_at(plan: str, toy: Path) -> None:
-    folder = train_toy(toy, plan)
+    folder = toys.train_toy(toy, plan)
     run = read_run(folder)
     whole = load_backbone(folder, 0)
     learned = {name for name, parameter in whole.named_parameters() if parameter.requires_grad}
@@ -355,7 +311,7 @@ def test_a_run_that_passes_the_audit_says_so_and_how_many_tensors_it_looked_at(p
 def test_a_run_records_where_its_prefix_was_kept_and_the_bytes_that_it_took(
     plan: str, cache_bytes: int, place: str, toy: Path
 ) -> None:
-    costs = json.loads((train_toy(toy, plan, cache_bytes=cache_bytes) / "costs.json").read_text())
+    costs = json.loads((toys.train_toy(toy, plan, cache_bytes=cache_bytes) / "costs.json").read_text())
     kept = (32 + 2 * 70) * 1280 * 4  # both seeds' validation, and two views of all, in float32 of the last 1,280 maps
     assert (costs["cache"], costs["cache_bytes"]) == (place, kept if place in ("memory", "scratch") else 0)
 
@@ -366,16 +322,16 @@ def test_a_plan_of_one_view_is_shown_one_and_every_run_says_how_many_it_had(toy:
     (toy / "params.yaml").write_text(yaml.safe_dump(params))
     kept = {}
     for plan in ("head", "one_view"):
-        folder = train_toy(toy, plan)
+        folder = toys.train_toy(toy, plan)
         kept[read_run(folder).definition["views"]] = json.loads((folder / "costs.json").read_text())["cache_bytes"]
     assert kept == {views: (32 + views * 70) * 1280 * 4 for views in (2, 1)}
-    same = [train_toy(toy, plan, views=1) / "seed-0.safetensors" for plan in ("head", "one_view")]
+    same = [toys.train_toy(toy, plan, views=1) / "seed-0.safetensors" for plan in ("head", "one_view")]
     assert same[0].read_bytes() == same[1].read_bytes()
 
 
 def work_of(plan: str) -> Work:
     backbone = build_backbone("efficientnet_lite0", "none", 2).to("meta")
-    apply_plan(backbone, Plan(**PLANS[plan] | {"weights": "pretrained", "learning_rates": [0.003]}))
+    apply_plan(backbone, Plan(**toys.PLANS[plan] | {"weights": "pretrained", "learning_rates": [0.003]}))
     return count_work(*cut_at_boundary(backbone), 32)
 
 
@@ -392,7 +348,7 @@ def work_of(plan: str) -> Work:
 def test_flops_are_those_of_what_went_through_the_prefix_and_of_what_every_fit_was_shown(
     plan: str, cache_bytes: int, through_prefix: int, toy: Path
 ) -> None:
-    costs = json.loads((train_toy(toy, plan, cache_bytes=cache_bytes) / "costs.json").read_text())
+    costs = json.loads((toys.train_toy(toy, plan, cache_bytes=cache_bytes) / "costs.json").read_text())
     work, shown = work_of(plan), 2 * 2 * 50
     assert costs["train_flops"] == work.prefix * through_prefix + work.training * shown
     assert costs["train_flops_per_image"] == costs["train_flops"] / shown
@@ -401,7 +357,7 @@ def test_flops_are_those_of_what_went_through_the_prefix_and_of_what_every_fit_w
 
 
 def test_a_fit_that_ends_early_costs_the_epochs_that_it_had(toy: Path) -> None:
-    folder = train_toy(toy, "block", epochs=6, patience=1, views=3)
+    folder = toys.train_toy(toy, "block", epochs=6, patience=1, views=3)
     costs, epochs = json.loads((folder / "costs.json").read_text()), len(pd.read_csv(folder / "history.csv"))
     assert 2 <= costs["epochs"] == epochs < 12
     work = work_of("block")
@@ -424,7 +380,7 @@ def test_a_run_that_was_killed_and_goes_on_ends_with_the_same_files_and_the_same
         names = ("run.json", "seed-0.safetensors", "seed-1.safetensors")
         return {name: costs[name] for name in COUNTED}, [(folder / name).read_bytes() for name in names]
 
-    train_toy(toy, plan)
+    toys.train_toy(toy, plan)
     expected, saves = left(), []
 
     def killed(path: Path, fit: Fit) -> None:
@@ -436,16 +392,16 @@ def test_a_run_that_was_killed_and_goes_on_ends_with_the_same_files_and_the_same
     with monkeypatch.context() as patched:
         patched.setattr(grid, "save_fit", killed)
         with pytest.raises(KeyboardInterrupt):
-            train_toy(toy, plan)
-    assert len(left_in_scratch(toy)) == 2
-    train_toy(toy, plan)
+            toys.train_toy(toy, plan)
+    assert len(toys.left_in_scratch(toy)) == 2
+    toys.train_toy(toy, plan)
     assert left() == expected
 
 
 def test_a_run_is_the_same_wherever_its_prefix_was_kept(toy: Path) -> None:
     weights, histories = [], []
     for cache_bytes in (10**9, 1_000, 0):
-        folder = train_toy(toy, "head", cache_bytes=cache_bytes)
+        folder = toys.train_toy(toy, "head", cache_bytes=cache_bytes)
         weights.append((folder / "seed-1.safetensors").read_bytes() + (folder / "run.json").read_bytes())
         histories.append(pd.read_csv(folder / "history.csv").drop(columns="seconds"))
     assert weights[0] == weights[1] == weights[2]
@@ -455,20 +411,21 @@ def test_a_run_is_the_same_wherever_its_prefix_was_kept(toy: Path) -> None:
 
 @pytest.mark.parametrize("cache_bytes", [10**9, 1_000, 0])
 def test_a_run_that_ends_well_leaves_nothing_in_scratch(cache_bytes: int, toy: Path) -> None:
-    train_toy(toy, "head", cache_bytes=cache_bytes)
-    assert left_in_scratch(toy) == []
+    toys.train_toy(toy, "head", cache_bytes=cache_bytes)
+    assert toys.left_in_scratch(toy) == []
 
 
-def careless(suffix: nn.Sequential, learning_rate: float, weight_decay: float, seed: int) -> Fit:
+def careless(suffix: nn.Sequential, *asked: float) -> Fit:
     """Start a fit whose optimizer is given what is frozen as well."""
-    fit = start_fit(suffix, learning_rate, weight_decay, seed)
-    fit.optimizer.add_param_group({"params": [p for p in suffix.parameters() if not p.requires_grad]})
+    fit = start_fit(suffix, *asked)
+    frozen = [p for p in suffix.parameters() if not p.requires_grad]
+    fit.optimizer.add_param_group({"params": frozen, "part": "frozen", "share": 1.0})
     return fit
 
 
-def sleepless(backbone: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
+def sleepless(backbone: nn.Sequential, at: int) -> tuple[nn.Sequential, nn.Sequential]:
     """Cut the backbone, and wake a norm of its prefix."""
-    prefix, suffix = cut_at_boundary(backbone)
+    prefix, suffix = cut_at_boundary(backbone, at)
     prefix.get_submodule("stem.1").training = True
     return prefix, suffix
 
@@ -485,9 +442,9 @@ def test_a_run_whose_audit_fails_fails_and_leaves_no_results(
 ) -> None:
     monkeypatch.setattr(grid, name, mistaken)
     with pytest.raises(AuditError, match=found):
-        train_toy(toy, "surgical", cache_bytes=1_000)
+        toys.train_toy(toy, "surgical", cache_bytes=1_000)
     assert not (toy / "runs" / "surgical").exists()
-    assert all(path.suffix == ".pt" for path in left_in_scratch(toy))  # checkpoints, and none of the cache
+    assert all(path.suffix == ".pt" for path in toys.left_in_scratch(toy))  # checkpoints, and none of the cache
 
 
 def test_a_plan_that_names_a_block_that_the_backbone_lacks_is_refused_by_name(toy: Path) -> None:
@@ -495,4 +452,4 @@ def test_a_plan_that_names_a_block_that_the_backbone_lacks_is_refused_by_name(to
     params["plans"]["block"]["from"] = "stage4.99"
     (toy / "params.yaml").write_text(yaml.safe_dump(params))
     with pytest.raises(ValueError, match=r"^plans\.block on efficientnet_lite0 must name .*Got 'stage4\.99' instead"):
-        train_toy(toy, "block")
+        toys.train_toy(toy, "block")

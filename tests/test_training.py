@@ -86,10 +86,6 @@ def learn(suffix: nn.Sequential, seed: int = 0) -> Fit:
     return fit_to_end(start_fit(suffix, 0.01, 0.01, seed))
 
 
-def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in tensors.items()}
-
-
 def test_a_suffix_learns_the_toy_problem() -> None:
     fit = fit_to_end(start_fit(line(), 0.1, 0.0, 0), training(epochs=10, patience=10))
     assert fit.history[0].train_loss > fit.history[-1].train_loss
@@ -111,7 +107,7 @@ def test_a_fit_that_always_gets_better_has_all_its_epochs() -> None:
 def test_a_fit_stops_patience_epochs_after_its_best_and_keeps_the_tensors_that_it_had_then() -> None:
     fit, states = start_fit(line(), 0.1, 0.0, 0), []
     for _ in epochs(fit, doubted_lessons(), training(epochs=30, patience=2), "float32"):
-        states.append(copied(fit.suffix.state_dict()))
+        states.append(toys.copied(fit.suffix.state_dict()))
     best = best_epoch(fit.history).epoch
     assert 1 < best < len(states) == best + 2 < 30
     assert differing(fit.best, states[best - 1]) == set()
@@ -119,7 +115,7 @@ def test_a_fit_stops_patience_epochs_after_its_best_and_keeps_the_tensors_that_i
 
 
 def history_of(*losses: float) -> list[Epoch]:
-    return [Epoch(number, 0.0, 0.0, loss, 0.0, 0.0) for number, loss in enumerate(losses, start=1)]
+    return [Epoch(number, 1, {}, 0.0, 0.0, loss, 0.0, 0.0) for number, loss in enumerate(losses, start=1)]
 
 
 def test_the_best_epoch_is_the_earliest_of_lowest_validation_loss() -> None:
@@ -181,7 +177,7 @@ def test_predicted_logits_are_float32_and_in_the_order_of_the_rows() -> None:
 
 def test_predicting_uses_what_was_learned_and_changes_nothing() -> None:
     suffix = learn(restless()).suffix.train()
-    before = copied(suffix.state_dict())
+    before = toys.copied(suffix.state_dict())
     logits = predict(suffix, points_in, [np.arange(64)], "float32", CPU)
     assert differing(suffix.state_dict(), before) == set()
     assert torch.equal(logits, suffix.eval()(points()))  # without dropout, and with the statistics of training
@@ -288,7 +284,7 @@ def _vision_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cell_of_the_grid_ends_the_same_alone_or_after_others(name: str, tmp_path: Path) -> None:
     alone, crowded = (toys.job(name, plan("head"), tmp_path / folder) for folder in ("alone", "crowded"))
     expected, feed = train(alone, make_feed(alone), 0.01, 1), make_feed(crowded)
-    fits = {cell: train(crowded, feed, *cell) for cell in crowded.cells}
+    fits = {(rate, seed): train(crowded, feed, rate, seed) for (rate,), seed in crowded.cells(1)}
     assert [*fits] == [(0.001, 0), (0.001, 1), (0.01, 0), (0.01, 1)]
     assert_same(fits[0.01, 1], expected)
 
@@ -310,7 +306,7 @@ def test_a_cell_that_is_killed_goes_on_from_its_last_epoch_and_ends_as_if_it_had
     again = train(killed, make_feed(killed))
     assert_same(again, expected)
     assert again.audited == expected.audited
-    assert differing(saved_best(checkpoint_path(killed, 0.001, 0)), expected.best) == set()
+    assert differing(saved_best(checkpoint_path(killed, (0.001,), 0)), expected.best) == set()
 
 
 @pytest.mark.parametrize("place", [*PLACES, "no prefix"])
@@ -410,13 +406,13 @@ def take_a_statistic_away(feed: Feed, _fit: Fit) -> None:
 
 
 def optimize_the_frozen_head(_feed: Feed, fit: Fit) -> None:
-    fit.optimizer.add_param_group({"params": [frozen_head(fit).weight]})
+    fit.optimizer.add_param_group({"params": [frozen_head(fit).weight], "part": "head", "share": 1.0})
 
 
 def decay_the_frozen_head(_feed: Feed, fit: Fit) -> None:
     """Leave it in the optimizer with a gradient of zeros, as who freezes in mid-run does: it decays all the same."""
     weight = frozen_head(fit).weight
-    fit.optimizer.add_param_group({"params": [weight], "weight_decay": 0.1})
+    fit.optimizer.add_param_group({"params": [weight], "weight_decay": 0.1, "part": "head", "share": 1.0})
     fit.optimizer.register_step_pre_hook(lambda *_: setattr(weight, "grad", torch.zeros_like(weight)))
 
 
@@ -530,7 +526,7 @@ def test_of_what_was_loaded_for_a_folded_prefix_nothing_is_kept_but_what_runs(tm
     gc.disable()  # memory must not wait for Python to look for cycles
     try:
         others = [each for each in gc.get_objects() if type(each) is nn.Parameter]
-        prefix, _ = load_prefix(job)
+        prefix, _ = load_prefix(job, 1)
         known = {id(each) for each in others}
         parameters = [each for each in gc.get_objects() if type(each) is nn.Parameter and id(each) not in known]
         kept = sum(each.nbytes for each in parameters)
@@ -580,7 +576,7 @@ def test_a_step_is_measured_alike_wherever_its_prefix_is_kept_and_leaves_the_fit
     assert feed.cache.place == place
     expected = train(job, feed)
     measured = measure_step(job, feed)
-    checkpoint_path(job, 0.001, 0).unlink()
+    checkpoint_path(job, (0.001,), 0).unlink()
     assert_same(train(job, feed), expected)
     learned = [each for each in expected.suffix.parameters() if each.requires_grad]
     assert measured[1] == sum(2 * each.nbytes + 4 for each in learned)

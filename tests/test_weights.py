@@ -4,13 +4,12 @@ import hashlib
 import io
 import pickle
 import re
+import socket
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import torch
@@ -23,21 +22,18 @@ from torchvision import models
 from torchvision.models.googlenet import InceptionAux as GoogLeNetAux
 from torchvision.models.inception import InceptionAux
 
+from stages import weights
 from stages.backbones import build_backbone, original_classifier
 from stages.mistakes import Mistake
 from stages.weights import published_tensors, read_tensors
+from tests.loopback import Server, serving
 
 TENSORS = {"a.weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "a.bias": torch.tensor([5.0, 6.0])}
 OFFLINE = "Offline, take efficientnet_lite0, whose weights are installed, or give weights: a file in data/weights."
 
 
-class Server:
-    """A server on this machine alone, the files that it has, and what it was asked for."""
-
-    def __init__(self, port: int) -> None:
-        self.address = f"http://127.0.0.1:{port}"
-        self.files: dict[str, bytes] = {}
-        self.asked: list[str] = []
+class Published(Server):
+    """A server of weights."""
 
     def publish(self, content: bytes, name: str = "toy", named_after: bytes | None = None) -> str:
         """Return the URL of the content, whose name ends in the start of its SHA-256, or in that of another."""
@@ -47,37 +43,11 @@ class Server:
         return self.address + path
 
 
-class Answer(BaseHTTPRequestHandler):
-    """Answers as a server of files does. A file without bytes is one over which the server breaks down."""
-
-    def __init__(self, server: Server, *arguments: object) -> None:
-        self.mine = server
-        super().__init__(*arguments)  # type: ignore[arg-type]
-
-    def do_GET(self) -> None:
-        self.mine.asked.append(self.path)
-        if self.path not in self.mine.files:
-            self.send_error(404)
-        elif content := self.mine.files[self.path]:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-        else:
-            self.wfile.write(b"this is not HTTP\r\n\r\n")
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as listening:
-        mine = Server(listening.server_port)
-        listening.RequestHandlerClass = partial(Answer, mine)  # type: ignore[assignment]
-        Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Published]:
+    monkeypatch.setattr(weights, "WAITS", (0.01, 0.01))
+    with serving(Published) as mine:
         yield mine
-        listening.shutdown()
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +86,7 @@ def refusal(path: Path | str, name: str = "resnet18") -> str:
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "older-format"])
 def test_published_tensors_are_downloaded_once_and_are_those_that_were_saved(
-    server: Server, cache: Path, zipped: bool
+    server: Published, cache: Path, zipped: bool
 ) -> None:
     url = server.publish(saved(TENSORS, _use_new_zipfile_serialization=zipped))
     assert same(published_tensors(url), TENSORS)
@@ -125,7 +95,9 @@ def test_published_tensors_are_downloaded_once_and_are_those_that_were_saved(
     assert kept(cache) == [url.rpartition("/")[2]]
 
 
-def test_a_download_whose_sha256_is_not_that_of_its_name_is_refused_and_not_kept(server: Server, cache: Path) -> None:
+def test_a_download_whose_sha256_is_not_that_of_its_name_is_refused_and_not_kept(
+    server: Published, cache: Path
+) -> None:
     url = server.publish(saved(TENSORS), named_after=b"something else")
     wanted = hashlib.sha256(b"something else").hexdigest()[:8]
     with pytest.raises(Mistake) as caught:
@@ -136,7 +108,7 @@ def test_a_download_whose_sha256_is_not_that_of_its_name_is_refused_and_not_kept
     assert kept(cache) == []
 
 
-def test_a_download_that_breaks_off_is_refused_and_not_kept(server: Server, cache: Path) -> None:
+def test_a_download_that_breaks_off_is_refused_and_not_kept(server: Published, cache: Path) -> None:
     whole = saved(TENSORS)
     url = server.publish(whole[:-100], named_after=whole)
     with pytest.raises(Mistake, match=r"must have a SHA-256 that begins with \w{8}\. Got other bytes instead"):
@@ -146,18 +118,19 @@ def test_a_download_that_breaks_off_is_refused_and_not_kept(server: Server, cach
     assert same(published_tensors(url), TENSORS)  # trying again, as one was told
 
 
-def test_weights_that_are_not_there_are_told_with_the_servers_answer(server: Server, cache: Path) -> None:
+def test_weights_that_are_not_there_are_told_with_the_servers_answer(server: Published, cache: Path) -> None:
     url = f"{server.address}/models/resnet18-00000000.pth"
     with pytest.raises(Mistake) as caught:
         published_tensors(url)
     assert str(caught.value) == f"{url} must be reachable. Got the answer 404 (Not Found) instead. {OFFLINE}"
+    assert len(server.asked) == 1
     assert kept(cache) == []
 
 
-def test_without_a_connection_one_is_told_how_to_do_without(cache: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as listening:
-        port = listening.server_port  # is free again below
-    url = f"http://127.0.0.1:{port}/models/resnet18-00000000.pth"
+def test_without_a_connection_one_is_told_how_to_do_without(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as other:
+        url = f"{other.address}/models/resnet18-00000000.pth"
+    monkeypatch.setattr(weights, "WAITS", (0.01, 0.01))
     with pytest.raises(Mistake) as caught:
         published_tensors(url)
     words = rf"{re.escape(url)} must be reachable\. Got no connection \(.*refused.*\) instead\. {re.escape(OFFLINE)}"
@@ -165,7 +138,29 @@ def test_without_a_connection_one_is_told_how_to_do_without(cache: Path) -> None
     assert kept(cache) == []
 
 
-def test_an_answer_that_is_not_http_is_told_in_words(server: Server, cache: Path) -> None:
+def test_a_server_that_breaks_down_twice_is_asked_a_third_time(server: Published, cache: Path) -> None:
+    url = server.publish(saved(TENSORS))
+    server.troubles.extend(["breaks down", "breaks down"])
+    assert same(published_tensors(url), TENSORS)
+    assert len(server.asked) == 3
+    assert kept(cache) == [url.rpartition("/")[2]]
+
+
+def test_a_server_that_stalls_is_left_after_the_timeout_(
+    server: Published, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "SILENCE", 0.1)
+    url = server.publish(saved(TENSORS))
+    server.troubles.extend(["stalls"] * 3)
+    with pytest.raises(Mistake) as caught:
+        published_tensors(url)
+    assert str(caught.value) == f"{url} must be reachable. Got no connection (timed out) instead. {OFFLINE}"
+    assert len(server.asked) == 3
+    assert kept(cache) == []
+    assert socket.getdefaulttimeout() is None  # as it was
+
+
+def test_an_answer_that_is_not_http_is_told_in_words(server: Published, cache: Path) -> None:
     url = server.publish(b"")
     with pytest.raises(
         Mistake, match=r"^http\S+ must be reachable\. Got no connection \(this is not HTTP\) instead\. "
@@ -174,7 +169,9 @@ def test_an_answer_that_is_not_http_is_told_in_words(server: Server, cache: Path
     assert kept(cache) == []
 
 
-def test_a_file_that_was_damaged_in_torchs_cache_is_refused_by_its_name_each_time(server: Server, cache: Path) -> None:
+def test_a_file_that_was_damaged_in_torchs_cache_is_refused_by_its_name_each_time(
+    server: Published, cache: Path
+) -> None:
     content = saved(TENSORS)
     url = server.publish(content)
     published_tensors(url)
@@ -227,7 +224,7 @@ TAKEN = ("resnet18", "mnasnet1_0", "inception_v3", "googlenet", "densenet121", "
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_pretrained_and_a_file_of_ones_own_both_load_bit_for_bit_what_is_in_torchvisions_file(
-    name: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, server: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = dict(original_classifier(name, "none").state_dict())
     content = saved(as_published(name, state))
@@ -240,7 +237,7 @@ def test_pretrained_and_a_file_of_ones_own_both_load_bit_for_bit_what_is_in_torc
 
 
 def test_a_published_file_with_another_tensor_than_the_models_is_refused(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = original_classifier("squeezenet1_1", "none").state_dict()
     state["features.0.weight"] = torch.zeros(64, 3, 5, 5)

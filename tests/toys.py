@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models import VisionTransformer
 
+from stages import train as train_stage
 from stages.architectures import Architecture, cut_vision_transformer
 from stages.augmentation import augmenter
 from stages.backbones import build_backbone
@@ -24,6 +26,7 @@ from stages.inputs import live_inputs
 from stages.params import Augmentation, Plan, Training
 from stages.prepared import Prepared
 from stages.training import Epoch, Fit, Lessons, epochs, start_fit
+from tests.project import ROOT
 
 CPU = torch.device("cpu")
 AS_THEY_ARE = Augmentation(flips="none", crop="none", crop_padding=4, crop_scale=0.35, colour=0.0, policy="none")
@@ -80,7 +83,7 @@ def job(
 
 
 def start(asked: Job, feed: Feed, learning_rate: float = 0.001, seed: int = 0) -> Iterator[Fit]:
-    return train_cell(asked, feed, torch.from_numpy(asked.data.labels), learning_rate, seed)
+    return train_cell(asked, feed, torch.from_numpy(asked.data.labels), (learning_rate,), seed)
 
 
 def train(asked: Job, feed: Feed, learning_rate: float = 0.001, seed: int = 0) -> Fit:
@@ -103,8 +106,20 @@ def train_whole(asked: Job, learning_rate: float = 0.001, seed: int = 0) -> Fit:
     return fit
 
 
+def read_yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def write_yaml(path: Path, content: object) -> None:
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
 def timeless(fit: Fit) -> list[Epoch]:
     return [replace(epoch, seconds=0.0) for epoch in fit.history]
+
+
+def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def differing(left: dict[str, Tensor], right: dict[str, Tensor]) -> set[str]:
@@ -147,3 +162,57 @@ def resnet18_weights(folder: Path) -> str:
             tensor.uniform_(0.5, 1.5)
     save_file(tensors, folder / "resnet18.safetensors")
     return str(folder / "resnet18.safetensors")
+
+
+# --- Its train stage, whole ------------------------------------------------------------------------------------
+
+PLANS: dict[str, dict[str, Any]] = {
+    "part": {"from": "stage4"},
+    "block": {"from": "stage4.3"},
+    "surgical": {"train": ["stage3.1", "head"]},
+    "norms": {"train": ["norms", "head"]},
+    "biases": {"train": ["stage4.4", "biases", "head"]},
+    "head": {"train": ["head"]},
+    "all": {"from": "stem"},
+    "edges": {"train": ["stem", "head"]},
+    "norms_alone": {"train": ["norms"]},
+    "scratch": {"from": "stem", "weights": "none"},
+    "gradual": {
+        "phases": [
+            {"from": depth, "epochs": 1, "learning_rates": [0.003], "layer_decay": 1.0} for depth in ("head", "stage4")
+        ]
+    },
+}
+
+
+def write_study(folder: Path) -> None:
+    """Write a params.yaml of all these plans into the folder, and prepared pictures."""
+    params = read_yaml(ROOT / "studies" / "digits.yaml")
+    params["plans"] = {
+        name: {"weights": "pretrained", **what} | ({} if "phases" in what else {"learning_rates": [0.003]})
+        for name, what in PLANS.items()
+    }
+    params["study"] = {"seeds": [0, 1], "plans": [*PLANS]}
+    params["training"] |= {"epochs": 2, "batch_size": 24, "precision": "float32", "views": 2}
+    params["training"]["augmentation"]["flips"] = "both"
+    write_yaml(folder / "params.yaml", params)
+    write_prepared(folder / "prepared")
+
+
+def train_toy(toy: Path, plan: str, **training: object) -> Path:
+    """Train the plan on the toy; return the run's folder."""
+    params = read_yaml(toy / "params.yaml")
+    params["training"] |= training
+    write_yaml(toy / "params.yaml", params)
+    train_stage.main(
+        params=toy / "params.yaml",
+        prepared=toy / "prepared",
+        backbone="efficientnet_lite0",
+        plan=plan,
+        out=toy / "runs" / plan,
+    )
+    return toy / "runs" / plan
+
+
+def left_in_scratch(toy: Path) -> list[Path]:
+    return [path for path in (toy / ".dvc" / "tmp").rglob("*") if path.is_file()]

@@ -34,7 +34,7 @@ def check_depths(settings: Params) -> None:
     From any part on, every backbone can learn; to know about the rest, it must be built, which takes seconds.
     """
     plans = {name: settings.plans[name] for name in settings.study.plans}
-    finer = {name: plan for name, plan in plans.items() if plan.from_ not in PARTS}
+    finer = {name: plan for name, plan in plans.items() if any(depth.from_ not in PARTS for depth in plan.depths)}
     if finer:
         from stages.backbones import build_backbone
         from stages.freezing import refuse_unfit

@@ -25,7 +25,8 @@ def main(params: Path, prepared: Path) -> None:
                 plan = settings.plans[name]
                 refuse_unfit(parts, plan, f"plans.{name} on {backbone}")
                 apply_plan(parts, plan)
-                console.print(f"\n[bold]{name}[/bold] on {backbone}: {' '.join(describe_learned(parts, plan))}")
+                told = ", then ".join(" ".join(describe_learned(parts, depth)) for depth in plan.depths)
+                console.print(f"\n[bold]{name}[/bold] on {backbone}: {told}")
                 console.print(plan_table(count_by_part(parts)))
     console.print(f"Counted with {classes} classes{'' if known else ', as none are prepared yet'}.")
 

@@ -1,0 +1,98 @@
+"""Columns: the images and the classes of a data set's splits, as the `datasets` library reads them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from stages.examples import Example
+from stages.mistakes import listed, mistake
+from stages.params import Hub
+from stages.vocabulary import SPLITS
+
+Splits = dict[str, Any]
+"""A stream of rows (`datasets.IterableDataset`) for each of train, validation and test that the data set has."""
+
+
+def open_splits(folder: Path, asked: Hub) -> Splits:
+    """Return the asked splits of the folder's Parquet files, in alphabetical order, of two columns, bytes not decoded.
+
+    Nothing is copied: rows are read from the files as they are needed.
+    """
+    datasets.disable_progress_bars()
+    configurations = datasets.get_dataset_config_names(str(folder))
+    if len(configurations) != 1:
+        raise mistake(f"data.hub.dataset {asked.dataset}", "have one configuration", " and ".join(configurations))
+    found = datasets.load_dataset(str(folder), streaming=True)
+    names = {split: getattr(asked, split) for split in sorted(SPLITS) if getattr(asked, split) is not None}
+    for split, name in names.items():
+        if name not in found:
+            raise mistake(f"data.hub.{split}", f"name a split of {asked.dataset}: {listed(sorted(found))}", repr(name))
+    return {split: columns_of(found[name], asked) for split, name in names.items()}
+
+
+def columns_of(rows: Any, asked: Hub) -> Any:
+    """Return the rows with the two columns of images and classes alone, the images as they are encoded."""
+    kinds = rows.features
+    for column, name in (("image", asked.image), ("label", asked.label)):
+        if name not in kinds:
+            raise mistake(f"data.hub.{column}", f"name a column of {asked.dataset}: {listed(kinds)}", repr(name))
+    if not may_hold_images(kinds[asked.image]):
+        raise mistake("data.hub.image", "name a column of images", f"{asked.image!r}, {described(kinds[asked.image])},")
+    if not isinstance(kinds[asked.label], datasets.ClassLabel | datasets.Value):
+        got = f"{asked.label!r}, {described(kinds[asked.label])},"
+        raise mistake("data.hub.label", "name a column with one class for each image", got)
+    rows = rows.select_columns([asked.image, asked.label])
+    if isinstance(kinds[asked.image], datasets.Image):
+        rows = rows.cast_column(asked.image, datasets.Image(decode=False))
+    return rows
+
+
+def may_hold_images(kind: Any) -> bool:
+    """Return whether a column of this type holds encoded images: as such, as bytes, or as bytes beside a path."""
+    content = kind.get("bytes") if isinstance(kind, dict) else kind
+    is_bytes = isinstance(content, datasets.Value) and content.dtype in ("binary", "large_binary")
+    return is_bytes or isinstance(content, datasets.Image)
+
+
+def described(kind: Any) -> str:
+    """Return a column's type in a word or two."""
+    return f"of type {kind.dtype}" if isinstance(kind, datasets.Value) else f"of type {type(kind).__name__}"
+
+
+def classes_of(splits: Splits, asked: Hub) -> list[Any]:
+    """Return the classes: the names that the column's type gives, or else its values, sorted."""
+    kinds = [rows.features[asked.label] for rows in splits.values()]
+    if all(isinstance(kind, datasets.ClassLabel) for kind in kinds):
+        if any(kind.names != kinds[0].names for kind in kinds):
+            raise mistake("data.hub.label", "have the same classes in every split", "others in some of them")
+        return list(kinds[0].names)
+    values = {row[asked.label] for rows in splits.values() for row in rows.select_columns([asked.label])}
+    return sorted(value for value in values if value is not None)
+
+
+def examples_of(splits: Splits, classes: list[Any], asked: Hub) -> Iterator[Example]:
+    """Yield every row as an example, which is named after its split and its place there, from 0 on.
+
+    Where train is the only split, it is none: what each image is for is drawn.
+    """
+    place = {value: label for label, value in enumerate(classes)}
+    for split, rows in splits.items():
+        named = isinstance(rows.features[asked.label], datasets.ClassLabel)
+        for number, row in enumerate(rows):
+            name, value = f"{split}/{number:05d}", row[asked.label]
+            label = value if named and value in range(len(classes)) else place.get(value)
+            if label is None:
+                raise mistake("data.hub.label", "give every image a class", f"{value!r} at {name}")
+            image: dict[str, bytes | str] = {"bytes": encoded(row[asked.image], name), "path": name}
+            official = split if len(splits) > 1 else None
+            yield Example(id=name, image=image, label=label, stratum="", split=official)
+
+
+def encoded(value: Any, name: str) -> bytes:
+    """Return the bytes of an image's file, which lie in the row alone or beside a path."""
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(content, bytes):
+        raise mistake("data.hub.image", "hold the bytes of an image in every row", f"none at {name}")
+    return content

@@ -1,0 +1,542 @@
+"""Claims about stages/hub.py and stages/columns.py, shown on a server that speaks the hub's protocol."""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from huggingface_hub import constants
+from PIL import Image
+
+from stages import fetch, hub, prepare
+from stages.hub import OFFLINE
+from stages.mistakes import Mistake
+from stages.outputs import read_json
+from tests.loopback import Server, serving
+from tests.project import ENVIRONMENT, ROOT, copy_project, run, write_params
+
+NAME, COMMIT, CLASSES = "lab/leaves", "0123456789" * 4, ["healthy", "rust", "spot"]
+CARD = b"""---
+license: mit
+configs:
+- config_name: default
+  data_files:
+  - {split: train, path: data/train-*}
+  - {split: validation, path: data/validation-*}
+  - {split: test, path: data/test-*}
+---
+Leaves.
+"""
+PUBLISHED = {"train": 12, "validation": 6, "test": 6}
+"""Images of each class in each split."""
+
+Row = dict[str, Any]
+
+
+class FakeHub(Server):
+    """Speaks as much of the hub's protocol as is needed to list a data set and download its files."""
+
+    def publish(self, files: dict[str, bytes], name: str = NAME, revisions: tuple[str, ...] = ("main", COMMIT)) -> None:
+        """Have a data set with these files; large ones, as Parquet is, with their SHA-256."""
+        self.name = name
+        siblings = []
+        for path, content in files.items():
+            sha1 = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+            sha256 = hashlib.sha256(content).hexdigest()
+            large = path.endswith(".parquet")
+            facts: dict[str, Any] = {"rfilename": path, "size": len(content), "blobId": sha1}
+            if large:
+                facts["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 130}
+            siblings.append(facts)
+            self.have(f"/datasets/{name}/resolve/{COMMIT}/{path}", content, sha256 if large else sha1)
+        answer = {"id": name, "sha": COMMIT, "siblings": siblings, "cardData": {"license": "mit"}}
+        for revision in revisions:
+            self.files[f"/api/datasets/{name}/revision/{revision}"] = json.dumps(answer).encode()
+
+    def have(self, path: str, content: bytes, etag: str) -> None:
+        self.files[path] = content
+        self.headers[path] = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}
+
+    def refusal(self, path: str) -> dict[str, str]:
+        if path.startswith(f"/api/datasets/{self.name}/revision/"):
+            return {"X-Error-Code": "RevisionNotFound"}
+        return {"X-Error-Code": "EntryNotFound" if "/resolve/" in path else "RepoNotFound"}
+
+    def damage(self, path: str, content: bytes) -> None:
+        self.files[f"/datasets/{self.name}/resolve/{COMMIT}/{path}"] = content
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """Return a hub to which the library is pointed as by its environment variables, with caches of its own."""
+    with serving(FakeHub) as mine:
+        monkeypatch.setattr(constants, "ENDPOINT", mine.address)
+        template = mine.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache/hub"))
+        monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "cache/assets"))
+        monkeypatch.setattr(hub, "WAITS", (0.01, 0.01))
+        yield mine
+
+
+def png(colour: tuple[int, int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16), colour).save(file, format="png")
+    return file.getvalue()
+
+
+def rows_of(split: str) -> list[Row]:
+    """Return the rows of a split, no two of which are of the same colour, by class as a folder would have them."""
+    green = {"train": 0, "validation": 80, "test": 160}[split]
+    return [
+        {"image": {"bytes": png((number, green, 60 * label)), "path": f"{number:02d}.png"}, "labels": label}
+        for label in range(len(CLASSES))
+        for number in range(PUBLISHED[split])
+    ]
+
+
+def parquet(rows: list[Row], features: datasets.Features | None = None) -> bytes:
+    """Return the Parquet file that `push_to_hub` would make of the rows."""
+    usual = datasets.Features({"image": datasets.Image(), "labels": datasets.ClassLabel(names=CLASSES)})
+    file = io.BytesIO()
+    datasets.Dataset.from_list(rows, features=features or usual).to_parquet(file)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def leaves() -> dict[str, bytes]:
+    """Return the files of the data set: its card and a Parquet file for each split."""
+    of_splits = {f"data/{split}-00000-of-00001.parquet": parquet(rows_of(split)) for split in PUBLISHED}
+    return {"README.md": CARD, **of_splits}
+
+
+TRAIN = "data/train-00000-of-00001.parquet"
+
+
+def study(tmp_path: Path, source: str = "hub", **asked: str | None) -> Path:
+    """Return a params file whose images are those of the data set, or of a folder."""
+    params = yaml.safe_load((ROOT / "studies/digits.yaml").read_text(encoding="utf-8"))
+    params["data"] |= {"source": source, "folder": str(tmp_path / "images"), "image_px": 16}
+    usual = {"dataset": NAME, "revision": COMMIT, "image": "image", "label": "labels"}
+    params["data"]["hub"] = usual | {split: split for split in PUBLISHED} | asked
+    path = tmp_path / f"{source}.yaml"
+    path.write_text(yaml.safe_dump(params), encoding="utf-8")
+    return path
+
+
+def fetched(tmp_path: Path, **asked: str | None) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Fetch the data set; return what source.json says, and the rows."""
+    fetch.main(params=study(tmp_path, **asked), out=tmp_path / "raw")
+    return read_json(tmp_path / "raw/source.json"), pq.read_table(tmp_path / "raw/images.parquet").to_pandas()
+
+
+def refusal(tmp_path: Path, **asked: str | None) -> str:
+    with pytest.raises(Mistake) as caught:
+        fetched(tmp_path, **asked)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "raw").exists()
+    return str(caught.value)
+
+
+def prepared(tmp_path: Path, params: Path, name: str) -> Path:
+    fetch.main(params=params, out=tmp_path / f"raw-{name}")
+    prepare.main(params=params, raw=tmp_path / f"raw-{name}", out=tmp_path / name)
+    return tmp_path / name
+
+
+# --- What is fetched --------------------------------------------------------------------------------------------
+
+
+def test_every_row_of_the_asked_splits_is_fetched_with_its_bytes_class_and_split(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+) -> None:
+    server.publish(leaves)
+    _, table = fetched(tmp_path)
+    expected = [(f"{split}/{number:05d}", split, row) for split in sorted(PUBLISHED) for number, row in
+                enumerate(rows_of(split))]  # fmt: skip
+    assert table.id.tolist() == [name for name, _, _ in expected]
+    assert table.split.tolist() == [split for _, split, _ in expected]
+    assert table.label.tolist() == [row["labels"] for _, _, row in expected]
+    assert [image["bytes"] for image in table.image] == [row["image"]["bytes"] for _, _, row in expected]
+
+
+def test_source_json_says_which_commit_licence_classes_and_hashes(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+) -> None:
+    server.publish(leaves)
+    facts, _ = fetched(tmp_path, revision="main")
+    assert (facts["origin"], facts["revision"]) == (f"Hugging Face hub: {NAME}", COMMIT)
+    assert (facts["licence"], facts["classes"]) == ("mit", CLASSES)
+    assert facts["images_per_class"] == dict.fromkeys(CLASSES, 24)
+    assert facts["files"][TRAIN] == hashlib.sha256(leaves[TRAIN]).hexdigest()
+    content = (tmp_path / "raw/images.parquet").read_bytes()
+    assert facts["sha256"] == {"images.parquet": hashlib.sha256(content).hexdigest()}
+
+
+def test_the_hub_and_a_folder_prepare_the_same_arrays_of_the_same_files(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+) -> None:
+    """One line switches between them: `data.source`."""
+    server.publish(leaves)
+    for split in PUBLISHED:
+        for row in rows_of(split):
+            path = tmp_path / "images" / split / CLASSES[row["labels"]] / row["image"]["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(row["image"]["bytes"])
+    ours, theirs = (prepared(tmp_path, study(tmp_path, source), source) for source in ("hub", "folder"))
+    for name in ("images.npy", "labels.npy", "splits.csv"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+    assert read_json(ours / "prepared.json") == read_json(theirs / "prepared.json")
+    assert read_json(ours / "prepared.json")["splits"] == "official"
+
+
+@pytest.mark.parametrize(
+    ("missing", "counts"),
+    [
+        (("validation",), {"train": 31, "validation": 5, "test": 18}),  # 15 % of 36 are drawn from train
+        (("test",), {"train": 27, "validation": 18, "test": 9}),  # 25 % of 36
+        (("validation", "test"), {"train": 22, "validation": 5, "test": 9}),
+    ],
+)
+def test_a_split_that_is_null_is_drawn_from_train_and_the_others_are_kept(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], missing: tuple[str, ...], counts: dict[str, int]
+) -> None:
+    server.publish(leaves)
+    out = prepared(tmp_path, study(tmp_path, **dict.fromkeys(missing)), "hub")
+    assert read_json(out / "prepared.json")["images_per_split"] == {"0": counts, "1": counts}
+    splits = pd.read_csv(out / "splits.csv")
+    official = pd.read_csv(out / "images.csv").id.str.split("/").str[0].to_numpy()[splits.image]
+    kept = ~np.isin(official, ["train", *missing])
+    assert (splits.split[kept] == official[kept]).all()
+    first, second = (set(splits[(splits.seed == seed) & (splits.split == missing[0])].image) for seed in (0, 1))
+    assert first != second
+
+
+def test_several_files_of_a_split_are_read_in_the_order_of_their_names(server: FakeHub, tmp_path: Path) -> None:
+    rows = rows_of("train")
+    halves = {f"data/train-0000{place}-of-00002.parquet": parquet(rows[place * 18 :][:18]) for place in (1, 0)}
+    server.publish(halves | {"data/test-00000-of-00001.parquet": parquet(rows_of("test"))})
+    _, table = fetched(tmp_path, validation=None)
+    assert [image["bytes"] for image in table.image[table.split == "train"]] == [row["image"]["bytes"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "classes"),
+    [("string", ["rust", "healthy"], ["healthy", "rust"]), ("int64", [10, 9], ["9", "10"])],
+)
+def test_classes_without_names_are_the_values_of_the_column_in_order(
+    server: FakeHub, tmp_path: Path, kind: str, values: list[Any], classes: list[str]
+) -> None:
+    features = datasets.Features({"img": datasets.Image(), "kind": datasets.Value(kind)})
+    rows = [{"img": {"bytes": png((number, 0, 0)), "path": None}, "kind": values[number % 2]} for number in range(6)]
+    server.publish({"train.parquet": parquet(rows, features)})
+    facts, table = fetched(tmp_path, image="img", label="kind", validation=None, test=None)
+    assert facts["classes"] == classes
+    assert table.label.tolist() == [1, 0] * 3
+    assert table.split.isna().all()
+
+
+def test_images_that_are_bytes_alone_are_taken_as_they_are(server: FakeHub, tmp_path: Path) -> None:
+    features = datasets.Features({"image": datasets.Value("binary"), "labels": datasets.ClassLabel(names=CLASSES)})
+    rows = [{"image": png((number, 0, 0)), "labels": number % 3} for number in range(6)]
+    server.publish({"train.parquet": parquet(rows, features)})
+    _, table = fetched(tmp_path, validation=None, test=None)
+    assert [image["bytes"] for image in table.image] == [row["image"] for row in rows]
+
+
+def test_only_parquet_files_and_the_card_are_downloaded_and_once(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+) -> None:
+    server.publish(leaves | {"data/train.zip": b"the same again", "leaves.py": b"exit()"})
+    fetched(tmp_path)
+    files = {path.partition(f"{COMMIT}/")[2] for path in server.asked if "/resolve/" in path}
+    assert files == set(leaves)
+    server.asked.clear()
+    fetched(tmp_path)
+    assert server.asked == []
+
+
+# --- What is refused --------------------------------------------------------------------------------------------
+
+
+def test_a_data_set_that_is_not_there_is_refused_by_its_name(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+) -> None:
+    server.publish(leaves)
+    assert refusal(tmp_path, dataset="lab/leafs") == (
+        f"data.hub.dataset must name a data set at {server.address}. Got 'lab/leafs' instead. "
+        "A private one needs HF_TOKEN."
+    )
+    assert refusal(tmp_path, dataset="lab/leaves/rust") == (
+        "data.hub.dataset must be a name such as AI-Lab-Makerere/beans. Got 'lab/leaves/rust' instead."
+    )
+
+
+def test_a_revision_that_is_not_there_is_refused_by_its_name_without_asking_again(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+) -> None:
+    server.publish(leaves)
+    assert refusal(tmp_path, revision="v2") == (
+        f"data.hub.revision must be a commit, tag or branch of {NAME}. Got 'v2' instead."
+    )
+    assert len(server.asked) == 1
+
+
+def test_a_split_that_is_not_there_is_refused_with_those_that_are(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+) -> None:
+    server.publish(leaves)
+    assert refusal(tmp_path, validation="dev") == (
+        f"data.hub.validation must name a split of {NAME}: test, train or validation. Got 'dev' instead."
+    )
+
+
+@pytest.mark.parametrize("column", ["image", "label"])
+def test_a_column_that_is_not_there_is_refused_with_those_that_are(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], column: str
+) -> None:
+    server.publish(leaves)
+    assert refusal(tmp_path, **{column: "img"}) == (
+        f"data.hub.{column} must name a column of {NAME}: image or labels. Got 'img' instead."
+    )
+
+
+def test_a_column_of_another_kind_is_refused_with_its_kind(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+) -> None:
+    server.publish(leaves)
+    assert refusal(tmp_path, image="labels") == (
+        "data.hub.image must name a column of images. Got 'labels', of type ClassLabel, instead."
+    )
+    assert refusal(tmp_path, label="image") == (
+        "data.hub.label must name a column with one class for each image. Got 'image', of type Image, instead."
+    )
+
+
+def test_an_image_that_is_a_path_alone_is_refused_by_its_place(server: FakeHub, tmp_path: Path) -> None:
+    rows = rows_of("train")
+    features = datasets.Features(
+        {
+            "image": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")},
+            "labels": datasets.ClassLabel(names=CLASSES),
+        }
+    )
+    rows[0]["image"] = {"bytes": None, "path": "/home/someone/leaf.png"}
+    server.publish({"train.parquet": parquet(rows, features)})
+    assert refusal(tmp_path, validation=None, test=None) == (
+        "data.hub.image must hold the bytes of an image in every row. Got none at train/00000 instead."
+    )
+
+
+def test_a_row_without_a_class_is_refused_by_its_place(server: FakeHub, tmp_path: Path) -> None:
+    rows = rows_of("test")
+    rows[4]["labels"] = -1
+    server.publish({"train.parquet": parquet(rows_of("train")), "test.parquet": parquet(rows)})
+    line = "data.hub.label must give every image a class. Got -1 at test/00004 instead."
+    assert refusal(tmp_path, validation=None) == line
+
+
+def test_a_data_set_of_several_configurations_is_refused_with_their_names(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+) -> None:
+    two = [{"config_name": "big", "data_files": "data/train-*"}, {"config_name": "small", "data_files": "data/test-*"}]
+    server.publish(leaves | {"README.md": f"---\n{yaml.safe_dump({'configs': two})}---\n".encode()})
+    line = f"data.hub.dataset {NAME} must have one configuration. Got big and small instead."
+    assert refusal(tmp_path) == line
+
+
+def test_a_data_set_without_parquet_is_refused_with_where_the_hub_has_it(server: FakeHub, tmp_path: Path) -> None:
+    server.publish({"README.md": CARD, "data/train.zip": b"zip"})
+    assert refusal(tmp_path) == (
+        f"data.hub.dataset {NAME} must hold Parquet files. Got none instead. "
+        "Of many data sets the hub keeps a copy in Parquet: try data.hub.revision: refs/convert/parquet."
+    )
+
+
+# --- What goes wrong on the way ---------------------------------------------------------------------------------
+
+
+def test_a_hub_that_breaks_down_twice_is_asked_a_third_time(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+) -> None:
+    server.publish(leaves)
+    server.troubles.extend(["breaks down", "breaks down"])
+    facts, _ = fetched(tmp_path)
+    assert facts["images"] == 72
+    assert server.asked[:3] == [f"/api/datasets/{NAME}/revision/{COMMIT}"] * 3
+
+
+def test_a_hub_that_breaks_down_for_good_is_told_with_its_answer(server: FakeHub, tmp_path: Path) -> None:
+    server.troubles.extend(["breaks down"] * 9)
+    assert refusal(tmp_path) == (
+        f"The list of files of {NAME} must come whole from {server.address}. Got the answer 503 instead. {OFFLINE}"
+    )
+
+
+def test_a_hub_that_stalls_is_left_after_the_timeout(
+    server: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.2)
+    server.troubles.extend(["stalls"] * 9)
+    assert refusal(tmp_path) == (
+        f"The list of files of {NAME} must come whole from {server.address}. Got no answer (timed out) instead. "
+        f"{OFFLINE}"
+    )
+    assert len(server.asked) == 3
+
+
+def test_a_download_that_stalls_is_taken_up_again(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    server.publish({"train.parquet": leaves[TRAIN]})
+    server.troubles.extend(["", "", "stalls"])  # the list, and of the file its head, are there
+    facts, _ = fetched(tmp_path, validation=None, test=None)
+    assert facts["images"] == 36
+    assert len(server.asked) == 4
+
+
+def test_a_download_that_stalls_for_good_is_left_after_its_timeouts(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library tries six times, a second apart."""
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
+    server.publish({"train.parquet": leaves[TRAIN]})
+    server.troubles.extend(["", "", *["stalls"] * 9])
+    assert refusal(tmp_path) == (
+        f"train.parquet of {NAME} must come whole from {server.address}. Got no answer (timed out) instead. {OFFLINE}"
+    )
+    assert len(server.asked) == 2 + 6
+
+
+def test_a_login_page_in_the_way_is_told_from_a_hub(server: FakeHub, tmp_path: Path) -> None:
+    server.files[f"/api/datasets/{NAME}/revision/{COMMIT}"] = b"<html>Welcome to our hotel</html>"
+    assert refusal(tmp_path) == (
+        f"The list of files of {NAME} must come whole from {server.address}. "
+        f"Got an answer that is none of a hub's instead. {OFFLINE}"
+    )
+
+
+def test_without_a_connection_one_line_says_what_was_tried_and_what_runs_offline(
+    server: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as other:
+        nobody = other.address
+    monkeypatch.setattr(constants, "ENDPOINT", nobody)
+    told = refusal(tmp_path)
+    assert told.startswith(f"The list of files of {NAME} must come whole from {nobody}. Got no answer (")
+    assert told.endswith(f"refused) instead. {OFFLINE}")
+    assert server.asked == []
+
+
+def test_the_studies_that_are_said_to_run_offline_are_those_that_do() -> None:
+    ready = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "studies").glob("*.yaml")}
+    offline = {name for name, params in ready.items() if params["data"]["source"] == "package"}
+    assert {name for name in ready if f"STUDY={name} " in f"{OFFLINE.replace(',', ' ')} "} == offline
+    assert all(ready[name]["backbones"] == ["efficientnet_lite0"] for name in offline)
+
+
+@pytest.mark.parametrize("length", [1_000, -1], ids=["another length", "the same length"])
+def test_a_damaged_file_is_refused_by_the_hash_that_the_hub_has_and_not_kept(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], length: int
+) -> None:
+    """A mirror may serve a file that was cut off, whose length it then believes."""
+    server.publish(leaves)
+    wrong = leaves[TRAIN][:length] + (b"" if length > 0 else b"X")
+    server.damage(TRAIN, wrong)
+    wanted, found = (hashlib.sha256(each).hexdigest() for each in (leaves[TRAIN], wrong))
+    assert refusal(tmp_path) == (
+        f"{TRAIN} of {NAME} must have the SHA-256 {wanted}, as the hub says. Got {found} instead. "
+        "It is removed: try again."
+    )
+    server.damage(TRAIN, leaves[TRAIN])
+    facts, _ = fetched(tmp_path)  # as one was told
+    assert facts["images"] == 72
+
+
+def test_a_small_file_is_refused_by_its_git_hash(server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]) -> None:
+    server.publish(leaves)
+    server.damage("README.md", CARD.replace(b"mit", b"gpl"))
+    assert f"README.md of {NAME} must have the git hash " in refusal(tmp_path)
+
+
+def test_a_file_that_breaks_off_short_of_the_length_that_was_announced_is_refused(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+) -> None:
+    server.publish(leaves)
+    server.headers[f"/datasets/{NAME}/resolve/{COMMIT}/{TRAIN}"]["X-Linked-Size"] = str(len(leaves[TRAIN]) + 9)
+    assert f"{TRAIN} of {NAME} must come whole from {server.address}. Got Consistency check failed" in refusal(tmp_path)
+
+
+def test_offline_the_cache_is_used_and_what_is_not_there_is_told(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.publish(leaves)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    line = (
+        f"The list of files of {NAME} must come whole from {server.address}. "
+        f"Got HF_HUB_OFFLINE, and nothing in {constants.HF_HUB_CACHE}, instead. {OFFLINE}"
+    )
+    assert refusal(tmp_path, revision="main") == line
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    online = fetched(tmp_path, revision="main")
+    server.asked.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    offline = fetched(tmp_path, revision="main")
+    assert offline[0] == online[0]
+    assert server.asked == []
+
+
+def test_dvc_fetches_from_the_hub_of_the_environment_once_and_again_when_other_images_are_asked_for(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.publish(leaves)
+    monkeypatch.setitem(ENVIRONMENT, "HF_ENDPOINT", server.address)
+    monkeypatch.setitem(ENVIRONMENT, "HF_HOME", str(tmp_path / "home"))
+    project = copy_project(tmp_path / "project")
+    params = yaml.safe_load(study(tmp_path).read_text(encoding="utf-8"))
+    params["data"]["folder"] = "data/images"
+    write_params(project, params)
+    assert (
+        f"fetch: 72 images of 3 classes from Hugging Face hub: {NAME}" in run(project, "dvc", "repro", "fetch").stdout
+    )
+    assert os.path.lexists(tmp_path / f"home/hub/datasets--lab--leaves/snapshots/{COMMIT}/{TRAIN}")
+    server.asked.clear()
+    assert "up to date" in run(project, "dvc", "repro", "fetch").stdout
+    assert server.asked == []
+    fetched_before = (project / "data/raw/images.parquet").read_bytes()
+    params["data"]["hub"]["revision"] = "v2"
+    write_params(project, params)
+    told = run(project, "dvc", "repro", "fetch", succeeds=False).stderr.splitlines()
+    assert f"data.hub.revision must be a commit, tag or branch of {NAME}. Got 'v2' instead." in told
+    assert not [line for line in told if "Traceback" in line]
+    run(project, "dvc", "checkout", "fetch")
+    assert (project / "data/raw/images.parquet").read_bytes() == fetched_before
+
+
+def test_a_terminal_shows_how_far_each_download_is(server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]) -> None:
+    server.publish(leaves)
+    shown, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    environment = {**ENVIRONMENT, "HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "stages.fetch", "--params", study(tmp_path), "--out", tmp_path / "raw"]
+    subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=terminal, check=True)
+    os.close(terminal)
+    told = os.read(shown, 65_536).decode()
+    assert all(re.search(rf"{re.escape(name[-20:])}: 100%", told) for name in leaves)

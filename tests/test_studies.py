@@ -1,0 +1,55 @@
+"""Claims about the files in studies/: what is ready is what it says."""
+
+from pathlib import Path
+
+import pytest
+
+from stages.backbones import build_backbone
+from stages.freezing import apply_plan, count_parameters
+from stages.params import Params, load_params
+from tests.project import ROOT
+from tools import check
+
+STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
+ORIGINAL = {"stem_and_stage2": 11_030_083, "stem_and_stage3": 10_504_515, "stem_and_stage4": 8_404_803,
+            "stem_and_head": 11_075}  # fmt: skip
+"""Trainable parameters that the original study published, of ResNet18 with three classes."""
+LACKED = {"all": 11_178_051, "scratch": 11_178_051, "stage4_1": 4_720_640 + 1_539, "head": 1_539}
+
+
+def ready(name: str) -> Params:
+    return load_params(ROOT / "studies" / f"{name}.yaml")
+
+
+def trainable(study: Params, name: str) -> int:
+    (backbone,) = study.backbones
+    parts = build_backbone(backbone, "none", classes=3)
+    apply_plan(parts, study.plans[name])
+    return count_parameters(parts)[0]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_plan_of_a_ready_study_fits_its_backbones(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check.main(path)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_beans_study_lets_learn_to_the_digit_what_the_original_did_and_the_plans_that_it_lacked() -> None:
+    study = ready("beans")
+    assert {name: trainable(study, name) for name in study.study.plans} == ORIGINAL | LACKED
+
+
+def test_the_beans_study_is_trained_as_the_original_was() -> None:
+    study = ready("beans")
+    taught, made = study.training, study.training.augmentation
+    assert (study.backbones, study.data.image_px, len(study.study.seeds)) == (["resnet18"], 224, 6)
+    assert (taught.batch_size, taught.epochs, taught.patience) == (16, 30, 10)
+    assert (taught.schedule, taught.plateau_factor, taught.plateau_patience) == ("plateau", 0.5, 3)
+    assert (made.flips, made.crop, made.colour, made.policy, taught.views) == ("none", "none", 0, "none", 1)
+    assert {rate for plan in study.plans.values() for rate in plan.learning_rates or ()} == {0.0001}
+
+
+def test_both_beans_studies_are_of_the_same_images() -> None:
+    full, lite = (ready(name).data for name in ("beans", "beans_lite0"))
+    assert full.model_copy(update={"image_px": lite.image_px}) == lite
+    assert ready("beans_lite0").backbones == ["efficientnet_lite0"]
