@@ -33,6 +33,7 @@ from stages.tables import (
     plans_table,
     runs_table,
 )
+from stages.views import compare_views, with_views
 from stages.vocabulary import PARTS, run_name
 
 
@@ -71,7 +72,9 @@ def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -
     write_csv(out / "confusion.csv", confusion_table(cells))
     write_csv(out / "costs.csv", costs)
     write_json(out / "advice.json", advice)
-    write_json(out / "study.json", describe_study([cell.run for cell in cells], images.about, scored))
+    runs_told = [cell.run for cell in cells]
+    views = {"views": compare_views(runs_told, measured["test"])}
+    write_json(out / "study.json", describe_study(runs_told, images.about, scored) | views)
     write_json(out / "metrics.json", headline(per_plan, costs, advice))
 
 
@@ -104,7 +107,11 @@ def advice_of(
     """Return what advice.json tells."""
     cost = settings.advice.cost
     several = len({cell.run["backbone"] for cell in cells}) > 1
-    options = [_option(cell, float(spent), several=several) for cell, spent in zip(cells, costs[cost], strict=True)]
+    runs = [cell.run for cell in cells]
+    options = [
+        _option(cell, float(spent), with_views(cell.run, runs), several=several)
+        for cell, spent in zip(cells, costs[cost], strict=True)
+    ]
     study = Study(
         options=options,
         validation=measured["validation"],
@@ -120,12 +127,13 @@ def advice_of(
     return {**chosen, "against_backbone": against["backbone"], "against_plan": against["plan"], **advice}
 
 
-def _option(cell: Cell, cost: float, *, several: bool) -> Option:
+def _option(cell: Cell, cost: float, views: str, *, several: bool) -> Option:
     run, plan = cell.run, cell.run["definition"]
     phases = plan.get("phases", [plan])
     depth = f"unfreeze {', then '.join(map(_told_depth, phases))}"
     if plan["weights"] == "none":
         depth = "train from random weights"
+    depth += views
     named = f"{run['backbone']} {run['plan']}" if several else str(run["plan"])
     everything = run["trainable_parameters"] == run["parameters"]
     deep_end = all(map(_is_deep_end, phases))

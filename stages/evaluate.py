@@ -58,7 +58,7 @@ def predict_seed(data: Prepared, trained: Run, backbone: nn.Sequential, seed: in
     """
     device, image_px = usable_device(), data.images.shape[1]
     prefix, suffix = cut_at_boundary(backbone.to(device).to(memory_format=torch.channels_last))
-    inputs = live_inputs(data.images, trained.backbone, "none", 0, device)
+    inputs = live_inputs(data.images, trained.backbone, device)
     if len(prefix):
         inputs = prefixed_inputs(as_run(prefix, trained.precision), inputs, image_px, trained.precision, device)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stages.activations import saved_activation_bytes
 from stages.audit import audit, check_batch_mates, check_loaded, frozen_digests
+from stages.augmentation import augmenter
 from stages.backbones import build_backbone
 from stages.cache import Cache, cached_inputs
 from stages.checkpoints import restore_fit, save_fit, take_over
@@ -115,7 +116,8 @@ def make_feed(job: Job, phase: int = 1) -> Feed:
     """Return the inputs of the phase's suffix: scaled pixels, or what its prefix makes of them, kept where it pays."""
     began = time.perf_counter()
     training, device = job.training, job.device
-    live = live_inputs(job.data.images, job.backbone, training.augmentation.flips, training.augmentation_seed, device)
+    augmented = augmenter(job.data.ids, training.augmentation, training.augmentation_seed)
+    live = live_inputs(job.data.images, job.backbone, device, augmented)
     prefix, pretrained = load_prefix(job, phase)
     if not len(prefix):
         return Feed(phase, Cache(live, "no prefix", 0), prefix, {}, pretrained, 0.0)

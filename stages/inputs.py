@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from stages.augmentation import flip
 from stages.backbones import scale_pixels
 from stages.precision import autocast
 from stages.prepared import Rows
 
 Inputs = Callable[[Sequence[Rows], int | None], Iterator[Tensor]]
 """Yields the suffix's input for each batch of rows in one view; None is the image as it is."""
+
+Augmented = Callable[[Tensor, Rows, int | None], Tensor]
+"""Makes a view of pixels, uint8, N x H x W x 3, which are these rows of images.npy; None is the images as they are."""
 
 # A prefix keeps no activations, so that its batches may be larger than training's; more than this gains nothing, as
 # the processor's caches overflow (16 images of 224 px), and would be what the plan `head` needs most memory for.
@@ -27,16 +29,19 @@ PREFIX_PIXELS = 16 * 224 * 224
 SMALLEST_PREFIX_BATCH, LARGEST_PREFIX_BATCH = 16, 256
 
 
-def live_inputs(images: NDArray[np.uint8], backbone: str, flips: str, seed: int, device: torch.device) -> Inputs:
-    """Return the inputs of a whole backbone: scaled pixels, float32, N x 3 x H x W, channels_last, on the device."""
+def live_inputs(
+    images: NDArray[np.uint8], backbone: str, device: torch.device, augmented: Augmented | None = None
+) -> Inputs:
+    """Return the inputs of a whole backbone: scaled pixels, float32, N x 3 x H x W, channels_last, on the device.
+
+    Without what augments, every view is the image as it is.
+    """
     held = hold_images(images, device)
 
     def of(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
         for rows in batches:
             pixels = held(rows)
-            if view is not None:
-                pixels = flip(pixels, rows, view, flips, seed)
-            yield scale_pixels(backbone, pixels)
+            yield scale_pixels(backbone, augmented(pixels, rows, view) if augmented else pixels)
 
     return of
 

@@ -122,7 +122,11 @@ class Plan(Depth):
 
 
 class Augmentation(Section):
-    """What the views of an image that is trained on may differ in."""
+    """What the views of an image that is trained on may differ in: done in the order crop, flips, policy, colour.
+
+    `crop_padding` is in pixels, `crop_scale` the least share of the area, `colour` the share by which brightness,
+    contrast and saturation may change; hue may turn by a quarter of it (1 is the whole circle).
+    """
 
     flips: Literal["none", "horizontal", "vertical", "both"]
     crop: Literal["none", "padding", "resized"]
@@ -206,6 +210,7 @@ def _check_choices(params: Params) -> None:
     for name, plan in params.plans.items():
         _check_plan(f"plans.{name}", plan)
         _check_warmup(f"plans.{name}", plan, params.training)
+    _check_crop(params.training.augmentation, params.data.image_px)
     held_out = params.data.validation_percent + params.data.test_percent
     if held_out >= 100:
         must = "leave images to train on: data.validation_percent + data.test_percent below 100"
@@ -257,6 +262,13 @@ def _check_warmup(where: str, plan: Plan, training: Training) -> None:
     for name, epochs in told or [("training.epochs", training.epochs)]:
         if training.warmup_epochs >= epochs:
             raise mistake("training.warmup_epochs", f"be less than {name}, {epochs}", str(training.warmup_epochs))
+
+
+def _check_crop(augmentation: Augmentation, image_px: int) -> None:
+    """Check that what an image is padded with, its own mirror image, is not more than there is of it."""
+    if augmentation.crop == "padding" and augmentation.crop_padding >= image_px:
+        must = f"be less than data.image_px, {image_px}"
+        raise mistake("training.augmentation.crop_padding", must, str(augmentation.crop_padding))
 
 
 def _check_side(backbone: str, image_px: int) -> None:

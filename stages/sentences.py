@@ -88,12 +88,13 @@ def _left_open(study: Study, choice: Choice) -> tuple[list[str], Needed]:
 def _ratio(study: Study, run: int) -> tuple[float, str]:
     """Return what the run costs as a share of its backbone's full fine-tuning, or of the dearest run, and in words."""
     mine = study.options[run]
-    full = next((each for each in study.options if each.learns == "all" and each.backbone == mine.backbone), None)
+    fulls = [each for each in study.options if each.learns == "all" and each.backbone == mine.backbone]
+    full = max(fulls, key=lambda option: option.cost, default=None)
     several = len({each.backbone for each in study.options}) > 1
     dearest = max(study.options, key=lambda option: option.cost)
     whole = full or dearest
     ratio = mine.cost / whole.cost
-    if mine is full:
+    if mine in fulls and ratio == 1:
         return ratio, "is full fine-tuning"
     if full is None and ratio == 1:
         alike = all(each.cost == mine.cost for each in study.options)

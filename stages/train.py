@@ -74,7 +74,9 @@ def main(*, params: Path, prepared: Path, backbone: str, plan: str, out: Path) -
     """Train `plan` on `backbone` into the folder `out`; go on where a killed run stopped."""
     settings, device = load_params(params), usable_device()
     compute_deterministically(device)
-    chosen, training, seeds = settings.plans[plan], settings.training, settings.study.seeds
+    asked_plan, seeds = settings.plans[plan], settings.study.seeds
+    views = {"views": asked_plan.views or settings.training.views}
+    chosen, training = asked_plan.model_copy(update=views), settings.training.model_copy(update=views)
     precision = resolve_precision(training.precision, device)
     inputs = (prepared / "prepared.json").read_text(encoding="utf-8")
     asked = json.dumps([backbone, chosen.model_dump(), training.model_dump(), seeds, precision])

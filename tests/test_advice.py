@@ -108,6 +108,13 @@ def test_each_backbones_cost_is_a_share_of_its_own_full_fine_tuning() -> None:
     assert advise(made)["sentences"][1].startswith("It costs 0.31 of full fine-tuning of two's training FLOPs")
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_full_fine_tuning_is_the_dearer_of_two_plans_that_train_everything(order: tuple[int, ...]) -> None:
+    others = (replace(OPTIONS[3], named="all_one_view", cost=25.0), OPTIONS[2], OPTIONS[3])
+    made = study((0.8, 0.9, 0.9, 0.9), (0.8, 0.9, 0.9, 0.9), options=[OPTIONS[0], *(others[place] for place in order)])
+    assert advise(made)["sentences"][1].startswith("It costs 0.25 of full fine-tuning's training FLOPs")
+
+
 def test_plans_that_cost_the_same_are_said_to() -> None:
     options = [replace(each, cost=7.0, learns="parts") for each in OPTIONS]
     said = advise(study(*SETTLED, options=options))["sentences"][1]

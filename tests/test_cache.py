@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from stages.architectures import ARCHITECTURES
+from stages.augmentation import augmenter
 from stages.backbones import build_backbone
 from stages.cache import cached_inputs, choose_place
 from stages.freezing import apply_plan, cut_at_boundary
@@ -122,7 +123,7 @@ def test_what_each_architecture_hands_over_at_its_boundaries_is_kept_as_it_came(
     monkeypatch.setitem(ARCHITECTURES, "vit", toys.small_vision_transformer())
     side = max(32, BACKBONES[name][0]) if name in BACKBONES else 32
     backbone = build_backbone(name, "none", 2).to(memory_format=torch.channels_last)
-    live = live_inputs(toys.pictures(side)[:20], name, "both", 0, CPU)
+    live = live_inputs(toys.pictures(side)[:20], name, CPU, augmenter(toys.prepared().ids, toys.FLIPPED, 0))
     batches = in_batches(np.random.default_rng(0).permutation(20), 7)
     for first, precision in itertools.product(("stage1", "stage3", "head"), ("float32", "bfloat16")):
         apply_plan(backbone, plan(from_=first))
@@ -194,6 +195,27 @@ def test_weights_and_history_are_the_same_wherever_the_prefix_is_kept_even_in_sm
     fits = fit_in_each_place(*asked_plan, tmp_path, batch_size=7, views=2)
     assert_same(fits["scratch"], fits["memory"])
     assert_same(fits["off"], fits["memory"])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"crop": "padding", "policy": "randaugment"},
+        {"crop": "resized", "flips": "both", "policy": "trivialaugment", "colour": 0.4},
+    ],
+)
+@pytest.mark.parametrize("asked_plan", [("efficientnet_lite0", "stage4")], indirect=True, ids="-".join)
+def test_cropped_and_recoloured_views_too_are_those_of_training_the_whole_backbone_wherever_the_prefix_is_kept(
+    asked_plan: tuple[str, Plan], changed: dict[str, object], tmp_path: Path
+) -> None:
+    changes = {"augmentation": toys.AS_THEY_ARE.model_copy(update=changed), "views": 3}
+    fits = fit_in_each_place(*asked_plan, tmp_path, **changes)
+    assert_same(fits["scratch"], fits["memory"])
+    assert_same(fits["off"], fits["memory"])
+    whole = train_whole(toys.job(*asked_plan, tmp_path, training(**changes)))
+    assert timeless(whole) == timeless(fits["memory"])
+    flipped = fit_in_each_place(*asked_plan, tmp_path / "flipped", views=3)
+    assert timeless(flipped["memory"]) != timeless(whole)
 
 
 @pytest.mark.slow

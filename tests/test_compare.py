@@ -21,6 +21,12 @@ VALIDATION = {"head": {0: 9, 1: 9}, "stage4": {0: 8, 1: 6}}
 CHANGED = "efficientnet_lite0-stage4"
 
 
+def definition(plan: str, views: int = 4) -> dict[str, Any]:
+    """Return what run.json tells of a plan; no two plans are alike."""
+    parts = {"head": ["norms", "head"]}.get(plan, ["stage4.2", "head", "norms"])
+    return {"train": parts, "weights": "pretrained", "learning_rates": [0.01], "views": views}
+
+
 def write_cell(root: Path, plan: str, trainable: int, flops: int) -> None:
     run, scores = root / "runs" / f"efficientnet_lite0-{plan}", root / "scores" / f"efficientnet_lite0-{plan}"
     run.mkdir(parents=True)
@@ -29,7 +35,7 @@ def write_cell(root: Path, plan: str, trainable: int, flops: int) -> None:
     seeds = {str(seed): {"best_epoch": 1, "val_loss": 0.5, "val_accuracy": value} for seed, value in shares.items()}
     about = {"backbone": "efficientnet_lite0", "plan": plan, "backbone_sha256": f"of {plan}"}
     counted = {"trainable_parameters": trainable, "parameters": 1000, "learned": ["stage4.2", "head", "norms"]}
-    counted["definition"] = {"train": ["stage4.2", "head", "norms"], "weights": "pretrained", "learning_rates": [0.01]}
+    counted["definition"] = definition(plan)
     chosen = {"learning_rate": 0.01, "classes": ["a", "b"], "seeds": seeds, "audit": "passed", "audited_tensors": 7}
     machine = {
         "precision": "float32",
@@ -255,3 +261,48 @@ def test_a_run_has_its_choices_and_scores_in_one_row_per_seed(study: Path) -> No
     assert runs.groupby("plan").accuracy.agg(list).to_dict() == {"head": [0.6, 0.7], "stage4": [0.9, 0.7]}
     assert runs.recall_a.tolist() == runs.accuracy.tolist()
     assert runs.test_images.tolist() == [10] * 4
+
+
+def views_of(study: Path) -> list[dict[str, Any]]:
+    return json.loads((compared(study) / "study.json").read_text())["views"]
+
+
+def test_what_fewer_views_cost_is_told_of_two_plans_that_differ_in_that_alone(study: Path) -> None:
+    edit_run(study, CHANGED, definition=definition("head", views=1))
+    (told,) = views_of(study)
+    (pair,) = pd.read_csv(study / "reports" / "pairs.csv").to_dict("records")
+    low, high = (f"{100 * value:+.1f}" for value in (-pair["high"], -pair["low"]))  # stage4 less head
+    assert told == {
+        "backbone": "efficientnet_lite0", "plan": "stage4", "other_plan": "head", "views": 1, "other_views": 4,
+        "sentence": "1 view instead of 4 (stage4 against head): accuracy +15.0 points "
+        f"(95 % interval {low} to {high}).",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        definition("head"),  # the same views
+        definition("stage4", views=1),  # another depth
+        definition("head", views=1) | {"learning_rates": [0.1]},
+        definition("head", views=1) | {"weights": "none"},
+    ],
+)
+def test_nothing_is_told_of_views_where_plans_differ_in_something_else_or_in_nothing(
+    study: Path, changed: dict[str, Any]
+) -> None:
+    edit_run(study, CHANGED, definition=changed)
+    assert views_of(study) == []
+
+
+@pytest.mark.parametrize(
+    ("views", "depth"), [(1, "to unfreeze norms, head with 4 views is"), (4, "to unfreeze norms, head is")]
+)
+def test_the_advice_says_how_many_views_where_plans_of_one_depth_have_others(
+    study: Path, views: int, depth: str
+) -> None:
+    params = yaml.safe_load((study / "params.yaml").read_text())
+    params["advice"]["margin"] = 99.0
+    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    edit_run(study, CHANGED, definition=definition("head", views=views))
+    assert depth in json.loads((compared(study) / "advice.json").read_text())["sentences"][0]

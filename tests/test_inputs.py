@@ -1,4 +1,4 @@
-"""Claims about stages/inputs.py and stages/augmentation.py: what a suffix is fed, as pixels or by way of a prefix."""
+"""Claims about stages/inputs.py: what a suffix is fed, as pixels or by way of a prefix."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.architectures import ARCHITECTURES
-from stages.augmentation import flip
+from stages.augmentation import augmenter
 from stages.backbones import build_backbone, scale_pixels
 from stages.inputs import SMALLEST_PREFIX_BATCH, Inputs, in_batches, live_inputs, prefix_batch, prefixed_inputs
 from stages.params import Training
 from stages.prepared import Rows
 from stages.vocabulary import BACKBONES
+from tests.toys import FLIPPED
 
 CPU = torch.device("cpu")
 SMALLEST_BATCH = next(rule.ge for rule in Training.model_fields["batch_size"].metadata)
@@ -25,23 +26,6 @@ SLOW = ("vit_b_16",)  # sees nothing smaller than 224 px
 every_architecture = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ARCHITECTURES]
 )
-seeds = st.integers(0, 2**31 - 1)
-views = st.integers(0, 7)
-flips = st.sampled_from(["none", "horizontal", "vertical", "both"])
-
-
-def squares(count: int) -> Tensor:
-    """Return 2 x 2 images, each of which reads 1 2 / 3 4 in all three channels."""
-    return torch.tensor([[1, 2], [3, 4]], dtype=torch.uint8).view(1, 2, 2, 1).expand(count, 2, 2, 3)
-
-
-def seen(pixels: Tensor) -> list[tuple[int, ...]]:
-    """Return how each 2 x 2 image reads, row by row."""
-    return [tuple(image[:, :, 0].flatten().tolist()) for image in pixels]
-
-
-def seen_in(count: int, view: int, flips: str, seed: int) -> list[tuple[int, ...]]:
-    return seen(flip(squares(count), np.arange(count), view, flips, seed))
 
 
 def photos(count: int, side: int = 32) -> NDArray[np.uint8]:
@@ -52,58 +36,17 @@ def asked(inputs: Inputs, batches: Sequence[Rows], view: int | None) -> list[Ten
     return list(inputs(batches, view))
 
 
-@pytest.mark.parametrize(
-    ("flips", "readings"),
-    [
-        ("none", {(1, 2, 3, 4)}),
-        ("horizontal", {(1, 2, 3, 4), (2, 1, 4, 3)}),
-        ("vertical", {(1, 2, 3, 4), (3, 4, 1, 2)}),
-        ("both", {(1, 2, 3, 4), (2, 1, 4, 3), (3, 4, 1, 2), (4, 3, 2, 1)}),
-    ],
-)
-def test_flips_do_what_they_say(flips: str, readings: set[tuple[int, ...]]) -> None:
-    assert set(seen_in(64, 0, flips, 0)) == readings
-
-
-@pytest.mark.parametrize(("flips", "ways"), [("horizontal", 2), ("vertical", 2), ("both", 4)])
-@pytest.mark.parametrize(("view", "seed"), [(0, 0), (1, 0), (0, 1)])
-def test_each_way_of_flipping_is_as_common_as_the_others(flips: str, ways: int, view: int, seed: int) -> None:
-    readings = seen_in(4_000, view, flips, seed)
-    for reading in set(readings):
-        assert readings.count(reading) == pytest.approx(4_000 / ways, abs=150)  # over four standard deviations
-
-
-@given(seed=seeds, view=views, flips=flips, images=st.lists(st.integers(0, 39), min_size=1, max_size=40))
-def test_flipping_depends_on_seed_image_and_view_whatever_the_batch_and_its_order(
-    seed: int, view: int, flips: str, images: list[int]
-) -> None:
-    everyone = seen_in(40, view, flips, seed)
-    batch = seen(flip(squares(len(images)), np.array(images), view, flips, seed))
-    assert batch == [everyone[image] for image in images]
-
-
-@pytest.mark.parametrize("flips", ["horizontal", "vertical", "both"])
-def test_views_and_seeds_differ(flips: str) -> None:
-    drawn = [tuple(seen_in(64, view, flips, seed)) for view in range(4) for seed in range(4)]
-    assert len(set(drawn)) == 16
-
-
-def test_flipping_leaves_the_pixels_it_was_given_as_they_are() -> None:
-    pixels = squares(64).clone()
-    flip(pixels, np.arange(64), 0, "both", 0)
-    assert torch.equal(pixels, squares(64))
-
-
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "inception_v3"])
 @pytest.mark.parametrize("view", [None, 1])
-def test_live_inputs_are_the_scaled_pixels_of_the_rows_flipped_where_a_view_is_asked_for(
+def test_live_inputs_are_the_scaled_pixels_of_the_rows_augmented_where_a_view_is_asked_for(
     name: str, view: int | None
 ) -> None:
     images, batches = photos(5), [np.array([4, 0, 2]), np.array([1, 4])]
-    found = asked(live_inputs(images, name, "both", 3, CPU), batches, view)
+    augmented = augmenter(["a", "b", "c", "d", "e"], FLIPPED, 3)
+    found = asked(live_inputs(images, name, CPU, augmented), batches, view)
     for rows, pixels in zip(batches, found, strict=True):
         plain = torch.from_numpy(images[rows])
-        assert torch.equal(pixels, scale_pixels(name, plain if view is None else flip(plain, rows, view, "both", 3)))
+        assert torch.equal(pixels, scale_pixels(name, plain if view is None else augmented(plain, rows, view)))
         assert pixels.is_contiguous(memory_format=torch.channels_last)
 
 

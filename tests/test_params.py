@@ -253,6 +253,22 @@ def test_an_unknown_part_among_those_to_train_is_refused_with_the_known_ones(tmp
     assert _refusal_of(tmp_path, _changed("plans.head", plan)) == line
 
 
+@pytest.mark.parametrize(
+    ("crop", "padding", "refused"), [("padding", 72, True), ("padding", 71, False), ("none", 72, False)]
+)
+def test_an_image_is_padded_with_less_than_there_is_of_it(
+    tmp_path: Path, crop: str, padding: int, *, refused: bool
+) -> None:
+    params = _changed("training.augmentation.crop", crop)
+    params["training"]["augmentation"]["crop_padding"] = padding
+    if refused:
+        line = "training.augmentation.crop_padding must be less than data.image_px, 72. Got 72 instead."
+        assert _refusal_of(tmp_path, params) == line
+    else:
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+        assert load_params(tmp_path / "params.yaml").training.augmentation.crop_padding == padding
+
+
 @pytest.mark.parametrize(("said", "got"), [({}, "neither"), ({"from": "head", "train": ["stem"]}, "both")])
 def test_a_plan_says_either_from_or_train(tmp_path: Path, said: dict[str, object], got: str) -> None:
     plan = {**said, "weights": "none", "learning_rates": [0.1]}

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page
 
 from stages import plot
 from stages.points import cost_axis, points_of
+from stages.report import told_saving
 from stages.tips import tell
 from stages.units import COST_LABELS
 from stages.vocabulary import COSTS
@@ -94,6 +95,21 @@ def test_what_was_run_names_data_hashes_versions_processor_and_precision(page: P
     text = page.locator("dl").inner_text()
     for told in ("2,624", "1.0.0.post1", "CC-BY-NC-SA", "dedf4f0c", "3e3e3e", "torch 2.14.1", "AMD EPYC", "bfloat16"):
         assert told in text
+
+
+def test_what_one_view_against_many_costs_and_saves_is_told_where_two_plans_differ_in_that_alone(
+    browser: Browser, reports: dict[str, Path]
+) -> None:
+    told = "1 view instead of 4 (head_one_view against head): accuracy -0.3 points (95 % interval -1.2 to +0.6). "
+    for name, times in (("one_view", 1), ("usual", 0)):
+        with open_page(browser, reports[name]) as page:
+            text = page.locator("body").inner_text()
+            assert text.count(f"{told}It saves 6.5 s of 10.6 s of training.") == times
+            assert text.count("view instead of") == times
+
+
+def test_a_plan_that_took_longer_saves_no_time() -> None:
+    assert told_saving(8.0, 7.6) == "It saves no time: 8 s of training instead of 7.6 s."
 
 
 @pytest.mark.parametrize(("name", "kind"), [("usual", "advice"), ("undecided", "advice open")])

@@ -65,7 +65,7 @@ def test_rates_that_all_diverge_are_refused_by_name() -> None:
 def shown_validation(backbone: nn.Module, seed: int) -> tuple[Tensor, Tensor]:
     """Return the backbone's logits for the seed's validation images, and their labels."""
     data = toys.prepared()
-    live = live_inputs(data.images, "efficientnet_lite0", "none", 0, toys.CPU)
+    live = live_inputs(data.images, "efficientnet_lite0", toys.CPU)
     rows = data.rows("validation", [seed])
     backbone.to(memory_format=torch.channels_last)
     return predict(backbone, live, in_batches(rows, 64), "float32", toys.CPU), torch.from_numpy(data.labels[rows])
@@ -265,7 +265,7 @@ def test_a_run_of_any_plan_is_evaluated_on_validation_then_test_and_scored_on_te
     scores = json.loads((toy / "scores" / "metrics.json").read_text())
     test = predictions[predictions.split == "test"]
     assert scores == {str(seed): score_predictions(test[test.seed == seed], ["dark", "bright"]) for seed in (0, 1)}
-    live = live_inputs(read_prepared(toy / "prepared").images, "efficientnet_lite0", "none", 0, toys.CPU)
+    live = live_inputs(read_prepared(toy / "prepared").images, "efficientnet_lite0", toys.CPU)
     whole = load_backbone(folder, 1).to(memory_format=torch.channels_last)
     expected = predict(whole, live, [np.arange(4, 20), np.arange(4)], "float32", toys.CPU).softmax(1)
     found = predictions[predictions.seed == 1][["probability_dark", "probability_bright"]].to_numpy()
@@ -314,6 +314,19 @@ def test_a_run_records_where_its_prefix_was_kept_and_the_bytes_that_it_took(
     costs = json.loads((toys.train_toy(toy, plan, cache_bytes=cache_bytes) / "costs.json").read_text())
     kept = (32 + 2 * 70) * 1280 * 4  # both seeds' validation, and two views of all, in float32 of the last 1,280 maps
     assert (costs["cache"], costs["cache_bytes"]) == (place, kept if place in ("memory", "scratch") else 0)
+
+
+def test_a_plan_of_one_view_is_shown_one_and_every_run_says_how_many_it_had(toy: Path) -> None:
+    params = yaml.safe_load((toy / "params.yaml").read_text())
+    params["plans"]["one_view"] = params["plans"]["head"] | {"views": 1}
+    (toy / "params.yaml").write_text(yaml.safe_dump(params))
+    kept = {}
+    for plan in ("head", "one_view"):
+        folder = toys.train_toy(toy, plan)
+        kept[read_run(folder).definition["views"]] = json.loads((folder / "costs.json").read_text())["cache_bytes"]
+    assert kept == {views: (32 + views * 70) * 1280 * 4 for views in (2, 1)}
+    same = [toys.train_toy(toy, plan, views=1) / "seed-0.safetensors" for plan in ("head", "one_view")]
+    assert same[0].read_bytes() == same[1].read_bytes()
 
 
 def work_of(plan: str) -> Work:

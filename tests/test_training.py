@@ -550,7 +550,7 @@ def test_a_prefix_that_looks_at_batch_mates_is_refused_before_any_training(
     monkeypatch.setitem(ARCHITECTURES, "vit_dropout", toys.small_vision_transformer(dropout=0.5))
     job = toys.job(name, plan("head"), tmp_path)
     prefix, _ = build_parts(job, 0)
-    live = live_inputs(job.data.images, name, "none", 0, CPU)
+    live = live_inputs(job.data.images, name, CPU)
     audit_prefix(job, prefix, live)
     module_name, module = next((key, each) for key, each in prefix.named_modules() if isinstance(each, awake))
     before = frozen_digests(prefix)

@@ -18,6 +18,7 @@ from torchvision.models import VisionTransformer
 
 from stages import train as train_stage
 from stages.architectures import Architecture, cut_vision_transformer
+from stages.augmentation import augmenter
 from stages.backbones import build_backbone
 from stages.freezing import apply_plan
 from stages.grid import Feed, Job, train_cell
@@ -96,7 +97,8 @@ def train_whole(asked: Job, learning_rate: float = 0.001, seed: int = 0) -> Fit:
     backbone = build_backbone(asked.backbone, asked.plan.weights, 2).to(memory_format=torch.channels_last)
     apply_plan(backbone, asked.plan)
     data, taught = asked.data, asked.training
-    live = live_inputs(data.images, asked.backbone, taught.augmentation.flips, taught.augmentation_seed, CPU)
+    augmented = augmenter(data.ids, taught.augmentation, taught.augmentation_seed)
+    live = live_inputs(data.images, asked.backbone, CPU, augmented)
     lessons = Lessons(live, torch.from_numpy(data.labels), data.rows("train", [seed]), data.rows("validation", [seed]))
     fit = start_fit(backbone, learning_rate, taught.weight_decay, seed)
     for _ in epochs(fit, lessons, taught, asked.precision):
