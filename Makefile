@@ -35,7 +35,7 @@ study: setup ## run the study of params.yaml, as far as it is stale, and show it
 
 parallel: setup ## the same with JOBS=2 plans at a time, each with its share of the cores
 	@python -m tools.check params.yaml
-	@dvc repro prepare
+	@dvc repro race
 	@threads=$$(( $$(nproc) / $(JOBS) )); export OMP_NUM_THREADS=$$(( threads > 0 ? threads : 1 )); \
 	  dvc stage list --name-only | grep '^train@' | xargs -P $(JOBS) -I{} dvc --wait-for-lock repro --single-item {}
 	@dvc repro

@@ -34,6 +34,7 @@ def save_fit(path: Path, fit: Fit) -> None:
         "suffix": fit.suffix.state_dict(),
         "optimizer": named_state(fit.optimizer, fit.suffix),
         "best": fit.best,
+        "best_hits": fit.best_hits,
     }
     with whole_file(path) as unfinished:
         torch.save(state, unfinished)
@@ -47,7 +48,7 @@ def restore_fit(path: Path, fit: Fit) -> None:
     fit.history = [Epoch(**epoch) for epoch in state["history"]]
     fit.suffix.load_state_dict(state["suffix"])
     restore_state(fit.optimizer, fit.suffix, state["optimizer"])
-    fit.best = state["best"]
+    fit.best, fit.best_hits = state["best"], state["best_hits"]
 
 
 def take_over(path: Path, fit: Fit) -> None:
@@ -61,6 +62,7 @@ def take_over(path: Path, fit: Fit) -> None:
     fit.suffix.load_state_dict(fit.suffix.state_dict() | state["suffix"])
     restore_state(fit.optimizer, fit.suffix, state["optimizer"])
     fit.best = {name: tensor.detach().clone() for name, tensor in fit.suffix.state_dict().items()} | state["best"]
+    fit.best_hits = state["best_hits"]
 
 
 def saved_best(path: Path) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 Reads: the study's runs and scores; exactly these, whatever else lies in their folders. Of the prepared images, which
 belong together and how many are trained on.
-Writes: `plans.csv`, `pairs.csv`, `runs.csv`, `history.csv`, `confusion.csv`, `costs.csv`, `advice.json`, `study.json`
+Writes: `plans.csv`, `pairs.csv`, `runs.csv`, `history.csv`, `confusion.csv`, `costs.csv`, `stopped.csv` (what a race
+stopped; such plans are in no other table), `advice.json`, `study.json`
 and `metrics.json`, into one folder. Measured seconds and bytes stand in `costs.csv`, in metrics.json's `train_seconds`
 and `peak_memory_bytes`, and, where they are the cost that is asked about, in advice.json; all else is the same bytes
 when the study is run again.
@@ -24,6 +25,7 @@ from stages.params import Params, load_params
 from stages.protocol import describe_study
 from stages.scored import Scored, scored_on
 from stages.sentences import advise, learns_what
+from stages.stopped import stopped_table
 from stages.tables import (
     Cell,
     confusion_table,
@@ -54,8 +56,10 @@ class Images:
 def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -> None:
     """Compare the study's runs into the folder `out`."""
     settings = load_params(params)
-    names = [run_name(backbone, plan) for backbone in settings.backbones for plan in settings.study.plans]
-    cells = [read_cell(runs / name, scores / name) for name in names]
+    named = [(backbone, plan) for backbone in settings.backbones for plan in settings.study.plans]
+    races = {each: read_json(runs / run_name(*each) / "race.json") for each in named}
+    going_on = [run_name(*each) for each, race in races.items() if race["stopped"] is None]
+    cells = [read_cell(runs / name, scores / name) for name in going_on]
     images = read_images(prepared)
 
     scored = {split: scored_split(cells, images, split) for split in ("validation", "test")}
@@ -71,10 +75,13 @@ def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -
     write_csv(out / "history.csv", history_table(cells))
     write_csv(out / "confusion.csv", confusion_table(cells))
     write_csv(out / "costs.csv", costs)
+    write_csv(out / "stopped.csv", stopped_table(races, settings.advice.margin / 100))
     write_json(out / "advice.json", advice)
     runs_told = [cell.run for cell in cells]
     views = {"views": compare_views(runs_told, measured["test"])}
-    write_json(out / "study.json", describe_study(runs_told, images.about, scored) | views)
+    write_json(
+        out / "study.json", describe_study(runs_told, images.about, scored, racing=settings.study.racing) | views
+    )
     write_json(out / "metrics.json", headline(per_plan, costs, advice))
 
 

@@ -21,6 +21,7 @@ class Comparison:
     runs: pd.DataFrame
     history: pd.DataFrame
     confusion: pd.DataFrame
+    stopped: pd.DataFrame
     advice: dict[str, Any]
     study: dict[str, Any]
     source: dict[str, Any]
@@ -38,9 +39,8 @@ class Comparison:
 
 def read_comparison(reports: Path, source: Path) -> Comparison:
     """Return what lies in the folder `reports`, and the file `source`."""
-    tables: dict[str, Any] = {
-        name: _read(reports / f"{name}.csv") for name in ("plans", "costs", "pairs", "runs", "history", "confusion")
-    }
+    names = ("plans", "costs", "pairs", "runs", "history", "confusion", "stopped")
+    tables: dict[str, Any] = {name: _read(reports / f"{name}.csv") for name in names}
     told = {name: read_json(reports / f"{name}.json") for name in ("advice", "study")}
     return Comparison(**tables, **told, source=read_json(source))
 

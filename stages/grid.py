@@ -25,9 +25,7 @@ from stages.precision import autocast
 from stages.prepared import Prepared, Rows
 from stages.runs import pretrained_digests
 from stages.training import Fit, Lessons, epochs, start_fit, take_step
-
-Rates = tuple[float, ...]
-"""A learning rate for each phase so far."""
+from stages.vocabulary import Rates
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ class Study(Section):
 
     seeds: Annotated[list[Seed], Field(min_length=1)]
     plans: Annotated[list[Name], Field(min_length=1)]
+    racing: bool
 
 
 class Depth(Section):

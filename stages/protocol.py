@@ -10,8 +10,17 @@ from stages.vocabulary import run_name
 OF_ALL_RUNS = ("precision", "device", "processor", "threads", "versions")
 """What run.json tells of a machine. Runs of one study may come from several machines, by `dvc pull`."""
 
+RACE = (
+    "The study was a race: on validation, of each plan's learning rates the better half went on after half of the "
+    "first seed's epochs, after 1 seed, 2, 4 and so on (successive halving, Jamieson and Talwalkar 2016); and a plan "
+    "stopped where a cheaper one was seen to be not worse by more than the margin, at 90 %, but for the two most "
+    "accurate. What was stopped has no part in the intervals, tests and fronts."
+)
 
-def describe_study(runs: list[dict[str, Any]], prepared: dict[str, Any], scored: dict[str, Scored]) -> dict[str, Any]:
+
+def describe_study(
+    runs: list[dict[str, Any]], prepared: dict[str, Any], scored: dict[str, Scored], *, racing: bool
+) -> dict[str, Any]:
     """Return what study.json tells: data, seeds, splits, machines, and notes in whole sentences."""
     test, seeds = scored["test"], [int(seed) for seed in runs[0]["seeds"]]
     return {
@@ -29,7 +38,7 @@ def describe_study(runs: list[dict[str, Any]], prepared: dict[str, Any], scored:
         **{name: _told([run[name] for run in runs]) for name in OF_ALL_RUNS},
         "resamples": RESAMPLES,
         "smallest_p": smallest_p(len(seeds)) if len(seeds) > 1 else None,
-        "notes": notes(scored, len(runs)),
+        "notes": [*notes(scored, len(runs)), *([RACE] if racing else [])],
     }
 
 

@@ -52,6 +52,7 @@ def render_report(study: Comparison, figures: Path) -> str:
         mark=study.mark,
         pairs=pair_rows(study),
         views=view_sentences(study),
+        stopped=stopped_rows(study),
         costs={cost: COST_LABELS[cost] for cost in COSTS},
         measures=MEASURES,
         scatters=scatters(study),
@@ -76,6 +77,11 @@ def pair_rows(study: Comparison) -> list[dict[str, Any]]:
         better = {"plan": one, "other": other}.get(row["better"])
         rows.append({**row, "label": one, "other_label": other, "better": better})
     return rows
+
+
+def stopped_rows(study: Comparison) -> list[dict[str, Any]]:
+    """Return the rows of stopped.csv, with what each plan is called."""
+    return _records(study.stopped.assign(label=labels_of(study.stopped)))
 
 
 def view_sentences(study: Comparison) -> list[str]:

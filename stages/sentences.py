@@ -5,7 +5,7 @@ from typing import Any
 
 from stages.advice import Choice, Needed, Study, cheapest_open, choose, not_worse, rival, what_it_takes
 from stages.intervals import Interval
-from stages.units import points
+from stages.units import in_points, points
 
 COST_WORDS = {
     "trainable_parameters": "trainable parameters",
@@ -129,12 +129,6 @@ def rule_of_thumb(study: Study, advised: int | None) -> dict[str, Any]:
     else:
         rest = f"this study says otherwise ({study.options[advised].named})."
     return {"train_images": count, "says": words[says], "sentence": f"{first}; {rest}"}
-
-
-def in_points(margin: float) -> str:
-    """Return a margin, a share, in words, such as "1 point"."""
-    value = 100 * margin
-    return f"{value:g} point{'' if value == 1 else 's'}"
 
 
 def told(found: Interval, margin: float) -> str:

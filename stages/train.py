@@ -1,107 +1,56 @@
 """Train one plan: every learning rate of its lists with every seed, then keep the rates that validated best.
 
-Reads: the prepared images and splits (train and validation only), and the plan in params.yaml.
+Where the study is a race, the plan was trained in it, and this takes what came of it.
+
+Reads: the prepared images and splits (train and validation only), the plan in params.yaml, and the race.
 Writes: `seed-<seed>.safetensors` (what the seed learned), `history.csv` (a row per learning rate, seed and epoch),
-`run.json` (what was chosen) and `costs.json` (what was counted and measured), into one folder.
+`run.json` (what was chosen), `costs.json` (what was counted and measured) and `race.json` (what was stopped, if
+anything was), into one folder.
 """
 
-import json
-import platform
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from math import isfinite
+import shutil
 from pathlib import Path
-from statistics import mean, median
 
-import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from stages.backbones import build_backbone
-from stages.checkpoints import checkpoint_folder, remove_checkpoints, saved_best
+from stages.checkpoints import remove_checkpoints
 from stages.command import command
-from stages.flops import count_work
-from stages.freezing import apply_plan, count_parameters, describe_learned, refuse_unfit
-from stages.grid import (
-    Feed,
-    Job,
-    Rates,
-    checkpoint_path,
-    cut_for_phase,
-    make_feed,
-    measure_step,
-    train_cell,
-    wanted_rows,
+from stages.grid import Feed, Job, make_feed, train_cell
+from stages.jobs import make_job
+from stages.outcomes import (
+    Histories,
+    Phased,
+    best_rates,
+    describe_history,
+    frozen_backbone,
+    told_rates,
+    what_became,
+    write_outcome,
 )
-from stages.machine import processor
-from stages.memory import peak_memory_bytes
-from stages.mistakes import mistake
-from stages.outputs import whole_folder, write_csv, write_json
+from stages.outputs import whole_folder
 from stages.params import load_params
-from stages.precision import compute_deterministically, resolve_precision, usable_device
-from stages.prepared import read_prepared
-from stages.runs import Run, combined_sha256, learned_path, write_learned, write_run
-from stages.training import Epoch, best_epoch
-from stages.vocabulary import PARTS, run_name
-
-Histories = dict[tuple[Rates, int], list[Epoch]]
-"""The epochs of every fit, from the first phase on, by learning rates and seed."""
+from stages.precision import compute_deterministically, usable_device
+from stages.vocabulary import run_name
 
 
-@dataclass(frozen=True)
-class Phased:
-    """What became of a phase: its fits' histories, what never learned up to its end, and what it took."""
-
-    phase: int
-    histories: Histories
-    audited: int
-    pretrained: dict[str, str]
-    prefix_seconds: float
-    cache: str
-    cache_bytes: int
-    saved_activation_bytes: int
-    optimizer_bytes: int
-    peak_memory_bytes: int
-
-    @property
-    def epochs(self) -> dict[tuple[Rates, int], list[Epoch]]:
-        """The epochs of this phase alone."""
-        return {cell: [each for each in past if each.phase == self.phase] for cell, past in self.histories.items()}
-
-
-def main(*, params: Path, prepared: Path, backbone: str, plan: str, out: Path) -> None:
+def main(*, params: Path, prepared: Path, race: Path, backbone: str, plan: str, out: Path) -> None:
     """Train `plan` on `backbone` into the folder `out`; go on where a killed run stopped."""
-    settings, device = load_params(params), usable_device()
-    compute_deterministically(device)
-    asked_plan, seeds = settings.plans[plan], settings.study.seeds
-    views = {"views": asked_plan.views or settings.training.views}
-    chosen, training = asked_plan.model_copy(update=views), settings.training.model_copy(update=views)
-    precision = resolve_precision(training.precision, device)
-    inputs = (prepared / "prepared.json").read_text(encoding="utf-8")
-    asked = json.dumps([backbone, chosen.model_dump(), training.model_dump(), seeds, precision])
-    scratch = checkpoint_folder(inputs, asked)
-    job = Job(read_prepared(prepared), backbone, chosen, training, seeds, precision, device, scratch)
-    frozen = frozen_backbone(job, plan)
+    if (race / "run.json").exists():
+        with whole_folder(out) as folder:
+            shutil.copytree(race, folder, dirs_exist_ok=True)
+        return
+    compute_deterministically(usable_device())
+    job = make_job(load_params(params), prepared, backbone, plan)
+    frozen_backbone(job, plan)  # refuses what does not fit, before anything is trained
 
     phases = [train_phase(job, run_name(backbone, plan), number) for number in range(1, len(job.phases) + 1)]
-    last = phases[-1]
-    rates, measured = best_rates(last.histories), costs(job, frozen, phases)
 
     with whole_folder(out) as folder:
-        files = {seed: write_learned(folder, seed, learned_tensors(job, last, rates, seed)) for seed in seeds}
-        write_csv(folder / "history.csv", history_table(last.histories, plan))
-        write_run(folder, describe(job, plan, frozen, last, files))
-        write_json(folder / "costs.json", measured | {"learned_bytes": learned_path(folder, seeds[0]).stat().st_size})
-    remove_checkpoints(scratch)
-
-
-def frozen_backbone(job: Job, plan: str) -> nn.Sequential:
-    """Return the backbone without values, as the plan freezes it, or raise a `Mistake` that names the plan."""
-    backbone = build_backbone(job.backbone, "none", len(job.data.classes))
-    refuse_unfit(backbone, job.plan, f"plans.{plan} on {job.backbone}")
-    apply_plan(backbone, job.plan)
-    return backbone.to("meta")
+        write_outcome(folder, job, plan, phases, best_rates(phases[-1].histories), job.seeds)
+        shutil.copy(race / "race.json", folder)
+    remove_checkpoints(job.scratch)
 
 
 def train_phase(job: Job, name: str, phase: int) -> Phased:
@@ -110,21 +59,7 @@ def train_phase(job: Job, name: str, phase: int) -> Phased:
     told = f"{name}, phase {phase} of {len(job.phases)}" if len(job.phases) > 1 else name
     print(f"{told}: prefix cache: {feed.cache.place}, {feed.cache.bytes:,} bytes")
     labels = torch.from_numpy(job.data.labels).to(job.device)
-    histories, audited = train_grid(job, feed, labels, told)
-    peak = peak_memory_bytes()  # first: what follows only counts
-    saved_activation_bytes, optimizer_bytes = measure_step(job, feed)
-    return Phased(
-        phase=phase,
-        histories=histories,
-        audited=audited,
-        pretrained=feed.pretrained,
-        prefix_seconds=feed.seconds,
-        cache=feed.cache.place,
-        cache_bytes=feed.cache.bytes,
-        saved_activation_bytes=saved_activation_bytes,
-        optimizer_bytes=optimizer_bytes,
-        peak_memory_bytes=peak,
-    )
+    return what_became(feed, job, *train_grid(job, feed, labels, told))
 
 
 def train_grid(job: Job, feed: Feed, labels: Tensor, name: str) -> tuple[Histories, int]:
@@ -144,135 +79,6 @@ def train_grid(job: Job, feed: Feed, labels: Tensor, name: str) -> tuple[Histori
             outcome = describe_history(fit.of_phase)
             tqdm.write(f"{name}: learning rate {told_rates(rates)}, seed {seed}: {outcome}")
     return histories, audited
-
-
-def describe_history(history: list[Epoch]) -> str:
-    """Return in words what came of a fit in a phase."""
-    best, seconds = best_epoch(history), sum(epoch.seconds for epoch in history)
-    figures = f"validation loss {best.val_loss:.3f}, accuracy {best.val_accuracy:.3f}"
-    return f"best of {len(history)} epochs is {best.epoch}, {figures}, {seconds:.0f} s"
-
-
-def told_rates(rates: Rates) -> str:
-    """Return the rates in words, phase after phase, such as "0.001 then 0.0001"."""
-    return " then ".join(f"{rate:g}" for rate in rates)
-
-
-def as_column(rates: Rates) -> float | str:
-    """Return the rates as tables have them: a number where there is one phase."""
-    return rates[0] if len(rates) == 1 else told_rates(rates)
-
-
-def best_rates(histories: Histories) -> Rates:
-    """Return the learning rates with the lowest validation loss at their best epoch, as a mean over seeds.
-
-    Rates at which any seed diverged are not chosen.
-    """
-    losses: dict[Rates, list[float]] = {}
-    for (rates, _), history in histories.items():
-        losses.setdefault(rates, []).append(best_epoch(history).val_loss)
-    finite = {rates: mean(each) for rates, each in losses.items() if all(map(isfinite, each))}
-    if not finite:
-        tried = ", ".join(map(told_rates, losses))
-        must = "hold one at which training does not diverge"
-        raise mistake("learning_rates", must, f"{tried}, each with a loss that is no number", "Try lower ones.")
-    return min(finite, key=lambda rates: finite[rates])
-
-
-def history_table(histories: Histories, plan: str) -> pd.DataFrame:
-    """Return a row for every epoch of every fit: `learning_rate` as it was asked for, and as each part really had it.
-
-    A part that did not learn in an epoch had none.
-    """
-    return pd.DataFrame([
-        {"plan": plan, "learning_rate": as_column(rates), "seed": seed, **_epoch_row(epoch)}
-        for (rates, seed), history in histories.items()
-        for epoch in history
-    ])  # fmt: skip
-
-
-def _epoch_row(epoch: Epoch) -> dict[str, float | None]:
-    row = asdict(epoch)
-    had = row.pop("learning_rates")
-    return row | {f"learning_rate_{part}": had.get(part) for part in PARTS}
-
-
-def learned_tensors(job: Job, last: Phased, rates: Rates, seed: int) -> dict[str, Tensor]:
-    """Return what the cell learned, at its best epoch, and the last layer, which is new even where it is frozen."""
-    best = saved_best(checkpoint_path(job, rates, seed))
-    return {name: tensor for name, tensor in best.items() if name not in last.pretrained}
-
-
-def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, files: dict[int, str]) -> Run:
-    """Return what run.json tells; `last` is the last phase, and `files` has the SHA-256 of each seed's file."""
-    trainable_parameters, parameters = count_parameters(frozen)
-    rates = best_rates(last.histories)
-    best = {seed: best_epoch(last.histories[rates, seed]) for seed in job.seeds}
-    return Run(
-        backbone=job.backbone,
-        plan=plan,
-        definition=job.plan.model_dump(by_alias=True, exclude_none=True),
-        learned=describe_learned(frozen, job.plan),
-        classes=job.data.classes,
-        trainable_parameters=trainable_parameters,
-        parameters=parameters,
-        backbone_sha256=combined_sha256(last.pretrained),
-        weights_sha256={str(seed): digest for seed, digest in files.items()},
-        learning_rate=as_column(rates),
-        seeds={
-            str(seed): {"best_epoch": at.epoch, "val_loss": at.val_loss, "val_accuracy": at.val_accuracy}
-            for seed, at in best.items()
-        },
-        precision=job.precision,
-        device=f"{job.device.type} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})",
-        processor=processor(job.device),
-        threads=torch.get_num_threads(),
-        versions={name: version(name) for name in ("torch", "torchvision", "timm")},
-        audit="passed",  # each cell was audited when each of its phases ended, and a failed audit ends the stage
-        audited_tensors=last.audited,
-    )
-
-
-def costs(job: Job, frozen: nn.Sequential, phases: list[Phased]) -> dict[str, float | str]:
-    """Return what training cost: seconds (wall clock), bytes, FLOPs, and the epochs on which they were spent.
-
-    Of phases the seconds, FLOPs and epochs are added up, and the bytes are those of the phase that took most.
-    """
-    seconds = [epoch.seconds for phase in phases for history in phase.epochs.values() for epoch in history]
-    prefix_seconds = sum(phase.prefix_seconds for phase in phases)
-    return {
-        **count_flops(job, frozen, phases),
-        "train_seconds": prefix_seconds + sum(seconds),
-        "prefix_seconds": prefix_seconds,
-        "epoch_seconds": median(seconds),
-        "epochs": len(seconds),
-        "peak_memory_bytes": max(phase.peak_memory_bytes for phase in phases),
-        "saved_activation_bytes": max(phase.saved_activation_bytes for phase in phases),
-        "optimizer_bytes": max(phase.optimizer_bytes for phase in phases),
-        "cache": ", ".join(dict.fromkeys(phase.cache for phase in phases)),
-        "cache_bytes": max(phase.cache_bytes for phase in phases),
-    }
-
-
-def count_flops(job: Job, frozen: nn.Sequential, phases: list[Phased]) -> dict[str, float]:
-    """Return the FLOPs of all fits' training, validation left out, and those for one image in one epoch.
-
-    `train_flops` is as it ran: a prefix whose outputs were kept was computed once for each row and view, whether or not
-    a fit lived to see it. `train_flops_per_image_live` is what an image would have cost with nothing kept.
-    """
-    train_flops, live, shown_in_all = 0, 0, 0
-    for each in phases:
-        apply_plan(frozen, job.plan.model_copy(update={"phases": job.phases[: each.phase]}))
-        work = count_work(*cut_for_phase(job, frozen, each.phase), job.data.images.shape[1])
-        shown = sum(len(job.data.rows("train", [seed])) * len(history) for (_, seed), history in each.epochs.items())
-        kept = sum(len(rows) for view, rows in wanted_rows(job, each.phase).items() if view is not None)
-        train_flops += work.train(kept if each.cache_bytes else shown, shown)
-        live, shown_in_all = live + work.live * shown, shown_in_all + shown
-    return {
-        "train_flops": train_flops,
-        "train_flops_per_image": train_flops / shown_in_all,
-        "train_flops_per_image_live": live / shown_in_all,
-    }
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Epoch:
 class Fit:
     """A suffix on its way: what it has learned so far, and the best that it was.
 
+    `best_hits` says which validation images, in the order of their rows, it named rightly at its best.
     `learning_rate` is the head's at its full height. `audited` is how many frozen tensors, its prefix's included, the
     audit found as they were when it had ended.
     """
@@ -52,6 +53,7 @@ class Fit:
     phase: int
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
+    best_hits: list[bool] = field(default_factory=list)
     audited: int | None = None
 
     @property
@@ -106,13 +108,14 @@ def epochs(fit: Fit, lessons: Lessons, training: Training, precision: str) -> It
         number = len(fit.history) + 1
         began = time.perf_counter()
         taught = train_one_epoch(fit, lessons, training, precision, number)
-        val_loss, val_accuracy = score(fit.suffix, lessons, training, precision)
+        val_loss, hits = score(fit.suffix, lessons, training, precision)
         seconds = time.perf_counter() - began
         fit.history.append(
-            Epoch(number, fit.phase, taught.rates, taught.loss, taught.accuracy, val_loss, val_accuracy, seconds)
+            Epoch(number, fit.phase, taught.rates, taught.loss, taught.accuracy, val_loss, fmean(hits), seconds)
         )
         if best_epoch(fit.history).epoch == number:
             fit.best = {name: tensor.detach().clone() for name, tensor in fit.suffix.state_dict().items()}
+            fit.best_hits = hits
         yield fit.history[-1]
 
 
@@ -163,15 +166,16 @@ def take_step(
     return loss.detach(), logits.detach()
 
 
-def score(suffix: nn.Sequential, lessons: Lessons, training: Training, precision: str) -> tuple[float, float]:
-    """Return mean loss and accuracy on the validation images as they are.
+def score(suffix: nn.Sequential, lessons: Lessons, training: Training, precision: str) -> tuple[float, list[bool]]:
+    """Return the mean loss on the validation images as they are, and which of them are named rightly.
 
     Validation keeps no activations, so that its batches may be larger than training's.
     """
     batches = in_batches(lessons.validation, 2 * training.batch_size)
     logits = predict(suffix, lessons.inputs, batches, precision, lessons.labels.device)
     labels = lessons.labels[torch.from_numpy(lessons.validation)]
-    return float(functional.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
+    hits: list[bool] = (logits.argmax(1) == labels).tolist()
+    return float(functional.cross_entropy(logits, labels)), hits
 
 
 @torch.no_grad()

@@ -46,3 +46,9 @@ def points(share: float, digits: int = 1) -> str:
 def set_points(share: float) -> str:
     """Return the same as a printer sets it: with a minus sign instead of a hyphen."""
     return points(share).replace("-", "\N{MINUS SIGN}")
+
+
+def in_points(margin: float) -> str:
+    """Return a margin, a share, in words, such as "1 point"."""
+    value = 100 * margin
+    return f"{value:g} point{'' if value == 1 else 's'}"

@@ -39,6 +39,9 @@ SPLITS = ("train", "validation", "test")
 COSTS = ("trainable_parameters", "train_flops", "train_seconds", "peak_memory_bytes")
 """What a plan may cost, in parameters, floating-point operations, seconds and bytes. Advice is for one of them."""
 
+Rates = tuple[float, ...]
+"""A learning rate for each phase so far."""
+
 
 def run_name(backbone: str, plan: str) -> str:
     """Return the name of a run, which is also dvc's key of its cell in the matrix."""

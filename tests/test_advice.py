@@ -10,9 +10,9 @@ import pytest
 from stages.advice import Needed, Option, Study, choose, what_it_takes
 from stages.intervals import Interval, Measured
 from stages.metrics import METRICS
-from stages.sentences import advise, in_points, learns_what, rule_of_thumb, told
+from stages.sentences import advise, learns_what, rule_of_thumb, told
 from stages.spreads import Redrawn, half_width
-from stages.units import points
+from stages.units import in_points, points
 
 COSTS = (1.0, 31.0, 62.0, 100.0)
 OPTIONS = [

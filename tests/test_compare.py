@@ -45,6 +45,7 @@ def write_cell(root: Path, plan: str, trainable: int, flops: int) -> None:
         "versions": {"torch": "2"},
     }
     (run / "run.json").write_text(json.dumps({**about, **counted, **chosen, **machine}))
+    (run / "race.json").write_text(json.dumps({"racing": False, "stopped": None, "dropped": []}))
     spent = {"train_seconds": 12.34, "train_flops": flops, "peak_memory_bytes": 1_000 + flops}
     (run / "costs.json").write_text(json.dumps({**spent, "cache": "scratch", "cache_bytes": 800}))
     (scores / "costs.json").write_text(json.dumps({"inference_images_per_second": 250.0}))
@@ -84,7 +85,7 @@ def study(tmp_path: Path) -> Path:
     write_cell(tmp_path, "head", 20, 1_000)
     write_cell(tmp_path, "stage4", 700, 4_000)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["study"] = {"seeds": [0, 1], "plans": ["head", "stage4"]}
+    params["study"] = {"seeds": [0, 1], "plans": ["head", "stage4"], "racing": False}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     return tmp_path
 
@@ -306,3 +307,29 @@ def test_the_advice_says_how_many_views_where_plans_of_one_depth_have_others(
     (study / "params.yaml").write_text(yaml.safe_dump(params))
     edit_run(study, CHANGED, definition=definition("head", views=views))
     assert depth in json.loads((compared(study) / "advice.json").read_text())["sentences"][0]
+
+
+def test_a_plan_that_a_race_stopped_is_told_apart_and_has_no_part_in_the_comparison(study: Path) -> None:
+    params = yaml.safe_load((study / "params.yaml").read_text())
+    params["study"]["racing"] = True
+    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    dropped = {"learning_rate": 0.1, "seeds": 1, "epochs": 2, "val_loss": 0.5, "kept_val_loss": 0.25}
+    stopped = {"seeds": 1, "epochs": 6, "against": "efficientnet_lite0-head", "difference": 0.02, "least": -0.004}
+    race = {"racing": True, "stopped": stopped, "dropped": [dropped]}
+    (study / "runs" / CHANGED / "race.json").write_text(json.dumps(race))
+    reports = compared(study)
+    assert pd.read_csv(reports / "plans.csv").plan.tolist() == ["head"]
+    rate, plan = pd.read_csv(reports / "stopped.csv").to_dict("records")
+    assert (rate["plan"], rate["learning_rate"], rate["seeds"], rate["epochs"]) == ("stage4", 0.1, 1, 2)
+    assert rate["reason"] == "validation loss 0.500, and 0.250 at a rate that went on"
+    assert (plan["plan"], plan["seeds"], plan["epochs"]) == ("stage4", 1, 6)
+    assert pd.isna(plan["learning_rate"])
+    assert plan["reason"] == (
+        "efficientnet_lite0-head is cheaper and not worse by more than 1 point: on validation so far +2.0 points, "
+        "at least -0.4 at 90 %"
+    )
+    notes = " ".join(json.loads((reports / "study.json").read_text())["notes"])
+    assert "The study was a race" in notes
+    for path in study.glob("runs/*/race.json"):
+        path.write_text(json.dumps({"racing": False, "stopped": None, "dropped": []}))
+    assert pd.read_csv(compared(study) / "stopped.csv").empty

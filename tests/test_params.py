@@ -183,7 +183,7 @@ UNKNOWN = [
         "data must hold only source, package, folder, hub, elpv_defective, image_px, groups, block_files, "
         "validation_percent or test_percent. Got 'imagepx' instead.",
     ),
-    ("study.seed", "study must hold only seeds or plans. Got 'seed' instead."),
+    ("study.seed", "study must hold only seeds, plans or racing. Got 'seed' instead."),
     (
         "training.epoch",
         "training must hold only epochs, patience, batch_size, weight_decay, precision, schedule, plateau_factor, "

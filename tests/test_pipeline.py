@@ -16,7 +16,7 @@ from stages.outputs import read_json
 from tests.project import ROOT, commit, copy_project, read_params, run, write_params
 from tests.reports import write_study
 
-STAGES = ("fetch", "prepare", "train", "evaluate", "compare", "plot")
+STAGES = ("fetch", "prepare", "race", "train", "evaluate", "compare", "plot")
 
 
 def pipeline() -> dict[str, Any]:
@@ -166,7 +166,7 @@ def test_the_headline_is_flat_with_fixed_keys(study: Path) -> None:
 
 def test_the_made_up_tables_behind_tests_of_pages_have_the_columns_of_real_ones(study: Path, tmp_path: Path) -> None:
     made_up = write_study(tmp_path)
-    for name in ("plans", "costs", "runs", "pairs", "history", "confusion"):
+    for name in ("plans", "costs", "runs", "pairs", "history", "confusion", "stopped"):
         real = {each for each in pd.read_csv(study / f"reports/{name}.csv") if not each.startswith("recall_")}
         assert set(pd.read_csv(made_up / f"{name}.csv")) == real
     for name, folder in (("advice", "reports"), ("study", "reports"), ("source", "data/raw")):

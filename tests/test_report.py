@@ -97,6 +97,20 @@ def test_what_was_run_names_data_hashes_versions_processor_and_precision(page: P
         assert told in text
 
 
+def test_what_a_race_stopped_is_told_with_the_reason_and_only_after_a_race(
+    browser: Browser, reports: dict[str, Path]
+) -> None:
+    with open_page(browser, reports["race"], 1400) as page:
+        told = page.get_by_role("table", name="What could not catch up").get_by_role("row").all_inner_texts()
+        assert [row.split("\t")[:4] for row in told[1:]] == [
+            ["head", "0.0003", "1", "2"],
+            ["stage2", "the plan", "2", "12"],
+        ]
+        assert "validation loss 0.412" in told[1]
+    with open_page(browser, reports["usual"], 1400) as page:
+        assert page.get_by_text("stopped early").count() == 0
+
+
 def test_what_one_view_against_many_costs_and_saves_is_told_where_two_plans_differ_in_that_alone(
     browser: Browser, reports: dict[str, Path]
 ) -> None:

@@ -23,11 +23,11 @@ from stages.freezing import apply_plan, count_parameters, cut_at_boundary
 from stages.inputs import in_batches, live_inputs
 from stages.metrics import score_predictions
 from stages.mistakes import Mistake
+from stages.outcomes import best_rates
 from stages.outputs import sha256_of
 from stages.params import Plan
 from stages.prepared import read_prepared
 from stages.runs import load_backbone, read_run
-from stages.train import best_rates
 from stages.training import Epoch, Fit, predict, start_fit
 from tests import toys
 

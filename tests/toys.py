@@ -23,6 +23,7 @@ from stages.backbones import build_backbone
 from stages.freezing import apply_plan
 from stages.grid import Feed, Job, train_cell
 from stages.inputs import live_inputs
+from stages.outputs import write_json
 from stages.params import Augmentation, Plan, Training
 from stages.prepared import Prepared
 from stages.training import Epoch, Fit, Lessons, epochs, start_fit
@@ -187,26 +188,30 @@ PLANS: dict[str, dict[str, Any]] = {
 
 def write_study(folder: Path) -> None:
     """Write a params.yaml of all these plans into the folder, and prepared pictures."""
+    folder.mkdir(exist_ok=True)
     params = read_yaml(ROOT / "studies" / "digits.yaml")
     params["plans"] = {
         name: {"weights": "pretrained", **what} | ({} if "phases" in what else {"learning_rates": [0.003]})
         for name, what in PLANS.items()
     }
-    params["study"] = {"seeds": [0, 1], "plans": [*PLANS]}
+    params["study"] = {"seeds": [0, 1], "plans": [*PLANS], "racing": False}
     params["training"] |= {"epochs": 2, "batch_size": 24, "precision": "float32", "views": 2}
     params["training"]["augmentation"]["flips"] = "both"
     write_yaml(folder / "params.yaml", params)
     write_prepared(folder / "prepared")
+    (folder / "race").mkdir()
+    write_json(folder / "race" / "race.json", {"racing": False, "stopped": None, "dropped": []})
 
 
-def train_toy(toy: Path, plan: str, **training: object) -> Path:
-    """Train the plan on the toy; return the run's folder."""
+def train_toy(toy: Path, plan: str, race: Path | None = None, **training: object) -> Path:
+    """Train the plan on the toy, or take it from the race; return the run's folder."""
     params = read_yaml(toy / "params.yaml")
     params["training"] |= training
     write_yaml(toy / "params.yaml", params)
     train_stage.main(
         params=toy / "params.yaml",
         prepared=toy / "prepared",
+        race=race or toy / "race",
         backbone="efficientnet_lite0",
         plan=plan,
         out=toy / "runs" / plan,

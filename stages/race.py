@@ -1,0 +1,147 @@
+"""Race the study's plans and learning rates: train where it decides, and stop what cannot catch up.
+
+Without `study.racing` nothing is trained here, and every plan will be trained with all its rates and seeds.
+
+Reads: the prepared images and splits (train and validation only), and the study in params.yaml.
+Writes: a folder for each run, with `race.json` (what was stopped, when and why) and, after a race, the run itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.command import command
+from stages.entrants import Entrant, Lap, entered
+from stages.outcomes import as_column
+from stages.outputs import read_csv, whole_folder, write_json
+from stages.params import Params, load_params
+from stages.prepared import read_prepared
+from stages.racing import Standing, Stop, better_half, find_stops, rungs
+from stages.vocabulary import Rates, run_name
+
+
+@dataclass
+class Racer:
+    """An entrant, the rates that go on, what they came to by rate and seed, and what was stopped of it."""
+
+    entrant: Entrant
+    rates: list[Rates]
+    laps: dict[tuple[Rates, int], Lap] = field(default_factory=dict)
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    stop: Stop | None = None
+
+    @property
+    def losses(self) -> dict[Rates, float]:
+        """The validation loss of each rate that goes on, as a mean over the seeds that it was trained with."""
+        return {
+            rates: fmean(lap.val_loss for (mine, _), lap in self.laps.items() if mine == rates) for rates in self.rates
+        }
+
+
+def main(*, params: Path, prepared: Path, out: Path) -> None:
+    """Hold the race of the study into the folder `out`, if it is one."""
+    settings = load_params(params)
+    runs = {run_name(each, plan): (each, plan) for each in settings.backbones for plan in settings.study.plans}
+    with whole_folder(out) as folder:
+        for name in runs:
+            (folder / name).mkdir()
+        if settings.study.racing:
+            with entered(params, prepared, runs) as entrants:
+                racers = hold_race(settings, prepared, entrants)
+                for racer in racers:
+                    racer.entrant.ask("finish", folder / racer.entrant.name, racer.rates[0], racer.seeds)
+            told = {racer.entrant.name: tell(racer) for racer in racers}
+        else:
+            told = {name: {"racing": False, "stopped": None, "dropped": []} for name in runs}
+        for name, race in told.items():
+            write_json(folder / name / "race.json", race)
+
+
+def hold_race(settings: Params, prepared: Path, entrants: Sequence[Entrant]) -> list[Racer]:
+    """Return every entrant as it came out, with one rate left to each."""
+    seeds, racers = settings.study.seeds, [Racer(entrant, entrant.cells) for entrant in entrants]
+    groups = validation_groups(prepared, seeds)
+    for count in rungs(len(seeds)):
+        running = [racer for racer in racers if racer.stop is None]
+        for racer in running:
+            for seed in seeds[len(racer.seeds) : count]:
+                train_seed(racer, seed)
+        if count < len(seeds):
+            for racer in running:
+                drop_rates(racer, better_half(racer.losses))
+            standings = [standing_of(racer, settings.advice.cost) for racer in running]
+            reached = np.concatenate([groups[seed] for seed in seeds[:count]])
+            stops = find_stops(standings, reached, settings.advice.margin / 100)
+            for racer in running:
+                racer.stop = stops.get(racer.entrant.name)
+                if racer.stop is not None:
+                    print(f"{racer.entrant.name} stops after {count} of {len(seeds)} seeds")
+    for racer in racers:
+        racer.rates = best_alone(racer.losses)
+    return racers
+
+
+def train_seed(racer: Racer, seed: int) -> None:
+    """Train the seed at every rate that goes on; in the first seed, the better half of them from half-way on."""
+    first = not racer.seeds
+    racer.seeds.append(seed)
+    if first and len(racer.rates) > 1:
+        train_rates(racer, seed, (racer.entrant.epochs + 1) // 2)
+        drop_rates(racer, better_half(racer.losses))
+    train_rates(racer, seed, None)
+
+
+def train_rates(racer: Racer, seed: int, most: int | None) -> None:
+    """Train the seed at every rate that goes on, to the end or up to so many epochs."""
+    for rates in racer.rates:
+        racer.laps[rates, seed] = racer.entrant.ask("train", rates, seed, most)
+
+
+def best_alone(losses: Mapping[Rates, float]) -> list[Rates]:
+    """Return the rates of the lowest loss."""
+    rates = list(losses)
+    while len(rates) > 1:
+        rates = better_half({each: losses[each] for each in rates})
+    return rates
+
+
+def drop_rates(racer: Racer, kept: list[Rates]) -> None:
+    """Let these rates alone go on, and note for the others when they were dropped and what they had come to."""
+    losses = racer.losses
+    best = min(losses[rates] for rates in kept)
+    for rates in racer.rates:
+        if rates not in kept:
+            epochs = sum(lap.epochs for (mine, _), lap in racer.laps.items() if mine == rates)
+            reached = {"seeds": len(racer.seeds), "epochs": epochs, "val_loss": losses[rates], "kept_val_loss": best}
+            racer.dropped.append({"learning_rate": as_column(rates), **reached})
+    racer.rates = kept
+
+
+def standing_of(racer: Racer, cost: str) -> Standing:
+    """Return how the run stands, at the best of its rates so far."""
+    (rates,) = best_alone(racer.losses)
+    hits = np.concatenate([np.array(racer.laps[rates, seed].hits, np.int64) for seed in racer.seeds])
+    return Standing(racer.entrant.name, float(racer.entrant.ask("costs")[cost]), hits)
+
+
+def validation_groups(prepared: Path, seeds: Sequence[int]) -> dict[int, NDArray[np.int64]]:
+    """Return the group of each of a seed's validation images, in the order of their rows."""
+    data, groups = read_prepared(prepared), read_csv(prepared / "images.csv").group.to_numpy(np.int64)
+    return {seed: groups[data.rows("validation", [seed])] for seed in seeds}
+
+
+def tell(racer: Racer) -> dict[str, Any]:
+    """Return what race.json tells: the rates that were dropped, and why the run was stopped, if it was."""
+    epochs = sum(lap.epochs for lap in racer.laps.values())
+    stopped = None if racer.stop is None else {"seeds": len(racer.seeds), "epochs": epochs, **asdict(racer.stop)}
+    return {"racing": True, "stopped": stopped, "dropped": racer.dropped}
+
+
+if __name__ == "__main__":
+    command(main)

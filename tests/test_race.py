@@ -1,0 +1,126 @@
+"""Claims about stages/race.py and entrants.py: a race trains less, and what it trains is what the grid would have."""
+
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from stages import race as race_stage
+from stages.mistakes import Mistake
+from stages.runs import load_backbone
+from tests import toys
+from tests.toys import left_in_scratch, train_toy
+
+RACED = {
+    "head": {"from": "head", "learning_rates": [0.003, 0.03, 0.0001]},
+    "part": {"from": "stage4", "learning_rates": [0.003]},
+    "block": {"from": "stage4.3", "learning_rates": [0.003]},
+    "gradual": {"phases": [{"from": depth, "epochs": 1, "learning_rates": [0.003]} for depth in ("head", "stage4")]},
+    "all": {"from": "stem", "learning_rates": [0.003]},
+}
+
+
+def write_race(folder: Path, *, racing: bool = True, margin: float = 99.0) -> None:
+    """Write a study of these plans. With so large a margin every plan that a cheaper one may stop is stopped."""
+    toys.write_study(folder)
+    params = toys.read_yaml(folder / "params.yaml")
+    params["plans"] = {name: {"weights": "pretrained", **plan} for name, plan in RACED.items()}
+    params["study"] |= {"plans": [*RACED], "racing": racing}
+    params["advice"]["margin"] = margin
+    params["training"] |= {"epochs": 4, "patience": 9}
+    toys.write_yaml(folder / "params.yaml", params)
+
+
+def hold(folder: Path) -> Path:
+    race_stage.main(params=folder / "params.yaml", prepared=folder / "prepared", out=folder / "raced")
+    return folder / "raced"
+
+
+def told(raced: Path, plan: str, name: str = "race") -> Any:
+    return json.loads((raced / f"efficientnet_lite0-{plan}" / f"{name}.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return what a race left, in its study's folder."""
+    folder = tmp_path_factory.mktemp("race")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("DVC_ROOT", str(folder))
+        write_race(folder)
+        hold(folder)
+        assert left_in_scratch(folder) == []
+    return folder / "raced"
+
+
+def test_without_racing_nothing_is_trained_and_nothing_stopped(toy: Path) -> None:
+    write_race(toy / "study", racing=False)
+    left = hold(toy / "study")
+    assert sorted(path.name for path in left.rglob("*.*")) == ["race.json"] * len(RACED)
+    assert told(left, "head") == {"racing": False, "stopped": None, "dropped": []}
+
+
+def test_all_but_two_plans_stop_where_a_cheaper_one_is_good_enough(raced: Path) -> None:
+    stopped = {plan: told(raced, plan)["stopped"] for plan in RACED}
+    assert sum(stop is None for stop in stopped.values()) in (2, 3)  # the cheapest, and the two most accurate
+    for plan, stop in stopped.items():
+        if stop is not None:
+            assert stop["seeds"] == 1
+            assert stop["least"] > -0.99
+            assert [*told(raced, plan, "run")["seeds"]] == ["0"]
+
+
+def test_of_the_rates_of_a_plan_the_better_half_goes_on(raced: Path) -> None:
+    first, second = told(raced, "head")["dropped"]
+    assert (first["seeds"], first["epochs"]) == (1, 2)  # after half of four epochs, which both rates had
+    assert (second["seeds"], second["epochs"]) == (1, 4)
+    assert first["val_loss"] > first["kept_val_loss"]
+    assert second["val_loss"] > second["kept_val_loss"]
+    history = pd.read_csv(raced / "efficientnet_lite0-head" / "history.csv")
+    kept = told(raced, "head", "run")["learning_rate"]
+    epochs = history.groupby("learning_rate").seed.agg(["size", "nunique"])
+    assert sorted(epochs["size"]) == [2, 4, 8 if told(raced, "head")["stopped"] is None else 4]
+    assert epochs["size"].idxmax() == kept or told(raced, "head")["stopped"]
+
+
+def test_what_a_race_trained_to_its_end_is_bit_for_bit_what_the_grid_trains(raced: Path, toy: Path) -> None:
+    plan = next(plan for plan in RACED if plan != "head" and told(raced, plan)["stopped"] is None)
+    write_race(toy / "study", racing=False)
+    alone, mine = train_toy(toy / "study", plan), raced / f"efficientnet_lite0-{plan}"
+    for name in ("run.json", "seed-0.safetensors", "seed-1.safetensors"):
+        assert (alone / name).read_bytes() == (mine / name).read_bytes(), name
+    one, other = (pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (alone, mine))
+    assert one.equals(other)
+    costs = [json.loads((folder / "costs.json").read_text()) for folder in (alone, mine)]
+    assert costs[0]["train_flops"] == costs[1]["train_flops"]
+    assert costs[0]["epochs"] == costs[1]["epochs"]
+
+
+def test_a_run_that_stopped_gives_back_the_seeds_that_it_had(raced: Path) -> None:
+    plan = next(plan for plan in RACED if told(raced, plan)["stopped"] is not None)
+    whole = load_backbone(raced / f"efficientnet_lite0-{plan}", 0)
+    assert all(torch.isfinite(tensor).all() for tensor in whole.state_dict().values())
+    with pytest.raises(Mistake, match="must be 0"):
+        load_backbone(raced / f"efficientnet_lite0-{plan}", 1)
+
+
+def test_train_takes_what_the_race_left(raced: Path, toy: Path) -> None:
+    taken = train_toy(toy, "head", race=raced / "efficientnet_lite0-head")
+    left = {path.name: path.read_bytes() for path in (raced / "efficientnet_lite0-head").iterdir()}
+    assert {path.name: path.read_bytes() for path in taken.iterdir()} == left
+    assert {"run.json", "race.json", "costs.json", "history.csv", "seed-0.safetensors"} <= set(left)
+
+
+def test_a_plan_that_does_not_fit_is_refused_in_one_line_and_nobody_is_left_running(toy: Path) -> None:
+    write_race(toy / "study")
+    params = toys.read_yaml(toy / "study" / "params.yaml")
+    params["plans"]["all"] = {"from": "stage4.9", "weights": "pretrained", "learning_rates": [0.1]}
+    params["study"]["plans"] = ["head", "all"]
+    toys.write_yaml(toy / "study" / "params.yaml", params)
+    with pytest.raises(Mistake, match=r"^plans\.all on efficientnet_lite0 must name stage4\.0"):
+        hold(toy / "study")
+    assert multiprocessing.active_children() == []
+    assert not (toy / "study" / "raced").exists()
