@@ -56,6 +56,14 @@ class Course:
             self.audited[phase - 1] = fit.audited or 0
         return Lap(best_epoch(fit.history).val_loss, fit.best_hits, len(fit.history))
 
+    def introduce(self) -> dict[str, Any]:
+        """Return the rates with which it enters, and the epochs of a fit at most."""
+        cells = self.job.cells(len(self.job.phases))
+        return {
+            "rates": list(dict.fromkeys(rates for rates, _ in cells)),
+            "epochs": sum(phase.epochs for phase in self.job.phases),
+        }
+
     def feed(self, phase: int) -> Feed:
         """Return the feed of the phase, which is made when it is needed first."""
         if len(self.feeds) < phase:
@@ -94,7 +102,7 @@ class Entrant:
     """A run in the race, as those who lead it see it: it does in its own process what a `Course` can do."""
 
     name: str
-    cells: list[Rates]
+    rates: list[Rates]
     epochs: int
     process: Any
     connection: Connection
@@ -143,18 +151,13 @@ def serve(connection: Connection, params: Path, prepared: Path, backbone: str, p
         connection.recv()
         connection.send(error)
         return
-    answers = {"train": course.train, "costs": course.costs, "finish": course.finish}
-    answers["introduce"] = lambda: {
-        "cells": list(dict.fromkeys(rates for rates, _ in course.job.cells(len(course.job.phases)))),
-        "epochs": sum(phase.epochs for phase in course.job.phases),
-    }
     while True:
         try:
             what, arguments = connection.recv()
         except (EOFError, KeyboardInterrupt):
             return
         try:
-            connection.send(answers[what](*arguments))
+            connection.send(getattr(course, what)(*arguments))
         except Mistake as error:
             connection.send(error)
         except KeyboardInterrupt:

@@ -138,8 +138,8 @@ def curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
             axes.plot(seed.epoch, seed.val_loss, color=COLOURS[index % len(COLOURS)], linewidth=1.3)
             best = seed.loc[seed.val_loss.idxmin()]
             axes.plot(best.epoch, best.val_loss, "o", color=COLOURS[index % len(COLOURS)], markersize=4)
-        name = shortened(label, 150, 9)
-        axes.set_title(f"{name}\nlearning rate {plan.learning_rate}", loc="left", fontsize=9)
+        lines = [shortened(line, 150, 9) for line in (label, f"learning rate {plan.learning_rate}")]
+        axes.set_title("\n".join(lines), loc="left", fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in panels.flat[len(plans) :]:
         axes.set_visible(False)

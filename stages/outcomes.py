@@ -1,5 +1,6 @@
 """Outcomes: what became of a run, phase by phase, its choices, what it cost, and the folder in which that is kept."""
 
+import copy
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -212,9 +213,10 @@ def count_flops(job: Job, frozen: nn.Sequential, phases: Sequence[Spent]) -> dic
     a fit lived to see it. `train_flops_per_image_live` is what an image would have cost with nothing kept.
     """
     train_flops, live, shown_in_all = 0, 0, 0
+    backbone = copy.deepcopy(frozen)  # each phase freezes it anew
     for each in phases:
-        apply_plan(frozen, job.plan.model_copy(update={"phases": job.phases[: each.phase]}))
-        work = count_work(*cut_for_phase(job, frozen, each.phase), job.data.images.shape[1])
+        apply_plan(backbone, job.plan.model_copy(update={"phases": job.phases[: each.phase]}))
+        work = count_work(*cut_for_phase(job, backbone, each.phase), job.data.images.shape[1])
         shown = sum(len(job.data.rows("train", [seed])) * len(history) for (_, seed), history in each.epochs.items())
         kept = sum(len(rows) for view, rows in wanted_rows(job, each.phase).items() if view is not None)
         train_flops += work.train(kept if each.cache_bytes else shown, shown)

@@ -65,7 +65,7 @@ def main(*, params: Path, prepared: Path, out: Path) -> None:
 
 def hold_race(settings: Params, prepared: Path, entrants: Sequence[Entrant]) -> list[Racer]:
     """Return every entrant as it came out, with one rate left to each."""
-    seeds, racers = settings.study.seeds, [Racer(entrant, entrant.cells) for entrant in entrants]
+    seeds, racers = settings.study.seeds, [Racer(entrant, entrant.rates) for entrant in entrants]
     groups = validation_groups(prepared, seeds)
     for count in rungs(len(seeds)):
         running = [racer for racer in racers if racer.stop is None]

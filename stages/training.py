@@ -16,7 +16,7 @@ from stages.optimizers import optimizer_of, rates_of, set_rate
 from stages.params import Training
 from stages.precision import autocast
 from stages.prepared import Rows
-from stages.schedules import height
+from stages.schedules import heights
 
 
 @dataclass(frozen=True)
@@ -129,23 +129,22 @@ class Taught:
 
 
 def train_one_epoch(fit: Fit, lessons: Lessons, training: Training, precision: str, number: int) -> Taught:
-    """Show the suffix every training image once, in view `number` mod `views`; return mean loss and accuracy."""
+    """Show the suffix every training image once, in view `number` mod `views`."""
     view = (number - 1) % training.views
     order = np.random.default_rng([fit.seed, number]).permutation(lessons.train)
     torch.manual_seed(fit.seed * 1_000_003 + number)  # for dropout, where a suffix has it
     fit.suffix.train()
     losses, hits = [], []
     batches = in_batches(order, training.batch_size)
-    past = [epoch.val_loss for epoch in fit.of_phase]
-    heights = [height(training, past, (step + 1) / len(batches)) for step in range(len(batches))]
-    for rows, batch, high in zip(batches, lessons.inputs(batches, view), heights, strict=True):
+    shares = heights(training, [epoch.val_loss for epoch in fit.of_phase], len(batches))
+    for rows, batch, share in zip(batches, lessons.inputs(batches, view), shares, strict=True):
         labels = lessons.labels[torch.from_numpy(rows)]
-        set_rate(fit.optimizer, fit.learning_rate * high)
+        set_rate(fit.optimizer, fit.learning_rate * share)
         loss, logits = take_step(fit, batch, labels, precision, training.label_smoothing)
         # Read once an epoch: to read them here would let a GPU wait for the processor after every batch.
         losses.append(loss * len(rows))
         hits.append((logits.argmax(1) == labels).sum())
-    set_rate(fit.optimizer, fit.learning_rate * fmean(heights))
+    set_rate(fit.optimizer, fit.learning_rate * fmean(shares))
     return Taught(
         loss=float(torch.stack(losses).double().sum()) / len(order),
         accuracy=int(torch.stack(hits).sum()) / len(order),

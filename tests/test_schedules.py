@@ -9,39 +9,47 @@ from hypothesis import strategies as st
 from torch import nn
 
 from stages.optimizers import optimizer_of, rates_of
-from stages.schedules import height
+from stages.schedules import heights
 from stages.training import epochs, start_fit, take_step
 from stages.vocabulary import PARTS
 from tests.test_training import doubted_lessons, lessons, line
 from tests.toys import training
 
 LOSSES = st.lists(st.floats(0.01, 10), max_size=9)
-SHARES = st.floats(0.01, 1)
+STEPS = st.integers(1, 20)
 
 
-@given(losses=LOSSES, progress=SHARES)
-def test_a_constant_rate_stands_at_its_height(losses: list[float], progress: float) -> None:
-    assert height(training(epochs=10), losses, progress) == 1.0
+@given(losses=LOSSES, steps=STEPS)
+def test_a_constant_rate_stands_at_its_height(losses: list[float], steps: int) -> None:
+    assert heights(training(epochs=10), losses, steps) == [1.0] * steps
 
 
-def test_a_cosine_falls_along_half_a_wave_to_nothing() -> None:
+def test_a_cosine_falls_along_half_a_wave() -> None:
     asked = training(epochs=4, schedule="cosine")
-    heights = [height(asked, [1.0] * epoch, 1.0) for epoch in range(4)]
-    assert heights == pytest.approx([math.cos(math.pi / 8) ** 2, 0.5, math.sin(math.pi / 8) ** 2, 0.0])
+    first_steps = [heights(asked, [1.0] * epoch, 5)[0] for epoch in range(4)]
+    assert first_steps == pytest.approx([1.0, math.cos(math.pi / 8) ** 2, 0.5, math.sin(math.pi / 8) ** 2])
 
 
-@given(losses=LOSSES, progress=SHARES, schedule=st.sampled_from(["constant", "cosine", "plateau"]))
-def test_in_the_warm_up_the_rate_rises_evenly_to_its_height(
-    losses: list[float], progress: float, schedule: str
+@given(losses=st.lists(st.floats(0.01, 10), max_size=3), steps=STEPS)
+def test_a_cosine_leaves_every_step_something_and_none_more_than_the_one_before(
+    losses: list[float], steps: int
 ) -> None:
+    found = heights(training(epochs=4, schedule="cosine"), losses, steps)
+    assert all(0 < height <= 1 for height in found)
+    assert found == sorted(found, reverse=True)
+
+
+@given(losses=LOSSES, steps=STEPS, schedule=st.sampled_from(["constant", "cosine", "plateau"]))
+def test_in_the_warm_up_the_rate_rises_evenly_to_its_height(losses: list[float], steps: int, schedule: str) -> None:
     asked = training(epochs=12, schedule=schedule, warmup_epochs=10)
-    assert height(asked, losses, progress) == pytest.approx((len(losses) + progress) / 10)
-    assert height(asked, [1.0] * 9, 1.0) == 1.0
+    expected = [(len(losses) + (step + 1) / steps) / 10 for step in range(steps)]
+    assert heights(asked, losses, steps) == pytest.approx(expected)
+    assert heights(asked, [1.0] * 9, steps)[-1] == 1.0
 
 
 def test_a_cosine_falls_over_what_the_warm_up_leaves() -> None:
     asked = training(epochs=3, schedule="cosine", warmup_epochs=1)
-    assert [height(asked, [1.0] * epoch, 1.0) for epoch in range(3)] == pytest.approx([1.0, 0.5, 0.0])
+    assert [heights(asked, [1.0] * epoch, 4)[0] for epoch in range(3)] == pytest.approx([0.25, 1.0, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -58,7 +66,7 @@ def test_a_cosine_falls_over_what_the_warm_up_leaves() -> None:
 def test_on_a_plateau_the_rate_falls_after_more_than_patience_epochs_without_a_lower_loss(
     losses: list[float], expected: float
 ) -> None:
-    assert height(training(epochs=20, schedule="plateau", plateau_patience=2), losses, 0.5) == expected
+    assert heights(training(epochs=20, schedule="plateau", plateau_patience=2), losses, 3) == [expected] * 3
 
 
 def test_an_epoch_records_the_mean_rate_of_its_steps() -> None:
@@ -66,7 +74,7 @@ def test_an_epoch_records_the_mean_rate_of_its_steps() -> None:
     asked = training(epochs=3, batch_size=10, schedule="cosine", warmup_epochs=1)
     list(epochs(fit, lessons(), asked, "float32"))
     assert fit.history[0].learning_rates["0"] == pytest.approx(0.1 * (1 + 2 + 3 + 4) / 16)
-    means = [sum(height(asked, [1.0] * epoch, step / 4) for step in (1, 2, 3, 4)) / 4 for epoch in range(3)]
+    means = [sum(heights(asked, [1.0] * epoch, 4)) / 4 for epoch in range(3)]
     assert [epoch.learning_rates["0"] for epoch in fit.history] == pytest.approx([0.1 * mean for mean in means])
 
 

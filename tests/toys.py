@@ -71,7 +71,7 @@ def write_prepared(folder: Path) -> Path:
     folder.mkdir()
     np.save(folder / "images.npy", data.images)
     np.save(folder / "labels.npy", data.labels)
-    pd.DataFrame({"id": data.ids}).to_csv(folder / "images.csv", index=False)
+    pd.DataFrame({"id": data.ids, "group": range(len(data.ids))}).to_csv(folder / "images.csv", index=False)
     data.splits.to_csv(folder / "splits.csv", index=False)
     (folder / "prepared.json").write_text(json.dumps({"classes": data.classes}))
     return folder
@@ -181,6 +181,11 @@ PLANS: dict[str, dict[str, Any]] = {
     "gradual": {
         "phases": [
             {"from": depth, "epochs": 1, "learning_rates": [0.003], "layer_decay": 1.0} for depth in ("head", "stage4")
+        ]
+    },
+    "narrowing": {
+        "phases": [
+            {"from": depth, "epochs": 1, "learning_rates": [0.003], "layer_decay": 1.0} for depth in ("stage4", "head")
         ]
     },
 }
