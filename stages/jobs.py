@@ -20,7 +20,7 @@ def make_job(settings: Params, prepared: Path, backbone: str, plan: str) -> Job:
     chosen, training = asked_plan.model_copy(update=views), settings.training.model_copy(update=views)
     precision = resolve_precision(training.precision, device)
     inputs = (prepared / "prepared.json").read_text(encoding="utf-8")
-    weights = "" if chosen.weights in ("pretrained", "none") else sha256_of(Path(chosen.weights))
+    weights = sha256_of(Path(chosen.weights)) if Path(chosen.weights).is_file() else ""
     asked = json.dumps([backbone, chosen.model_dump(), training.model_dump(), seeds, precision, weights])
     data, scratch = read_prepared(prepared), checkpoint_folder(inputs, asked)
     check_seeds(data, seeds)

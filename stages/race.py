@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stages.command import command
 from stages.entrants import Entrant, Lap, entered
-from stages.outcomes import as_column
+from stages.outcomes import as_column, told_rates
 from stages.outputs import read_csv, whole_folder, write_json
 from stages.params import Params, load_params
 from stages.prepared import read_prepared
@@ -100,7 +100,9 @@ def train_seed(racer: Racer, seed: int) -> None:
 def train_rates(racer: Racer, seed: int, most: int | None) -> None:
     """Train the seed at every rate that goes on, to the end or up to so many epochs."""
     for rates in racer.rates:
-        racer.laps[rates, seed] = racer.entrant.ask("train", rates, seed, most)
+        lap = racer.laps[rates, seed] = racer.entrant.ask("train", rates, seed, most)
+        told = f"learning rate {told_rates(rates)}, seed {seed}, {lap.epochs} epochs"
+        print(f"{racer.entrant.name}: {told}: validation loss {lap.val_loss:.3f}, accuracy {fmean(lap.hits):.3f}")
 
 
 def best_alone(losses: Mapping[Rates, float]) -> list[Rates]:

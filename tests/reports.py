@@ -43,6 +43,7 @@ class Study:
     equal_costs: bool = False
     shift: float = 0.0
     racing: bool = False
+    phased: tuple[str, ...] = ()
     views: tuple[tuple[str, str, int, int], ...] = ()
     notes: tuple[str, ...] = field(
         default=(
@@ -65,6 +66,7 @@ VARIANTS = {
     "undecided": Study(shown=False, advised="all"),
     "equal_costs": Study(equal_costs=True),
     "race": Study(racing=True),
+    "phases": Study(phased=("stage4", "all")),
     "one_view": Study(plans=("head", "head_one_view", "stage4", "all"), views=(("head_one_view", "head", 1, 4),)),
     "cost_is_memory": Study(cost="peak_memory_bytes"),
     "long_names": Study(
@@ -119,7 +121,7 @@ def plans_of(study: Study) -> pd.DataFrame:
                 "learns": PARTS_OF.get(plan, "stem stage1 stage2 stage3 stage4 head"),
                 "weights": "none" if plan == "scratch" else "pretrained",
                 "trainable_parameters": _parameters(index, plan), "parameters": 3_373_570,
-                "trainable_percent": 100 * _parameters(index, plan) / 3_373_570, "learning_rate": 0.001,
+                "trainable_percent": 100 * _parameters(index, plan) / 3_373_570, "learning_rate": _rate(study, plan),
                 "seeds": study.seeds, "val_accuracy": accuracy + 0.01,
                 "accuracy_sd": seeds.std(ddof=1) if len(seeds) > 1 else None,
                 "accuracy_least": seeds.min(), "accuracy_most": seeds.max(), **scores, "majority_accuracy": 0.686,
@@ -129,6 +131,10 @@ def plans_of(study: Study) -> pd.DataFrame:
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _rate(study: Study, plan: str, rate: float = 0.001) -> float | str:
+    return f"0.01 then {rate} then 0.0001" if plan in study.phased else rate
 
 
 def _parameters(index: int, plan: str) -> int:
@@ -172,8 +178,8 @@ def runs_of(study: Study) -> pd.DataFrame:
             accuracy = _accuracy(study, index, plan) + 0.02 * np.cos(2.1 * seed + index)
             rows.append(
                 {
-                    "backbone": backbone, "plan": plan, "seed": seed, "learning_rate": 0.001, "best_epoch": 2,
-                    "val_loss": 0.41, "val_accuracy": accuracy, "test_images": 656,
+                    "backbone": backbone, "plan": plan, "seed": seed, "learning_rate": _rate(study, plan),
+                    "best_epoch": 2, "val_loss": 0.41, "val_accuracy": accuracy, "test_images": 656,
                     **dict(zip(MEASURES, (accuracy, accuracy - 0.07, accuracy - 0.06, 0.44, 0.031), strict=True)),
                     "majority_accuracy": 0.686,
                 }
@@ -215,8 +221,9 @@ def history_of(study: Study) -> pd.DataFrame:
     """Return history.csv: two learning rates, one of which was kept."""
     rows = [
         {
-            "backbone": backbone, "plan": plan, "learning_rate": rate, "seed": seed, "epoch": epoch, "phase": 1,
-            **{f"learning_rate_{part}": rate for part in PARTS}, "train_loss": 0.6 / epoch + 0.1, "train_accuracy": 0.8,
+            "backbone": backbone, "plan": plan, "learning_rate": _rate(study, plan, rate), "seed": seed,
+            "epoch": epoch, "phase": 1, **{f"learning_rate_{part}": rate for part in PARTS},
+            "train_loss": 0.6 / epoch + 0.1, "train_accuracy": 0.8,
             "val_loss": 0.4 + 0.03 * (epoch - 2 - seed % 2) ** 2 + 0.01 * index, "val_accuracy": 0.8,
             "chosen": rate == 0.001,
         }

@@ -333,3 +333,26 @@ def test_a_plan_that_a_race_stopped_is_told_apart_and_has_no_part_in_the_compari
     for path in study.glob("runs/*/race.json"):
         path.write_text(json.dumps({"racing": False, "stopped": None, "dropped": []}))
     assert pd.read_csv(compared(study) / "stopped.csv").empty
+
+
+def test_a_plan_with_phases_is_compared_like_any_other_and_told_phase_by_phase(study: Path) -> None:
+    depths = [{"from": "head"}, {"from": "stage4"}, {"train": ["stem", "head"]}]
+    phases = [{**depth, "epochs": 1, "learning_rates": [0.01]} for depth in depths]
+    rates = "0.01 then 0.01 then 0.001"
+    definition = {"phases": phases, "weights": "pretrained", "views": 1}
+    edit_run(study, "efficientnet_lite0-head", definition=definition, learning_rate=rates)
+    path = study / "runs" / "efficientnet_lite0-head" / "history.csv"
+    history = pd.read_csv(path)
+    history.assign(learning_rate=history.learning_rate.map({0.01: rates, 0.1: "another"})).to_csv(path, index=False)
+    params = yaml.safe_load((study / "params.yaml").read_text())
+    params["advice"]["margin"] = 99.0
+    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    reports = compared(study)
+    assert pd.read_csv(reports / "plans.csv").learning_rate.tolist() == [rates, "0.01"]
+    history = pd.read_csv(reports / "history.csv")
+    assert history[history.chosen].groupby("plan").learning_rate.unique().map(list).to_dict() == {
+        "head": [rates],
+        "stage4": ["0.01"],
+    }
+    advice = json.loads((reports / "advice.json").read_text())
+    assert "to unfreeze from head, then from stage4, then stem, head is not worse" in advice["sentences"][0]

@@ -13,8 +13,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from stages import evaluate, grid
-from stages import train as train_stage
+from stages import evaluate, grid, outcomes
 from stages.audit import AuditError
 from stages.backbones import build_backbone, original_classifier
 from stages.checkpoints import save_fit, saved_best
@@ -108,7 +107,7 @@ def test_what_comes_back_is_bit_for_bit_what_was_trained(plan: str, toy: Path, m
         trained.append({name: tensor.clone() for name, tensor in saved_best(path).items()})
         return trained[-1]
 
-    monkeypatch.setattr(train_stage, "saved_best", telling)
+    monkeypatch.setattr(outcomes, "saved_best", telling)
     folder = toys.train_toy(toy, plan)
     for seed, suffix in zip((0, 1), trained, strict=True):
         torch.manual_seed(seed)
@@ -232,6 +231,42 @@ def test_weights_that_were_changed_after_training_are_one_line_that_names_their_
         f"{weights} must be what {folder} was trained with, whose frozen tensors have the SHA-256 {wanted}"
     )
     assert re.fullmatch(r"\w{64} instead\. Put the former weights back, or train the run again\.", found)
+
+
+def test_a_killed_run_whose_weights_file_was_changed_meanwhile_begins_anew(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(toy)
+    weights = with_own_weights(toy, "all")
+    first, other = load_file(weights), load_file(weights)
+    next(tensor for tensor in other.values() if tensor.dim() == 4).mul_(0.5)
+    save_file(other, weights)
+    expected = read_run(toys.train_toy(toy, "all")).weights_sha256
+    save_file(first, weights)
+
+    def killed(path: Path, fit: Fit) -> None:
+        save_fit(path, fit)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(grid, "save_fit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            toys.train_toy(toy, "all")
+    save_file(other, weights)
+    assert read_run(toys.train_toy(toy, "all")).weights_sha256 == expected
+
+
+def test_a_seed_that_is_not_prepared_is_refused_with_those_that_are(toy: Path) -> None:
+    params = toys.read_yaml(toy / "params.yaml")
+    params["study"]["seeds"] = [0, 1, 2]
+    toys.write_yaml(toy / "params.yaml", params)
+    with pytest.raises(Mistake, match=r"^study\.seeds must be seeds of data/prepared: 0 or 1\. Got 2 instead\.$"):
+        toys.train_toy(toy, "head")
+
+
+@pytest.mark.parametrize(("plan", "views", "shown"), [("head", 8, 2), ("gradual", 8, 2), ("head", 1, 1)])
+def test_a_run_tells_no_more_views_than_it_has_epochs(plan: str, views: int, shown: int, toy: Path) -> None:
+    assert read_run(toys.train_toy(toy, plan, views=views)).definition["views"] == shown
 
 
 def test_a_run_of_which_all_learned_needs_its_pretrained_weights_no_more(

@@ -1,6 +1,7 @@
 """Print the comparison that the study wrote, and where its report lies."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -14,10 +15,10 @@ def main(reports: Path) -> None:
     rows, advised = comparison(reports)
     table = Table(title="How deep to unfreeze", box=None, padding=(0, 1), pad_edge=False)
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "plan" else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column == "plan" else "right", overflow="fold")
     for index, row in enumerate(rows):
         table.add_row(*row, style="bold" if index == advised else None)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)  # what is not a terminal has no width of its own
     console.print(table)
     for sentence in sentences(reports):
         console.print(sentence, markup=False, highlight=False)
