@@ -206,11 +206,30 @@ def test_editing_one_plan_reruns_that_plan_alone_and_the_comparison(study: Path)
     params["plans"]["head"]["learning_rates"] = [0.02]
     write_params(study, params)
     key = "efficientnet_lite0-head"
-    assert stages_run(run(study, "dvc", "repro").stdout) == [f"train@{key}", f"evaluate@{key}", "compare", "plot"]
+    assert stages_run(run(study, "dvc", "repro").stdout) == [
+        "race", f"train@{key}", f"evaluate@{key}", "compare", "plot",
+    ]  # fmt: skip
     run(study, "git", "checkout", "--quiet", "params.yaml")
     restored = run(study, "dvc", "repro").stdout
     assert "Stage 'train@efficientnet_lite0-head' is cached" in restored
     run(study, "git", "checkout", "--quiet", ".")
+
+
+def test_a_race_is_trained_once_and_tells_what_it_stopped(study: Path) -> None:
+    params = read_params(study)
+    params["study"]["racing"] = True
+    params["plans"]["stage4"]["learning_rates"] = [0.001, 0.00001]
+    write_params(study, params)
+    told = run(study, "dvc", "repro").stdout
+    assert stages_run(told)[0] == "race"
+    assert "best of" not in told[told.index("Running stage 'train@") :]  # train takes what the race left
+    stopped = pd.read_csv(study / "reports/stopped.csv")
+    assert stopped[["plan", "learning_rate", "seeds", "epochs"]].values.tolist() == [["stage4", 0.00001, 1, 1]]
+    history = pd.read_csv(study / "reports/history.csv")
+    assert len(history[(history.plan == "stage4") & ~history.chosen]) == 1
+    assert not stages_run(run(study, "dvc", "repro").stdout)
+    run(study, "git", "checkout", "--quiet", ".")
+    run(study, "dvc", "checkout")
 
 
 def make_study(folder: Path, *, succeeds: bool) -> str:
