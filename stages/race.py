@@ -8,6 +8,7 @@ Writes: a folder for each run, with `race.json` (what was stopped, when and why)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from stages.command import command
 from stages.entrants import Entrant, Lap, entered
+from stages.mistakes import mistake
 from stages.outcomes import as_column, told_rates
 from stages.outputs import read_csv, whole_folder, write_json
 from stages.params import Params, load_params
@@ -84,6 +86,9 @@ def hold_race(settings: Params, prepared: Path, entrants: Sequence[Entrant]) -> 
                     print(f"{racer.entrant.name} stops after {count} of {len(seeds)} seeds")
     for racer in racers:
         racer.rates = best_alone(racer.losses)
+        if not isfinite(racer.losses[racer.rates[0]]):
+            got = f"{', '.join(map(told_rates, racer.entrant.rates))} on {racer.entrant.name}, none of which does"
+            raise mistake("learning_rates", "hold one at which training goes on to the end", got, "Try lower ones.")
     return racers
 
 

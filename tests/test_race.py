@@ -114,6 +114,17 @@ def test_train_takes_what_the_race_left(raced: Path, toy: Path) -> None:
     assert {"run.json", "race.json", "costs.json", "history.csv", "seed-0.safetensors"} <= set(left)
 
 
+def test_rates_that_all_diverge_are_refused_in_one_line(toy: Path) -> None:
+    write_race(toy / "study")
+    params = toys.read_yaml(toy / "study" / "params.yaml")
+    params["plans"]["part"]["learning_rates"] = [1e30, 1e35]
+    params["study"]["plans"] = ["part"]
+    toys.write_yaml(toy / "study" / "params.yaml", params)
+    line = r"^learning_rates must hold one at which training goes on to the end\. Got 1e\+30, 1e\+35 on \S+-part"
+    with pytest.raises(Mistake, match=line):
+        hold(toy / "study")
+
+
 def test_a_plan_that_does_not_fit_is_refused_in_one_line_and_nobody_is_left_running(toy: Path) -> None:
     write_race(toy / "study")
     params = toys.read_yaml(toy / "study" / "params.yaml")
