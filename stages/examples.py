@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypedDict
 
+HUB = "Hugging Face hub"
+"""With this the origin in source.json begins, where images come from there."""
+
 
 class Example(TypedDict):
     """One image as it was published: its encoded bytes, its class, and what else its source tells."""
