@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from stages.command import command
-from stages.examples import HUB
+from stages.examples import HUB, MEND_IN_A_FOLDER
 from stages.images import Decoded, decode
 from stages.mistakes import mistake
 from stages.outputs import read_json, sha256_of, whole_folder, write_csv, write_json
@@ -26,7 +26,6 @@ from stages.vocabulary import SPLITS
 IMAGES_AT_ONCE = 256
 NAMED_AT_MOST = 20
 MORE_GROUPS = "Add images, lower data.block_files, or use data.groups: none."
-OF_THE_HUB = "Save the hub's images to a folder, mend them there, and say data.source: folder."
 MORE_OFFICIAL = "Add images of it there, or leave the split folders out: then every seed draws its own."
 
 
@@ -73,7 +72,7 @@ def decode_all(parquet: Path, out: Path, count: int, image_px: int, of_the_hub: 
                 else:
                     unreadable.append(f"{name} ({result})")
     if unreadable:
-        fix = OF_THE_HUB if of_the_hub else "Mend or remove them."
+        fix = MEND_IN_A_FOLDER if of_the_hub else "Mend or remove them."
         raise mistake("data", "hold only images that can be read", _some(unreadable), fix)
     arrays.flush()
     return digests
@@ -91,7 +90,7 @@ def check_labels(images: pd.DataFrame, of_the_hub: bool) -> None:
         differs = images.groupby("digest")[column].transform("nunique") > 1
         same = images[differs].groupby("digest", sort=False).id.agg(" = ".join)
         if len(same):
-            fix = OF_THE_HUB if of_the_hub else "Keep one of each."
+            fix = MEND_IN_A_FOLDER if of_the_hub else "Keep one of each."
             raise mistake("data", f"let the same image {must}", _some(list(same)), fix)
 
 
