@@ -11,6 +11,12 @@ export PYTHONUNBUFFERED := 1
 
 SHOWN := Experiment|advised_plan|advice|accuracy|accuracy_low|accuracy_high|trainable_parameters|train_flops|train_seconds|peak_memory_bytes
 
+# What `make record` keeps of a study, beside its file.
+RECORDED := $(addprefix reports/,plans.csv runs.csv costs.csv pairs.csv advice.json study.json \
+  figures/tradeoff.png figures/tradeoff.svg) data/raw/source.json
+CHOOSE = python -m tools.choose '$(STUDY)'$(if $(FOLDER), --folder '$(FOLDER)')
+CHOSEN = $(if $(STUDY)$(FOLDER),@$(CHOOSE))
+
 .PHONY: help setup study parallel plans show record readme benchmark test test-slow lint lock clean
 
 help: ## list the targets
@@ -28,12 +34,13 @@ $(BIN)/ready: requirements.lock
 	@$(BIN)/python -m tools.plots_page --out $@
 
 study: setup ## run the study of params.yaml, as far as it is stale, and show its comparison; STUDY=beans: a ready one
-	$(if $(STUDY),@python -m tools.choose '$(STUDY)')
+	$(CHOSEN)
 	@python -m tools.check params.yaml
 	@dvc repro || { dvc checkout --quiet; echo "Nothing is lost: what dvc had cleared is back."; exit 1; }
 	@python -m tools.show reports
 
 parallel: setup ## the same with JOBS=2 plans at a time, each with its share of the cores
+	$(CHOSEN)
 	@python -m tools.check params.yaml
 	@dvc repro race
 	@threads=$$(( $$(nproc) / $(JOBS) )); export OMP_NUM_THREADS=$$(( threads > 0 ? threads : 1 )); \
@@ -42,17 +49,18 @@ parallel: setup ## the same with JOBS=2 plans at a time, each with its share of 
 	@python -m tools.show reports
 
 plans: setup ## what each plan of params.yaml lets learn, part by part
+	$(CHOSEN)
 	@python -m tools.plans params.yaml
 
 show: setup ## the experiments so far, one row each (dvc exp show)
 	@COLUMNS=150 dvc exp show --no-pager --hide-failed --hide-queued --hide-workspace --drop '.*' --keep '^($(SHOWN))$$' --sort-by trainable_parameters
 
-record: setup ## run studies/$(STUDY).yaml, keep its tables in docs/$(STUDY), and restore the study of params.yaml
+record: setup ## run studies/$(STUDY).yaml, keep its results in docs/$(STUDY), and restore the study of params.yaml
 	@test -f "studies/$(STUDY).yaml" || { echo "STUDY must name a file in studies/. Got '$(STUDY)' instead."; exit 1; }
 	@git diff --quiet HEAD -- params.yaml || { echo "params.yaml must be committed, because this borrows its place."; exit 1; }
-	@cp studies/$(STUDY).yaml params.yaml
-	@trap 'git checkout --quiet -- params.yaml' EXIT; dvc repro && mkdir -p docs/$(STUDY) \
-	  && cp params.yaml reports/plans.csv reports/runs.csv reports/costs.csv docs/$(STUDY)/
+	@trap 'git checkout --quiet -- params.yaml' EXIT; $(CHOOSE) >/dev/null && python -m tools.check params.yaml \
+	  && dvc repro && mkdir -p docs/$(STUDY) && cp studies/$(STUDY).yaml docs/$(STUDY)/params.yaml \
+	  && cp $(RECORDED) docs/$(STUDY)/
 	@dvc repro
 
 readme: setup ## fill README's figures and tables in from reports/ and docs/

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow.parquet as pq
 
 from stages.examples import Example
 from stages.mistakes import listed, mistake
@@ -13,6 +14,8 @@ from stages.vocabulary import SPLITS
 
 Splits = dict[str, Any]
 """A stream of rows (`datasets.IterableDataset`) for each of train, validation and test that the data set has."""
+
+TEXT = (datasets.Value("string"), datasets.Value("large_string"))
 
 
 def open_splits(folder: Path, asked: Hub) -> Splits:
@@ -24,12 +27,15 @@ def open_splits(folder: Path, asked: Hub) -> Splits:
     configurations = datasets.get_dataset_config_names(str(folder))
     if len(configurations) != 1:
         raise mistake(f"data.hub.dataset {asked.dataset}", "have one configuration", " and ".join(configurations))
-    found = datasets.load_dataset(str(folder), streaming=True)
+    builder = datasets.load_dataset_builder(str(folder))
+    found = builder.as_streaming_dataset()
     names = {split: getattr(asked, split) for split in sorted(SPLITS) if getattr(asked, split) is not None}
     for split, name in names.items():
         if name not in found:
             raise mistake(f"data.hub.{split}", f"name a split of {asked.dataset}: {listed(sorted(found))}", repr(name))
-    return {split: columns_of(found[name], asked) for split, name in names.items()}
+    splits = {split: columns_of(found[name], asked) for split, name in names.items()}
+    check_labels({split: builder.config.data_files[name] for split, name in names.items()}, asked)
+    return splits
 
 
 def columns_of(rows: Any, asked: Hub) -> Any:
@@ -61,14 +67,40 @@ def described(kind: Any) -> str:
     return f"of type {kind.dtype}" if isinstance(kind, datasets.Value) else f"of type {type(kind).__name__}"
 
 
+def check_labels(files: dict[str, list[str]], asked: Hub) -> None:
+    """Refuse classes that are text in one file and numbers in another, or whose numbers do not mean the same.
+
+    The library reads all files as if they were of the first one's type.
+    """
+    types: dict[str, str] = {}
+    meanings: set[tuple[str, ...]] = set()
+    for split, paths in files.items():
+        for path in paths:
+            kind = datasets.Features.from_arrow_schema(pq.read_schema(path)).get(asked.label)
+            types["text" if kind in TEXT else "numbers"] = split
+            if isinstance(kind, datasets.ClassLabel):
+                meanings.add(tuple(kind.names))
+    if len(types) > 1:
+        got = " and ".join(f"{type_} in {split}" for type_, split in types.items())
+        raise mistake("data.hub.label", "be of one type in every split", got)
+    if len(meanings) > 1:
+        raise mistake("data.hub.label", "have the same classes in every split", "others in some of them")
+
+
 def classes_of(splits: Splits, asked: Hub) -> list[Any]:
-    """Return the classes: the names that the column's type gives, or else its values, sorted."""
+    """Return the classes, two at least: the names that the column's type gives, or else its values, sorted."""
     kinds = [rows.features[asked.label] for rows in splits.values()]
-    if all(isinstance(kind, datasets.ClassLabel) for kind in kinds):
-        if any(kind.names != kinds[0].names for kind in kinds):
-            raise mistake("data.hub.label", "have the same classes in every split", "others in some of them")
-        return list(kinds[0].names)
-    values = {row[asked.label] for rows in splits.values() for row in rows.select_columns([asked.label])}
+    names = [kind.names for kind in kinds if isinstance(kind, datasets.ClassLabel)]
+    classes = list(names[0]) if names else values_of(splits, asked.label)
+    if len(classes) < 2:
+        got = f"only {classes[0]!r}" if classes else "none"
+        raise mistake("data.hub.label", "hold at least two classes", got)
+    return classes
+
+
+def values_of(splits: Splits, column: str) -> list[Any]:
+    """Return what the column holds in all splits together, sorted."""
+    values = {row[column] for rows in splits.values() for row in rows.select_columns([column])}
     return sorted(value for value in values if value is not None)
 
 

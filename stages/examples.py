@@ -4,6 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypedDict
 
+HUB = "Hugging Face hub"
+"""With this the origin in source.json begins, where images come from there."""
+MEND_IN_A_FOLDER = "Save the hub's images to a folder, mend them there, and say data.source: folder."
+"""What can be done about such images, which nobody here can change where they lie."""
+
 
 class Example(TypedDict):
     """One image as it was published: its encoded bytes, its class, and what else its source tells."""

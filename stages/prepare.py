@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from stages.command import command
+from stages.examples import HUB, MEND_IN_A_FOLDER
 from stages.images import Decoded, decode
 from stages.mistakes import mistake
 from stages.outputs import read_json, sha256_of, whole_folder, write_csv, write_json
@@ -32,11 +33,12 @@ def main(*, params: Path, raw: Path, out: Path) -> None:
     """Prepare the images of the folder `raw` for the seeds of `params`, into the folder `out`."""
     settings = load_params(params)
     data, seeds = settings.data, settings.study.seeds
-    classes = read_json(raw / "source.json")["classes"]
-    images = read_table(raw / "images.parquet", classes)
+    parquet, source = raw / "images.parquet", read_json(raw / "source.json")
+    classes, of_the_hub = source["classes"], source["origin"].startswith(HUB)
+    images = read_table(parquet, classes)
     with whole_folder(out) as folder:
-        images["digest"] = decode_all(raw / "images.parquet", folder / "images.npy", len(images), data.image_px)
-        check_labels(images)
+        images["digest"] = decode_all(parquet, folder / "images.npy", len(images), data.image_px, of_the_hub)
+        check_labels(images, of_the_hub)
         images["group"] = group_images(images, data)
         check_groups(images)
         splits = pd.concat([split_images(images, data, seed) for seed in seeds], ignore_index=True)
@@ -55,7 +57,7 @@ def read_table(parquet: Path, classes: list[str]) -> pd.DataFrame:
     return images
 
 
-def decode_all(parquet: Path, out: Path, count: int, image_px: int) -> list[str]:
+def decode_all(parquet: Path, out: Path, count: int, image_px: int, of_the_hub: bool) -> list[str]:
     """Write every image's pixels to `out` and return the digest of each; name all that cannot be read."""
     arrays = np.lib.format.open_memmap(out, mode="w+", dtype=np.uint8, shape=(count, image_px, image_px, 3))
     digests: list[str] = []
@@ -70,7 +72,8 @@ def decode_all(parquet: Path, out: Path, count: int, image_px: int) -> list[str]
                 else:
                     unreadable.append(f"{name} ({result})")
     if unreadable:
-        raise mistake("data", "hold only images that can be read", _some(unreadable), "Mend or remove them.")
+        fix = MEND_IN_A_FOLDER if of_the_hub else "Mend or remove them."
+        raise mistake("data", "hold only images that can be read", _some(unreadable), fix)
     arrays.flush()
     return digests
 
@@ -81,13 +84,14 @@ def _encoded_batches(parquet: Path) -> Iterator[tuple[list[str], list[bytes]]]:
         yield rows["id"], [image["bytes"] for image in rows["image"]]
 
 
-def check_labels(images: pd.DataFrame) -> None:
+def check_labels(images: pd.DataFrame, of_the_hub: bool) -> None:
     """Refuse the same pixels under two classes, or in two official splits."""
     for column, must in (("class", "belong to one class"), ("split", "lie in one split")):
         differs = images.groupby("digest")[column].transform("nunique") > 1
         same = images[differs].groupby("digest", sort=False).id.agg(" = ".join)
         if len(same):
-            raise mistake("data", f"let the same image {must}", _some(list(same)), "Keep one of each.")
+            fix = MEND_IN_A_FOLDER if of_the_hub else "Keep one of each."
+            raise mistake("data", f"let the same image {must}", _some(list(same)), fix)
 
 
 def group_images(images: pd.DataFrame, data: Data) -> np.ndarray:

@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from stages.columns import classes_of, examples_of, open_splits
-from stages.examples import Example, Source
+from stages.examples import HUB, Example, Source
 from stages.hub import download
 from stages.mistakes import Mistake, mistake
 from stages.params import Data, Hub
@@ -99,7 +99,7 @@ def folder(root: Path) -> Source:
     for _, _, path in files:
         digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\0".encode())
     facts: dict[str, object] = {
-        "origin": f"folder {root.as_posix()}",
+        "origin": f"folder {root.resolve().name}",  # where it lies is nobody else's concern
         "revision": f"sha256 of names and lengths {digest.hexdigest()}",
         "licence": "not known to Frostline: the folder is yours",
         "labels": "the name of the folder that an image lies in",
@@ -114,7 +114,7 @@ def hub(asked: Hub) -> Source:
     splits = open_splits(where, asked)
     classes = classes_of(splits, asked)
     facts: dict[str, object] = {
-        "origin": f"Hugging Face hub: {asked.dataset}",
+        "origin": f"{HUB}: {asked.dataset}",
         "revision": listing.commit,
         "licence": listing.licence,
         "labels": f"the column {asked.label!r}",

@@ -5,7 +5,6 @@ import re
 import socket
 import struct
 import sys
-import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,14 +24,13 @@ from torch import Tensor, nn
 from torchvision import models
 
 from stages.mistakes import Mistake, listed, mistake
+from stages.patience import patiently
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 NO_ANSWER = (URLError, TimeoutError, ConnectionError, HTTPException)
 SILENCE = 10.0
 """Seconds after which a server that says nothing is left."""
-WAITS = (1, 2)
-"""Seconds before it is asked again."""
 
 # torchvision renamed layers of DenseNet and of its vision transformer after their weights were published.
 OLD_NAMES = {
@@ -63,14 +61,14 @@ def published_tensors(url: str) -> dict[str, Tensor]:
     """Return the tensors at a URL whose file name ends in the start of its SHA-256, as torchvision's do.
 
     The file is kept in torch's own cache (`TORCH_HOME`) and verified each time, not only when it is downloaded. A
-    server that breaks down, or is silent for 10 seconds, is asked three times.
+    server that breaks down, or is silent for 10 seconds, is asked three times (`stages/patience.py`).
     """
     file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
     wanted = file.stem.rpartition("-")[2]
     if file.exists():
         _check_sha256(file, wanted)
     try:
-        return download(url)
+        return patiently(lambda: download(url), NO_ANSWER, status_of)
     except HTTPError as error:
         raise _unreachable(url, f"the answer {error.code} ({error.reason})") from None
     except NO_ANSWER as error:
@@ -83,20 +81,17 @@ def published_tensors(url: str) -> dict[str, Tensor]:
 
 
 def download(url: str) -> dict[str, Tensor]:
-    """Return the tensors at the URL, by torch's own API, which has neither a timeout nor a second try."""
-    for wait in (*WAITS, None):
-        try:
-            with _timeout(SILENCE):
-                loaded = torch.hub.load_state_dict_from_url(
-                    url, map_location="cpu", check_hash=True, weights_only=True, progress=sys.stderr.isatty()
-                )
-            return dict(loaded)
-        except NO_ANSWER as error:
-            refused = isinstance(error, HTTPError) and error.code < 500
-            if wait is None or refused:
-                raise
-            time.sleep(wait)
-    raise AssertionError  # the last turn returns or raises
+    """Return the tensors at the URL, by torch's own API, which has no timeout."""
+    with _timeout(SILENCE):
+        loaded = torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", check_hash=True, weights_only=True, progress=sys.stderr.isatty()
+        )
+    return dict(loaded)
+
+
+def status_of(error: Exception) -> int | None:
+    """Return the HTTP status of an answer that was no success."""
+    return error.code if isinstance(error, HTTPError) else None
 
 
 @contextmanager

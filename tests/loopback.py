@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 class Server:
     """What the server has, by path, what it was asked for, and what goes wrong with the next requests.
 
-    The troubles, one for each request until none is left: "" for none, "breaks down" for an answer 503, "stalls" for
-    silence. A file without bytes is one over which the server talks nonsense.
+    The troubles, one for each request until none is left: "" for none, "breaks down" for an answer 503, "refuses" for
+    403, "stalls" for silence. A file without bytes is one over which the server talks nonsense.
     """
 
     def __init__(self, port: int) -> None:
@@ -50,6 +50,8 @@ class Answer(BaseHTTPRequestHandler):
             self.mine.over.wait()
         elif trouble == "breaks down":
             self.reply(503, {}, b"")
+        elif trouble == "refuses":
+            self.reply(403, {}, b"")
         elif path not in self.mine.files:
             self.reply(404, self.mine.refusal(path), b"")
         elif content := self.mine.files[path]:

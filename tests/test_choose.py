@@ -1,9 +1,11 @@
-"""Claims about tools/choose.py and `make study STUDY=`: a ready study becomes params.yaml, and nothing is lost."""
+"""Claims about tools/choose.py and make's STUDY and FOLDER: a ready study becomes params.yaml, and nothing is lost."""
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.project import ROOT, commit, run
 from tools import choose
@@ -27,12 +29,12 @@ def params(project: Path) -> str:
 
 def refusal(study: str, project: Path) -> str:
     with pytest.raises(SystemExit) as ended:
-        choose.main(study, project)
+        choose.main(study, root=project)
     return str(ended.value.code)
 
 
 def test_a_study_takes_the_place_of_committed_params(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    choose.main("beans", project)
+    choose.main("beans", root=project)
     assert params(project) == "beans"
     assert capsys.readouterr().out == (
         "params.yaml is now studies/beans.yaml; `git checkout params.yaml` brings the committed one back.\n"
@@ -41,7 +43,7 @@ def test_a_study_takes_the_place_of_committed_params(project: Path, capsys: pyte
 
 def test_one_study_takes_the_place_of_another_which_is_still_in_its_file(project: Path) -> None:
     for name in ("beans", "digits", "beans"):
-        choose.main(name, project)
+        choose.main(name, root=project)
         assert params(project) == name
 
 
@@ -66,10 +68,10 @@ def test_changes_that_are_not_committed_are_not_overwritten(project: Path, stage
 def test_params_that_are_the_study_already_are_left_as_they_are(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    choose.main("beans", project)
+    choose.main("beans", root=project)
     before = (project / "params.yaml").stat().st_mtime_ns
     capsys.readouterr()
-    choose.main("beans", project)
+    choose.main("beans", root=project)
     assert (project / "params.yaml").stat().st_mtime_ns == before
     assert capsys.readouterr().out == ""
 
@@ -80,8 +82,38 @@ def test_without_git_params_that_no_study_holds_are_not_overwritten(tmp_path: Pa
     (tmp_path / "params.yaml").write_text("mine")
     assert refusal("beans", tmp_path).startswith("params.yaml must hold no changes that would be lost.")
     (tmp_path / "params.yaml").unlink()
-    choose.main("beans", tmp_path)
+    choose.main("beans", root=tmp_path)
     assert params(tmp_path) == "beans"
+
+
+IMAGES = """# A study.
+data:
+  source: {source}             # hub | folder
+  package: elpv
+  folder: {folder}     # with source: folder
+  hub:
+    dataset: a/b
+plans:
+  folder: 1
+"""
+
+
+@pytest.mark.parametrize("folder", ["../beans", 'a "b" # c', "/home/me/\u00e4 \\ pfel"])
+def test_a_study_can_be_run_on_a_folder_and_differs_in_those_two_lines_alone(project: Path, folder: str) -> None:
+    (project / "studies/beans.yaml").write_text(IMAGES.format(source="hub", folder="data/images"))
+    choose.main("beans", folder, project)
+    chosen = params(project)
+    assert chosen == IMAGES.format(source="folder", folder=json.dumps(folder, ensure_ascii=False))
+    assert yaml.safe_load(chosen)["data"]["folder"] == folder
+
+
+def test_a_study_on_one_folder_makes_room_for_the_same_on_another_and_for_itself(project: Path) -> None:
+    (project / "studies/beans.yaml").write_text(IMAGES.format(source="hub", folder="data/images"))
+    for folder in ("../my beans", "elsewhere", None):
+        choose.main("beans", folder, project)
+    assert params(project) == (project / "studies/beans.yaml").read_text()
+    (project / "params.yaml").write_text(params(project).replace("package: elpv", "package: digits"))
+    assert refusal("beans", project).startswith("params.yaml must hold no changes that would be lost.")
 
 
 def made(*arguments: str) -> list[str]:
@@ -91,8 +123,22 @@ def made(*arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_make_chooses_the_study_before_anything_else_and_without_one_takes_params_as_they_are() -> None:
-    chosen, plain = made("study", "STUDY=beans"), made("study")
-    assert chosen[0] == "python -m tools.choose 'beans'"
-    assert chosen[1:] == plain
-    assert plain[0] == "python -m tools.check params.yaml"
+@pytest.mark.parametrize("target", ["study", "parallel", "plans"])
+def test_make_chooses_the_study_before_anything_else_and_without_one_takes_params_as_they_are(target: str) -> None:
+    plain = made(target)
+    assert made(target, "STUDY=beans") == ["python -m tools.choose 'beans'", *plain]
+    assert made(target, "STUDY=beans", "FOLDER=../b") == ["python -m tools.choose 'beans' --folder '../b'", *plain]
+    assert made(target, "FOLDER=../b")[0] == "python -m tools.choose '' --folder '../b'"  # which is refused
+    assert not [line for line in plain if "tools.choose" in line]
+
+
+def test_a_study_is_recorded_as_its_file_stands_whichever_folder_it_ran_on() -> None:
+    """So no path of this machine gets into docs."""
+    recorded = " ".join(made("record", "STUDY=beans", "FOLDER=../b"))
+    assert "python -m tools.choose 'beans' --folder '../b' " in recorded
+    assert "cp studies/beans.yaml docs/beans/params.yaml" in recorded
+    kept = recorded.rpartition("&& cp ")[2].partition(" docs/beans/")[0].split()
+    assert {Path(name).name for name in kept} == {
+        "plans.csv", "runs.csv", "costs.csv", "pairs.csv", "advice.json", "study.json", "tradeoff.png", "tradeoff.svg",
+        "source.json",
+    }  # fmt: skip

@@ -7,12 +7,15 @@ import json
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import datasets
@@ -24,10 +27,10 @@ import yaml
 from huggingface_hub import constants
 from PIL import Image
 
-from stages import fetch, hub, prepare
-from stages.hub import OFFLINE
+from stages import fetch, patience, prepare
 from stages.mistakes import Mistake
 from stages.outputs import read_json
+from stages.troubles import OFFLINE
 from tests.loopback import Server, serving
 from tests.project import ENVIRONMENT, ROOT, copy_project, run, write_params
 
@@ -91,7 +94,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache/hub"))
         monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "cache/assets"))
-        monkeypatch.setattr(hub, "WAITS", (0.01, 0.01))
+        monkeypatch.setattr(patience, "WAITS", (0.01, 0.01))
         yield mine
 
 
@@ -204,6 +207,33 @@ def test_the_hub_and_a_folder_prepare_the_same_arrays_of_the_same_files(
         assert (ours / name).read_bytes() == (theirs / name).read_bytes()
     assert read_json(ours / "prepared.json") == read_json(theirs / "prepared.json")
     assert read_json(ours / "prepared.json")["splits"] == "official"
+
+
+def test_a_folder_is_read_in_the_order_of_its_sorted_names_and_the_hub_in_that_of_its_rows(
+    server: FakeHub, tmp_path: Path
+) -> None:
+    """train.10 comes before train.2. Where rows follow the numbers, both have the same images in another order."""
+    published = {split: rows_of(split) for split in PUBLISHED}
+    for split, rows in published.items():
+        for number, row in enumerate(rows):
+            path = tmp_path / "images" / split / CLASSES[row["labels"]] / f"{split}.{number % PUBLISHED[split]}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(row["image"]["bytes"])
+    theirs = prepared(tmp_path, study(tmp_path, "folder"), "folder")
+    for order in ("names", "numbers"):
+        if order == "names":
+            rows_by = {split: sorted(rows, key=lambda row: (row["labels"], str(int(row["image"]["path"][:2]))))
+                       for split, rows in published.items()}  # fmt: skip
+        else:
+            rows_by = published
+        server.publish({f"{split}.parquet": parquet(rows) for split, rows in rows_by.items()}, f"lab/{order}")
+        ours = prepared(tmp_path, study(tmp_path, dataset=f"lab/{order}"), order)
+        same = {name: (ours / name).read_bytes() == (theirs / name).read_bytes()
+                for name in ("images.npy", "labels.npy", "splits.csv")}  # fmt: skip
+        assert same == {"images.npy": order == "names", "labels.npy": True, "splits.csv": True}
+        assert sorted(each.tobytes() for each in np.load(ours / "images.npy")) == sorted(
+            each.tobytes() for each in np.load(theirs / "images.npy")
+        )
 
 
 @pytest.mark.parametrize(
@@ -344,6 +374,46 @@ def test_an_image_that_is_a_path_alone_is_refused_by_its_place(server: FakeHub, 
     )
 
 
+@pytest.mark.parametrize(("names", "got"), [(["leaf"], "only 'leaf'"), (None, "none")])
+def test_fewer_than_two_classes_are_refused(server: FakeHub, tmp_path: Path, names: list[str] | None, got: str) -> None:
+    kind = datasets.ClassLabel(names=names) if names else datasets.Value("string")
+    rows = [{"image": row["image"], "labels": 0 if names else None} for row in rows_of("test")]
+    features = datasets.Features({"image": datasets.Image(), "labels": kind})
+    server.publish({"train.parquet": parquet(rows, features)})
+    line = f"data.hub.label must hold at least two classes. Got {got} instead."
+    assert refusal(tmp_path, validation=None, test=None) == line
+
+
+LABELS = {
+    "text": (datasets.Value("string"), lambda label: CLASSES[label]),
+    "numbers": (datasets.Value("int64"), lambda label: label),
+    "names": (datasets.ClassLabel(names=CLASSES), lambda label: label),
+    "other names": (datasets.ClassLabel(names=["a", "b", "c"]), lambda label: label),
+}
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        ("names", "text", "be of one type in every split. Got text in test and numbers in train instead."),
+        ("text", "names", "be of one type in every split. Got numbers in test and text in train instead."),
+        ("numbers", "text", "be of one type in every split. Got text in test and numbers in train instead."),
+        ("names", "other names", "have the same classes in every split. Got others in some of them instead."),
+    ],
+)
+def test_classes_that_do_not_mean_the_same_in_every_split_are_refused(
+    server: FakeHub, tmp_path: Path, train: str, test: str, said: str
+) -> None:
+    files = {}
+    for split, kind in (("train", train), ("test", test)):
+        type_, value = LABELS[kind]
+        rows = [{"image": row["image"], "labels": value(row["labels"])} for row in rows_of(split)]
+        features = datasets.Features({"image": datasets.Image(), "labels": type_})
+        files[f"{split}.parquet"] = parquet(rows, features)
+    server.publish(files)
+    assert refusal(tmp_path, validation=None) == f"data.hub.label must {said}"
+
+
 def test_a_row_without_a_class_is_refused_by_its_place(server: FakeHub, tmp_path: Path) -> None:
     rows = rows_of("test")
     rows[4]["labels"] = -1
@@ -361,11 +431,69 @@ def test_a_data_set_of_several_configurations_is_refused_with_their_names(
     assert refusal(tmp_path) == line
 
 
+TO_A_FOLDER = "Save the images that you mean to a folder, and say data.source: folder."
+
+
+def of_the_hub(configurations: list[str], train: str = "train") -> dict[str, bytes]:
+    """Return the files as the hub's own copy in Parquet has them: no card, and a folder for each configuration."""
+    return {
+        f"{name}/{train if split == 'train' else split}/0000.parquet": parquet(rows_of(split))
+        for name in configurations
+        for split in PUBLISHED
+    }
+
+
+def test_the_copy_that_the_hub_makes_of_a_data_set_is_fetched(server: FakeHub, tmp_path: Path) -> None:
+    server.publish(of_the_hub(["default"]), revisions=("refs/convert/parquet",))
+    facts, table = fetched(tmp_path, revision="refs/convert/parquet")
+    assert facts["images"] == 72
+    assert (table.split == "train").sum() == 36
+
+
+def test_several_configurations_without_a_card_are_refused_with_their_folders(server: FakeHub, tmp_path: Path) -> None:
+    server.publish(of_the_hub(["big", "small"]))
+    line = f"data.hub.dataset {NAME} must have one configuration. Got big and small instead. {TO_A_FOLDER}"
+    assert refusal(tmp_path) == line
+
+
+def test_a_copy_of_a_part_of_the_data_set_is_refused_with_its_folder(server: FakeHub, tmp_path: Path) -> None:
+    server.publish(of_the_hub(["default"], "partial-train"))
+    assert refusal(tmp_path) == (
+        f"data.hub.dataset {NAME} must be in Parquet as a whole. Got default/partial-train instead. {TO_A_FOLDER}"
+    )
+
+
+def test_folders_of_splits_are_no_configurations(server: FakeHub, tmp_path: Path) -> None:
+    server.publish({f"{split}/part-0.parquet": parquet(rows_of(split)) for split in PUBLISHED})
+    assert fetched(tmp_path)[0]["images"] == 72
+
+
 def test_a_data_set_without_parquet_is_refused_with_where_the_hub_has_it(server: FakeHub, tmp_path: Path) -> None:
     server.publish({"README.md": CARD, "data/train.zip": b"zip"})
     assert refusal(tmp_path) == (
         f"data.hub.dataset {NAME} must hold Parquet files. Got none instead. "
         "Of many data sets the hub keeps a copy in Parquet: try data.hub.revision: refs/convert/parquet."
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"no image", "hold only images that can be read. Got test/00000 (cannot identify image file) instead."),
+        (png((0, 0, 60)), "let the same image belong to one class. Got test/00000 = train/00012 instead."),
+        (png((0, 0, 0)), "let the same image lie in one split. Got test/00000 = train/00000 instead."),
+    ],
+)
+def test_what_is_wrong_with_the_hubs_images_can_be_mended_in_a_folder(
+    server: FakeHub, tmp_path: Path, content: bytes, said: str
+) -> None:
+    of_test = rows_of("test")
+    of_test[0]["image"]["bytes"] = content
+    server.publish({"train.parquet": parquet(rows_of("train")), "test.parquet": parquet(of_test)})
+    with pytest.raises(Mistake) as caught:
+        prepared(tmp_path, study(tmp_path, validation=None), "hub")
+    assert str(caught.value) == (
+        f"data must {said} Save the hub's images to a folder, mend them there, and say data.source: folder."
     )
 
 
@@ -406,10 +534,10 @@ def test_a_download_that_stalls_is_taken_up_again(
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
     server.publish({"train.parquet": leaves[TRAIN]})
-    server.troubles.extend(["", "", "stalls"])  # the list, and of the file its head, are there
+    server.troubles.extend(["", "", "", "stalls"])  # the list, and of the file its head, twice, are there
     facts, _ = fetched(tmp_path, validation=None, test=None)
     assert facts["images"] == 36
-    assert len(server.asked) == 4
+    assert len(server.asked) == 5
 
 
 def test_a_download_that_stalls_for_good_is_left_after_its_timeouts(
@@ -418,18 +546,42 @@ def test_a_download_that_stalls_for_good_is_left_after_its_timeouts(
     """The library tries six times, a second apart."""
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
     server.publish({"train.parquet": leaves[TRAIN]})
-    server.troubles.extend(["", "", *["stalls"] * 9])
+    server.troubles.extend(["", "", "", *["stalls"] * 9])
     assert refusal(tmp_path) == (
         f"train.parquet of {NAME} must come whole from {server.address}. Got no answer (timed out) instead. {OFFLINE}"
     )
-    assert len(server.asked) == 2 + 6
+    assert len(server.asked) == 3 + 6
+
+
+def test_a_hub_that_is_silent_about_a_file_is_left_after_three_timeouts(
+    server: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaves: dict[str, bytes]
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.2)
+    server.publish({"train.parquet": leaves[TRAIN]})
+    server.troubles.extend(["", *["stalls"] * 9])
+    assert refusal(tmp_path) == (
+        f"train.parquet of {NAME} must come whole from {server.address}. Got no answer (timed out) instead. {OFFLINE}"
+    )
+    assert len(server.asked) == 1 + 3
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["the list", "a file"])
+def test_a_refusal_is_told_with_its_answer_and_not_taken_for_a_lost_connection(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], place: int
+) -> None:
+    server.publish({"train.parquet": leaves[TRAIN]})
+    server.troubles.extend([*[""] * place, "refuses"])
+    what = ("The list of files", "train.parquet")[place]
+    line = f"{what} of {NAME} must come whole from {server.address}. Got the answer 403 instead. Check HF_TOKEN."
+    assert refusal(tmp_path) == line
+    assert len(server.asked) == 1 + place
 
 
 def test_a_login_page_in_the_way_is_told_from_a_hub(server: FakeHub, tmp_path: Path) -> None:
     server.files[f"/api/datasets/{NAME}/revision/{COMMIT}"] = b"<html>Welcome to our hotel</html>"
     assert refusal(tmp_path) == (
         f"The list of files of {NAME} must come whole from {server.address}. "
-        f"Got an answer that is none of a hub's instead. {OFFLINE}"
+        "Got an answer that is none of a hub's instead. A login page may be in the way."
     )
 
 
@@ -491,7 +643,7 @@ def test_offline_the_cache_is_used_and_what_is_not_there_is_told(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     line = (
         f"The list of files of {NAME} must come whole from {server.address}. "
-        f"Got HF_HUB_OFFLINE, and nothing in {constants.HF_HUB_CACHE}, instead. {OFFLINE}"
+        f"Got HF_HUB_OFFLINE, and no list of files in {constants.HF_ASSETS_CACHE}, instead. {OFFLINE}"
     )
     assert refusal(tmp_path, revision="main") == line
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -501,6 +653,53 @@ def test_offline_the_cache_is_used_and_what_is_not_there_is_told(
     offline = fetched(tmp_path, revision="main")
     assert offline[0] == online[0]
     assert server.asked == []
+
+
+def test_offline_a_file_that_is_not_in_the_cache_is_told(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.publish(leaves)
+    fetched(tmp_path)
+    shutil.rmtree(tmp_path / "raw")
+    shutil.rmtree(constants.HF_HUB_CACHE)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert refusal(tmp_path) == (
+        f"README.md of {NAME} must come whole from {server.address}. "
+        f"Got HF_HUB_OFFLINE, and no such file in {constants.HF_HUB_CACHE}, instead. {OFFLINE}"
+    )
+
+
+def test_a_list_of_files_that_cannot_be_kept_is_asked_for_each_time(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+) -> None:
+    server.publish(leaves)
+    Path(constants.HF_ASSETS_CACHE).parent.mkdir()
+    Path(constants.HF_ASSETS_CACHE).write_text("in the way")
+    fetched(tmp_path)
+    server.asked.clear()
+    facts, _ = fetched(tmp_path)
+    assert facts["images"] == 72
+    assert server.asked == [f"/api/datasets/{NAME}/revision/{COMMIT}"]
+
+
+def test_a_cache_that_cannot_be_written_is_told_in_one_line(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+) -> None:
+    server.publish(leaves)
+    Path(constants.HF_HUB_CACHE).parent.mkdir()
+    Path(constants.HF_HUB_CACHE).write_text("in the way")
+    told = refusal(tmp_path)
+    assert told.startswith(f"README.md of {NAME} must come whole from {server.address}. Got [Errno ")
+    assert told.endswith(" instead.")
+
+
+@pytest.mark.parametrize("asked", [{"dataset": "lab/leaves/rust"}, {"dataset": "lab/leafs"}, {"revision": "v2"}])
+def test_of_what_is_not_on_the_hub_nothing_is_kept(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], asked: dict[str, str]
+) -> None:
+    server.publish(leaves)
+    refusal(tmp_path, **asked)
+    assert not Path(constants.HF_ASSETS_CACHE).exists()
 
 
 def test_dvc_fetches_from_the_hub_of_the_environment_once_and_again_when_other_images_are_asked_for(
@@ -530,13 +729,24 @@ def test_dvc_fetches_from_the_hub_of_the_environment_once_and_again_when_other_i
     assert (project / "data/raw/images.parquet").read_bytes() == fetched_before
 
 
+def read_until_closed(terminal: int, told: bytearray) -> None:
+    """Read what is written to a terminal until nobody has it open for writing."""
+    with suppress(OSError):  # Linux's end of a terminal
+        while content := os.read(terminal, 65_536):
+            told += content
+
+
 def test_a_terminal_shows_how_far_each_download_is(server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]) -> None:
     server.publish(leaves)
     shown, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     environment = {**ENVIRONMENT, "HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-m", "stages.fetch", "--params", study(tmp_path), "--out", tmp_path / "raw"]
+    told = bytearray()
+    reader = Thread(target=read_until_closed, args=(shown, told), daemon=True)
+    reader.start()
     subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=terminal, check=True)
     os.close(terminal)
-    told = os.read(shown, 65_536).decode()
-    assert all(re.search(rf"{re.escape(name[-20:])}: 100%", told) for name in leaves)
+    reader.join()
+    os.close(shown)
+    assert all(re.search(rf"{re.escape(name[-20:])}: 100%", told.decode()) for name in leaves)

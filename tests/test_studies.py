@@ -6,6 +6,7 @@ import pytest
 
 from stages.backbones import build_backbone
 from stages.freezing import apply_plan, count_parameters
+from stages.hub import COMMIT
 from stages.params import Params, load_params
 from tests.project import ROOT
 from tools import check
@@ -53,3 +54,8 @@ def test_both_beans_studies_are_of_the_same_images() -> None:
     full, lite = (ready(name).data for name in ("beans", "beans_lite0"))
     assert full.model_copy(update={"image_px": lite.image_px}) == lite
     assert ready("beans_lite0").backbones == ["efficientnet_lite0"]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_ready_study_of_the_hub_names_a_commit_which_nobody_can_move(path: Path) -> None:
+    assert COMMIT.fullmatch(load_params(path).data.hub.revision)

@@ -22,7 +22,7 @@ from torchvision import models
 from torchvision.models.googlenet import InceptionAux as GoogLeNetAux
 from torchvision.models.inception import InceptionAux
 
-from stages import weights
+from stages import patience, weights
 from stages.backbones import build_backbone, original_classifier
 from stages.mistakes import Mistake
 from stages.weights import published_tensors, read_tensors
@@ -45,7 +45,7 @@ class Published(Server):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Published]:
-    monkeypatch.setattr(weights, "WAITS", (0.01, 0.01))
+    monkeypatch.setattr(patience, "WAITS", (0.01, 0.01))
     with serving(Published) as mine:
         yield mine
 
@@ -130,7 +130,7 @@ def test_weights_that_are_not_there_are_told_with_the_servers_answer(server: Pub
 def test_without_a_connection_one_is_told_how_to_do_without(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as other:
         url = f"{other.address}/models/resnet18-00000000.pth"
-    monkeypatch.setattr(weights, "WAITS", (0.01, 0.01))
+    monkeypatch.setattr(patience, "WAITS", (0.01, 0.01))
     with pytest.raises(Mistake) as caught:
         published_tensors(url)
     words = rf"{re.escape(url)} must be reachable\. Got no connection \(.*refused.*\) instead\. {re.escape(OFFLINE)}"
@@ -146,7 +146,7 @@ def test_a_server_that_breaks_down_twice_is_asked_a_third_time(server: Published
     assert kept(cache) == [url.rpartition("/")[2]]
 
 
-def test_a_server_that_stalls_is_left_after_the_timeout_(
+def test_a_server_that_stalls_is_left_after_the_timeout(
     server: Published, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "SILENCE", 0.1)
