@@ -1,7 +1,6 @@
 """Claims about tools/choose.py and make's STUDY and FOLDER: a ready study becomes params.yaml, and nothing is lost."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -119,8 +118,7 @@ def test_a_study_on_one_folder_makes_room_for_the_same_on_another_and_for_itself
 def made(*arguments: str) -> list[str]:
     """Return the commands that make would run, but for the setting up."""
     command = ["make", "--dry-run", "--old-file", ".venv/bin/ready", "--old-file", ".dvc/plots/page.html", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()
+    return run(ROOT, *command).stdout.splitlines()
 
 
 @pytest.mark.parametrize("target", ["study", "parallel", "plans"])
