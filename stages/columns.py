@@ -8,6 +8,7 @@ import datasets
 import pyarrow.parquet as pq
 
 from stages.examples import Example
+from stages.layout import understood
 from stages.mistakes import listed, mistake
 from stages.params import Hub
 from stages.vocabulary import SPLITS
@@ -24,11 +25,13 @@ def open_splits(folder: Path, asked: Hub) -> Splits:
     Nothing is copied: rows are read from the files as they are needed.
     """
     datasets.disable_progress_bars()
-    configurations = datasets.get_dataset_config_names(str(folder))
+    with understood(asked):
+        configurations = datasets.get_dataset_config_names(str(folder))
     if len(configurations) != 1:
         raise mistake(f"data.hub.dataset {asked.dataset}", "have one configuration", " and ".join(configurations))
-    builder = datasets.load_dataset_builder(str(folder))
-    found = builder.as_streaming_dataset()
+    with understood(asked):
+        builder = datasets.load_dataset_builder(str(folder))
+        found = builder.as_streaming_dataset()
     names = {split: getattr(asked, split) for split in sorted(SPLITS) if getattr(asked, split) is not None}
     for split, name in names.items():
         if name not in found:

@@ -1,9 +1,13 @@
 """Layout: whether a data set's Parquet files are one whole set, by how they lie in folders."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from datasets.exceptions import DatasetsError
 from huggingface_hub import metadata_load
+from yaml import YAMLError
 
 from stages.mistakes import Mistake, mistake
 from stages.params import Hub
@@ -20,8 +24,11 @@ def check_layout(asked: Hub, names: list[str], card: Path | None) -> None:
     So may those be that the hub itself made (`refs/convert/parquet`): they lie at `<configuration>/<split>`, beside no
     card, and of a large data set at `<configuration>/partial-<split>`.
     """
-    if card is not None and (metadata_load(card) or {}).get("configs"):
-        return
+    if card is not None:
+        with understood(asked):
+            configured = (metadata_load(card) or {}).get("configs")
+        if configured:
+            return
     folders = [PurePosixPath(name).parent for name in names]
     parts = sorted({str(each) for each in folders if any(step.startswith("partial-") for step in each.parts)})
     if parts:
@@ -29,6 +36,18 @@ def check_layout(asked: Hub, names: list[str], card: Path | None) -> None:
     tops = {"" if not each.parts or is_split(each.parts[0]) else each.parts[0] for each in folders}
     if len(tops) > 1:
         raise _unfit(asked, "have one configuration", " and ".join(sorted(top or "files beside them" for top in tops)))
+
+
+@contextmanager
+def understood(asked: Hub) -> Iterator[None]:
+    """Raise a `Mistake` about a card that the libraries, which read it meanwhile, do not understand."""
+    try:
+        yield
+    except (YAMLError, ValueError, TypeError, AttributeError, DatasetsError) as error:
+        said = str(getattr(error, "problem", None) or error).strip().partition("\n")[0]
+        raise _unfit(
+            asked, "have a card (README.md) whose configs can be understood", f"one of which: {said}"
+        ) from None
 
 
 def is_split(folder: str) -> bool:

@@ -434,6 +434,26 @@ def test_a_data_set_of_several_configurations_is_refused_with_their_names(
 TO_A_FOLDER = "Save the images that you mean to a folder, and say data.source: folder."
 
 
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("configs: [a", "expected ',' or ']', but got '<stream end>'"),
+        ("- configs", "repo card metadata block should be a dict"),
+        ("configs: [3]", "argument of type 'int' is not iterable"),
+        ("configs: [{config_name: a, data_files: 3}]", "Expected data_files in YAML to be either a string or a list"),
+        ("configs: [{config_name: a, data_files: none-*}]", "No (supported) data files found in"),
+    ],
+)
+def test_a_card_that_cannot_be_understood_is_refused_in_one_line(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], head: str, said: str
+) -> None:
+    server.publish(leaves | {"README.md": f"---\n{head}\n---\n".encode()})
+    line = refusal(tmp_path)
+    must = "have a card (README.md) that can be understood"
+    assert line.startswith(f'data.hub.dataset {NAME} must {must}. Got "{said}')
+    assert line.endswith(f'" instead. {TO_A_FOLDER}')
+
+
 def of_the_hub(configurations: list[str], train: str = "train") -> dict[str, bytes]:
     """Return the files as the hub's own copy in Parquet has them: no card, and a folder for each configuration."""
     return {
