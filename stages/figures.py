@@ -125,7 +125,10 @@ def _label(axes: Axes, points: Sequence[Point], stand: np.ndarray, height: float
 
 
 def curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
-    """Draw the loss of each plan over its epochs, a line per seed, at the learning rate that was kept."""
+    """Draw the loss of each plan over its epochs, a line per seed, at the learning rate that was kept.
+
+    A bar across a line stands where a phase begins, but for the first.
+    """
     columns = min(3, len(plans))
     rows = -(-len(plans) // columns)
     figure = Figure(figsize=(8, 2.6 * rows + 0.5), layout="constrained")
@@ -138,6 +141,8 @@ def curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
             axes.plot(seed.epoch, seed.val_loss, color=COLOURS[index % len(COLOURS)], linewidth=1.3)
             best = seed.loc[seed.val_loss.idxmin()]
             axes.plot(best.epoch, best.val_loss, "o", color=COLOURS[index % len(COLOURS)], markersize=4)
+            begun = seed[seed.phase > seed.phase.shift(fill_value=1)]
+            axes.plot(begun.epoch, begun.val_loss, "|", color=INK, markersize=11)
         lines = [shortened(line, 150, 9) for line in (label, f"learning rate {plan.learning_rate}")]
         axes.set_title("\n".join(lines), loc="left", fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -147,8 +152,9 @@ def curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
         axes.tick_params(labelbottom=True)  # shared axes show numbers in the last row only, which may be short
     figure.supxlabel("epoch", fontsize=10)
     figure.supylabel("cross-entropy (nats)", fontsize=10)
+    bars = "; bar: a phase begins" if history.phase.max() > 1 else ""
     figure.suptitle(
-        "validation (solid, dot: epoch kept) and training (dashed), a line per seed",
+        f"validation (solid, dot: epoch kept) and training (dashed), a line per seed{bars}",
         x=0.01,
         ha="left",
         fontsize=10,

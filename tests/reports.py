@@ -222,7 +222,8 @@ def history_of(study: Study) -> pd.DataFrame:
     rows = [
         {
             "backbone": backbone, "plan": plan, "learning_rate": _rate(study, plan, rate), "seed": seed,
-            "epoch": epoch, "phase": 1, **{f"learning_rate_{part}": rate for part in PARTS},
+            "epoch": epoch, "phase": min(epoch, 3) if plan in study.phased else 1,
+            **{f"learning_rate_{part}": rate for part in PARTS},
             "train_loss": 0.6 / epoch + 0.1, "train_accuracy": 0.8,
             "val_loss": 0.4 + 0.03 * (epoch - 2 - seed % 2) ** 2 + 0.01 * index, "val_accuracy": 0.8,
             "chosen": rate == 0.001,

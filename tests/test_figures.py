@@ -209,6 +209,18 @@ def test_no_two_texts_of_curves_and_confusion_overlap(name: str) -> None:
         assert not overlaps(confusion(its, "the_last_two_blocks_of_stage4_and_the_head", study.seeds))
 
 
+def test_a_bar_stands_on_each_line_where_a_phase_begins() -> None:
+    study = VARIANTS["phases"]
+    history, plans = history_of(study), plans_of(study)
+    figure = curves(history, plans)
+    assert "bar: a phase begins" in figure.get_suptitle()
+    for axes, plan in zip(figure.axes, plans.plan, strict=False):
+        bars = [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "|"]
+        assert bars == [[2, 3] if plan in study.phased else []] * study.seeds
+    usual = VARIANTS["usual"]
+    assert "bar" not in curves(history_of(usual), plans_of(usual)).get_suptitle()
+
+
 def test_no_two_texts_of_many_classes_overlap() -> None:
     wide = pd.DataFrame([(f"a long name {i}", f"a long name {j}", 99) for i in range(9) for j in range(9)])
     wide.columns = pd.Index(["actual", "predicted", "images"])
