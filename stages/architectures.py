@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from stages.vocabulary import PARTS
-from stages.weights import lite0_tensors, torchvision_tensors
+from stages.weights import lite0_tensors, timm_tensors, torchvision_tensors
 
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_DEVIATION = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -96,8 +96,8 @@ def pooled() -> list[nn.Module]:
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(1)]
 
 
-def cut_lite0(model: Any) -> Pieces:
-    """Cut timm's EfficientNet where its stride changes; its last convolution works at stride 32."""
+def cut_lite(model: Any) -> Pieces:
+    """Cut timm's EfficientNet-Lite where its stride changes; its last convolution works at stride 32."""
     first, second, third, fourth, fifth, sixth, seventh = model.blocks
     deepest = [*sixth, *seventh, model.conv_head, model.bn2, model.global_pool]
     return by_part([model.conv_stem, model.bn1, first], second, third, [*fourth, *fifth], deepest, [model.classifier])
@@ -243,6 +243,18 @@ def of_torchvision(name: str, pieces: Callable[[Any], Pieces], **more: Any) -> A
     )
 
 
+def lite(number: int) -> Architecture:
+    """Return one of timm's larger EfficientNet-Lites, cut as the smallest is."""
+    name = f"tf_efficientnet_lite{number}"
+    return Architecture(
+        original=functools.partial(timm.create_model, name, pretrained=False),
+        pretrained=functools.partial(timm_tensors, name),
+        pieces=cut_lite,
+        mean=HALF,
+        deviation=HALF,
+    )
+
+
 def of_inception(name: str, pieces: Callable[[Any], Pieces]) -> Architecture:
     """Return an Inception network. Google trained them on pixels from -1 to 1.
 
@@ -261,10 +273,14 @@ ARCHITECTURES = {
     "efficientnet_lite0": Architecture(
         original=functools.partial(timm.create_model, "tf_efficientnet_lite0", pretrained=False),
         pretrained=lite0_tensors,
-        pieces=cut_lite0,
+        pieces=cut_lite,
         mean=(127.0, 127.0, 127.0),
         deviation=(128.0, 128.0, 128.0),
     ),
+    "efficientnet_lite1": lite(1),
+    "efficientnet_lite2": lite(2),
+    "efficientnet_lite3": lite(3),
+    "efficientnet_lite4": lite(4),
     "alexnet": of_torchvision("alexnet", cut_alexnet),
     "vgg16": of_torchvision("vgg16", cut_vgg),
     "vgg16_bn": of_torchvision("vgg16_bn", cut_vgg),

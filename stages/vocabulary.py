@@ -10,6 +10,10 @@ MOST_PX = 1024
 
 BACKBONES = {
     "efficientnet_lite0": range(16, MOST_PX + 1),
+    "efficientnet_lite1": range(16, MOST_PX + 1),
+    "efficientnet_lite2": range(16, MOST_PX + 1),
+    "efficientnet_lite3": range(16, MOST_PX + 1),
+    "efficientnet_lite4": range(16, MOST_PX + 1),
     "alexnet": range(63, MOST_PX + 1),
     "vgg16": range(32, MOST_PX + 1),
     "vgg16_bn": range(32, MOST_PX + 1),

