@@ -4,7 +4,7 @@ In a process of its own a run's peak of memory is its own, and it can wait witho
 """
 
 import multiprocessing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
@@ -19,10 +19,10 @@ from stages.grid import Feed, Job, make_feed, train_cell
 from stages.jobs import make_job
 from stages.memory import peak_memory_bytes
 from stages.mistakes import Mistake
-from stages.outcomes import Histories, Spent, count_flops, frozen_backbone, what_became, write_outcome
+from stages.outcomes import Histories, Spent, count_flops, count_phases, frozen_backbone, what_became, write_outcome
 from stages.params import load_params
 from stages.precision import compute_deterministically, usable_device
-from stages.training import best_epoch
+from stages.training import Fit, best_epoch
 from stages.vocabulary import Rates
 
 
@@ -33,6 +33,12 @@ class Lap:
     val_loss: float
     hits: list[bool]
     epochs: int
+
+
+def lap_of(fit: Fit, most: int | None = None) -> Lap:
+    """Return what came of the fit, in its first so many epochs; what it names rightly is that of all of them."""
+    history = fit.history[:most]
+    return Lap(best_epoch(history).val_loss, fit.best_hits, len(history))
 
 
 @dataclass
@@ -46,22 +52,33 @@ class Course:
     audited: list[int] = field(default_factory=list)
 
     def train(self, rates: Rates, seed: int, most: int | None) -> Lap:
-        """Train the cell to its end, or up to so many epochs in all, going on where it was."""
+        """Train the cell to its end, or up to so many epochs in all, going on where it was.
+
+        Where it was further on already, as after a race that was killed, its loss is that of so many epochs still.
+        """
+        for fit in self.fits(rates, seed):
+            if most is not None and len(fit.history) >= most:
+                break
+        return lap_of(fit, most)
+
+    def fits(self, rates: Rates, seed: int) -> Iterator[Fit]:
+        """Train the cell, going on where it was; yield its fit as it stands, if it began, and after each epoch."""
         labels = torch.from_numpy(self.job.data.labels).to(self.job.device)
         for phase in range(1, len(self.job.phases) + 1):
             for fit in train_cell(self.job, self.feed(phase), labels, rates[:phase], seed):
-                self.histories[phase - 1][rates[:phase], seed] = fit.history
-                if most is not None and len(fit.history) >= most:
-                    return Lap(best_epoch(fit.history).val_loss, fit.best_hits, len(fit.history))
+                if fit.history:
+                    self.histories[phase - 1][rates[:phase], seed] = fit.history
+                    yield fit
             self.audited[phase - 1] = fit.audited or 0
-        return Lap(best_epoch(fit.history).val_loss, fit.best_hits, len(fit.history))
 
     def introduce(self) -> dict[str, Any]:
-        """Return the rates with which it enters, and the epochs of a fit at most."""
-        cells = self.job.cells(len(self.job.phases))
+        """Return what is known of it before it begins, by the names that an `Entrant` has for it."""
+        phases = self.job.phases
+        works = count_phases(self.job, frozen_backbone(self.job, self.plan))
         return {
-            "rates": list(dict.fromkeys(rates for rates, _ in cells)),
-            "epochs": sum(phase.epochs for phase in self.job.phases),
+            "rates": list(dict.fromkeys(rates for rates, _ in self.job.cells(len(phases)))),
+            "epochs": sum(phase.epochs for phase in phases),
+            "flops": sum(phase.epochs * work.train(0, 1) for phase, work in zip(phases, works, strict=True)),
         }
 
     def feed(self, phase: int) -> Feed:
@@ -87,28 +104,48 @@ class Course:
             "peak_memory_bytes": peak_memory_bytes(),
         }
 
-    def finish(self, folder: Path, rates: Rates, seeds: list[int]) -> None:
+    def write(self, folder: Path, rates: Rates, seeds: list[int]) -> None:
         """Write the run into the folder, as these seeds were trained at these rates."""
         phases = [
             what_became(feed, self.job, histories, audited)
             for feed, histories, audited in zip(self.feeds, self.histories, self.audited, strict=True)
         ]
         write_outcome(folder, self.job, self.plan, phases, rates, seeds)
+
+    def leave(self) -> None:
+        """Remove the checkpoints: nothing more is asked."""
         remove_checkpoints(self.job.scratch)
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A run in the race, as those who lead it see it: it does in its own process what a `Course` can do."""
+    """A run in the race, as those who lead it see it: `ask` has its `Course` do a thing by name, and returns what came.
+
+    `epochs` are those of a fit at most, and `flops` what it then computes for each image, its prefix left out.
+    """
 
     name: str
     rates: list[Rates]
     epochs: int
+    flops: int
+    ask: Callable[..., Any]
+
+
+def introduced(name: str, ask: Callable[..., Any]) -> Entrant:
+    """Return the entrant whose course is asked so, by what the course tells of itself."""
+    return Entrant(name, **ask("introduce"), ask=ask)
+
+
+@dataclass(frozen=True)
+class Distant:
+    """A course in a process of its own, and how to ask it."""
+
+    name: str
     process: Any
     connection: Connection
 
     def ask(self, what: str, *arguments: object) -> Any:
-        """Return what the run's course answers, or raise the `Mistake` that it met."""
+        """Return what the course answers, or raise the `Mistake` that it met."""
         self.connection.send((what, arguments))
         try:
             answer = self.connection.recv()
@@ -126,7 +163,7 @@ def entered(params: Path, prepared: Path, runs: Mapping[str, tuple[str, str]]) -
     `training.cache_bytes` is shared among them.
     """
     context = multiprocessing.get_context("spawn")
-    entrants = []
+    distant = []
     try:
         for name, (backbone, plan) in runs.items():
             ours, theirs = context.Pipe()
@@ -135,10 +172,10 @@ def entered(params: Path, prepared: Path, runs: Mapping[str, tuple[str, str]]) -
             )
             process.start()
             theirs.close()
-            entrants.append(Entrant(name, [], 0, process, ours))
-        yield [replace(each, **each.ask("introduce")) for each in entrants]
+            distant.append(Distant(name, process, ours))
+        yield [introduced(each.name, each.ask) for each in distant]
     finally:
-        for each in entrants:
+        for each in distant:
             each.connection.close()
             each.process.join()
 

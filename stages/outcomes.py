@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stages.backbones import build_backbone
 from stages.checkpoints import saved_best
-from stages.flops import count_work
+from stages.flops import Work, count_work
 from stages.freezing import apply_plan, count_parameters, describe_learned, refuse_unfit
 from stages.grid import Feed, Job, checkpoint_path, cut_for_phase, measure_step, wanted_rows
 from stages.machine import processor
@@ -213,10 +213,9 @@ def count_flops(job: Job, frozen: nn.Sequential, phases: Sequence[Spent]) -> dic
     a fit lived to see it. `train_flops_per_image_live` is what an image would have cost with nothing kept.
     """
     train_flops, live, shown_in_all = 0, 0, 0
-    backbone = copy.deepcopy(frozen)  # each phase freezes it anew
+    works = count_phases(job, frozen)
     for each in phases:
-        apply_plan(backbone, job.plan.model_copy(update={"phases": job.phases[: each.phase]}))
-        work = count_work(*cut_for_phase(job, backbone, each.phase), job.data.images.shape[1])
+        work = works[each.phase - 1]
         shown = sum(len(job.data.rows("train", [seed])) * len(history) for (_, seed), history in each.epochs.items())
         kept = sum(len(rows) for view, rows in wanted_rows(job, each.phase).items() if view is not None)
         train_flops += work.train(kept if each.cache_bytes else shown, shown)
@@ -226,3 +225,13 @@ def count_flops(job: Job, frozen: nn.Sequential, phases: Sequence[Spent]) -> dic
         "train_flops_per_image": train_flops / shown_in_all,
         "train_flops_per_image_live": live / shown_in_all,
     }
+
+
+def count_phases(job: Job, frozen: nn.Sequential) -> list[Work]:
+    """Return what each phase computes for one image, by prefix and suffix."""
+    backbone = copy.deepcopy(frozen)  # each phase freezes it anew
+    works = []
+    for phase in range(1, len(job.phases) + 1):
+        apply_plan(backbone, job.plan.model_copy(update={"phases": job.phases[:phase]}))
+        works.append(count_work(*cut_for_phase(job, backbone, phase), job.data.images.shape[1]))
+    return works

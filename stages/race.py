@@ -26,8 +26,11 @@ from stages.prepared import read_prepared
 from stages.racing import Standing, Stop, better_half, find_stops, rungs
 from stages.vocabulary import Rates, run_name
 
+SPARED = 0.02
+"""The share of what a fit of the dearest plan computes, up to which a plan keeps all its rates and never stops."""
 
-@dataclass
+
+@dataclass(eq=False)
 class Racer:
     """An entrant, the rates that go on, what they came to by rate and seed, and what was stopped of it."""
 
@@ -57,7 +60,8 @@ def main(*, params: Path, prepared: Path, out: Path) -> None:
             with entered(params, prepared, runs) as entrants:
                 racers = hold_race(settings, prepared, entrants)
                 for racer in racers:
-                    racer.entrant.ask("finish", folder / racer.entrant.name, racer.rates[0], racer.seeds)
+                    racer.entrant.ask("write", folder / racer.entrant.name, racer.rates[0], racer.seeds)
+                    racer.entrant.ask("leave")
             told = {racer.entrant.name: tell(racer) for racer in racers}
         else:
             told = {name: {"racing": False, "stopped": None, "dropped": []} for name in runs}
@@ -69,19 +73,30 @@ def hold_race(settings: Params, prepared: Path, entrants: Sequence[Entrant]) -> 
     """Return every entrant as it came out, with one rate left to each."""
     seeds, racers = settings.study.seeds, [Racer(entrant, entrant.rates) for entrant in entrants]
     groups = validation_groups(prepared, seeds)
+    raced = worth_racing(racers)
+    for racer in raced:
+        if len(racer.rates) < 2:
+            continue
+        racer.seeds = seeds[:1]
+        train_rates(racer, seeds[0], (racer.entrant.epochs + 1) // 2)
+        drop_rates(racer, better_half(racer.losses))
+    reached = 0
     for count in rungs(len(seeds)):
         running = [racer for racer in racers if racer.stop is None]
         for racer in running:
-            for seed in seeds[len(racer.seeds) : count]:
-                train_seed(racer, seed)
+            racer.seeds = seeds[:count]
+            for seed in seeds[reached:count]:
+                train_rates(racer, seed, None)
+        reached = count
         if count < len(seeds):
             for racer in running:
-                drop_rates(racer, better_half(racer.losses))
+                if racer in raced:
+                    drop_rates(racer, better_half(racer.losses))
             standings = [standing_of(racer, settings.advice.cost) for racer in running]
-            reached = np.concatenate([groups[seed] for seed in seeds[:count]])
-            stops = find_stops(standings, reached, settings.advice.margin / 100)
+            shown = np.concatenate([groups[seed] for seed in seeds[:count]])
+            stops = find_stops(standings, shown, settings.advice.margin / 100)
             for racer in running:
-                racer.stop = stops.get(racer.entrant.name)
+                racer.stop = stops.get(racer.entrant.name) if racer in raced else None
                 if racer.stop is not None:
                     print(f"{racer.entrant.name} stops after {count} of {len(seeds)} seeds")
     for racer in racers:
@@ -92,14 +107,10 @@ def hold_race(settings: Params, prepared: Path, entrants: Sequence[Entrant]) -> 
     return racers
 
 
-def train_seed(racer: Racer, seed: int) -> None:
-    """Train the seed at every rate that goes on; in the first seed, the better half of them from half-way on."""
-    first = not racer.seeds
-    racer.seeds.append(seed)
-    if first and len(racer.rates) > 1:
-        train_rates(racer, seed, (racer.entrant.epochs + 1) // 2)
-        drop_rates(racer, better_half(racer.losses))
-    train_rates(racer, seed, None)
+def worth_racing(racers: Sequence[Racer]) -> list[Racer]:
+    """Return those of which to stop a fit saves what counts beside one of the dearest, prefixes left out."""
+    most = max(racer.entrant.flops for racer in racers)
+    return [racer for racer in racers if racer.entrant.flops > SPARED * most]
 
 
 def train_rates(racer: Racer, seed: int, most: int | None) -> None:

@@ -3,7 +3,8 @@
 Two rules, after Jamieson and Talwalkar 2016 (successive halving). Of a plan's learning rates the better half goes on:
 after half of the first seed's epochs, at its end, and whenever the seeds have doubled, until one is left. A plan stops
 when a cheaper one is shown to be not worse than it by more than the margin, at 90 %: it can no longer be advised, and
-no longer decides. The two plans that are most accurate so far never stop, so that the advice has a rival to meet.
+no longer decides. The two plans that are most accurate so far never stop, so that the advice has a rival to meet. A
+plan whose suffix computes next to nothing beside the dearest one's is spared: all its rates get all seeds.
 """
 
 from collections.abc import Mapping, Sequence

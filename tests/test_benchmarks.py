@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import racing
 from benchmarks.images import ELPV_IMAGES, arrange, elpv_images, folder_images
 from benchmarks.loaders import training_loader, validation_loader
 from benchmarks.options import parse
@@ -18,6 +19,7 @@ from benchmarks.task import MANY, Outcome, Task
 from benchmarks.this_project import count_images, cut_parts, initial_parts, precision, prepare_images
 from stages.flops import Work
 from stages.memory import peak_memory_bytes
+from stages.mistakes import Mistake
 from stages.vocabulary import BACKBONES, PARTS
 
 KNOWN = [name for name in PUBLISHED if name in BACKBONES]
@@ -198,3 +200,42 @@ def test_a_task_survives_its_journey_to_another_process() -> None:
 
 def test_memory_is_read_in_bytes() -> None:
     assert 50 * 1024**2 < peak_memory_bytes() < 1024**4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--splits", "0"], "--splits must be at least 1. Got 0 instead."),
+        (["--study", "no.yaml"], "--study must be a study's file. Got no file at 'no.yaml' instead."),
+    ],
+)
+def test_a_race_that_cannot_be_measured_is_refused_in_one_line(arguments: list[str], line: str) -> None:
+    with pytest.raises(Mistake) as caught:
+        racing.parse(arguments)
+    assert str(caught.value) == line
+
+
+def test_races_are_summed_up_over_splits() -> None:
+    row = {"grid_plan": "a", "race_plan": "a", "grid_status": "open", "race_status": "open"}
+    rows = [
+        row | {"grid_seconds": 30.0, "race_seconds": 10.0},
+        row | {"grid_seconds": 10.0, "race_seconds": 10.0, "race_plan": "b"},
+        row | {"grid_seconds": 10.0, "race_seconds": 5.0, "race_status": "shown"},
+    ]
+    assert racing.summary(rows) == {"splits": 3, "same_plan": 2, "same_status": 2, "ratio": 0.5}
+
+
+def test_the_images_of_all_splits_of_a_folder_are_raced_on_splits_drawn_anew(tmp_path: Path) -> None:
+    for place, split in enumerate(("train", "validation", "test")):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            for number in range(4):
+                (folder / f"{number}.png").write_bytes(bytes([place, number]))
+    study = str(racing.ROOT / "studies" / "beans_lite0.yaml")
+    options = racing.parse(["--study", study, "--folder", str(tmp_path / "images"), "--px", "32"])
+    (tmp_path / "raced").mkdir()
+    settings = racing.arrange(options, tmp_path / "raced", split=2)
+    assert (settings.study.seeds, settings.data.image_px) == ([12, 13, 14, 15, 16, 17], 32)
+    assert settings.study.racing
+    assert listed(Path(settings.data.folder).parent) == {"images/cat": 12, "images/dog": 12}

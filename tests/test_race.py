@@ -9,17 +9,28 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks.racing import Noted, race_over_notes
 from stages import race as race_stage
+from stages.entrants import enter
+from stages.jobs import make_job
 from stages.mistakes import Mistake
+from stages.params import load_params
+from stages.race import tell
 from stages.runs import load_backbone
+from stages.vocabulary import run_name
 from tests import toys
 from tests.toys import left_in_scratch, train_toy
 
 RACED = {
-    "head": {"from": "head", "learning_rates": [0.003, 0.03, 0.0001]},
-    "part": {"from": "stage4", "learning_rates": [0.003]},
+    "head": {"from": "head", "learning_rates": [0.003, 0.001]},
+    "part": {"from": "stage4", "learning_rates": [0.003, 0.03, 0.0001]},
     "block": {"from": "stage4.3", "learning_rates": [0.003]},
-    "gradual": {"phases": [{"from": depth, "epochs": 1, "learning_rates": [0.003]} for depth in ("head", "stage4")]},
+    "gradual": {
+        "phases": [
+            {"from": "head", "epochs": 2, "learning_rates": [0.003]},
+            {"from": "stage4", "epochs": 2, "learning_rates": [0.003, 0.001]},
+        ]
+    },
     "all": {"from": "stem", "learning_rates": [0.003]},
 }
 
@@ -74,16 +85,22 @@ def test_all_but_two_plans_stop_where_a_cheaper_one_is_good_enough(raced: Path) 
 
 
 def test_of_the_rates_of_a_plan_the_better_half_goes_on(raced: Path) -> None:
-    first, second = told(raced, "head")["dropped"]
+    first, second = told(raced, "part")["dropped"]
     assert (first["seeds"], first["epochs"]) == (1, 2)  # after half of four epochs, which both rates had
     assert (second["seeds"], second["epochs"]) == (1, 4)
     assert first["val_loss"] > first["kept_val_loss"]
     assert second["val_loss"] > second["kept_val_loss"]
-    history = pd.read_csv(raced / "efficientnet_lite0-head" / "history.csv")
-    kept = told(raced, "head", "run")["learning_rate"]
+    history = pd.read_csv(raced / "efficientnet_lite0-part" / "history.csv")
+    kept = told(raced, "part", "run")["learning_rate"]
     epochs = history.groupby("learning_rate").seed.agg(["size", "nunique"])
-    assert sorted(epochs["size"]) == [2, 4, 8 if told(raced, "head")["stopped"] is None else 4]
-    assert epochs["size"].idxmax() == kept or told(raced, "head")["stopped"]
+    assert sorted(epochs["size"]) == [2, 4, 8 if told(raced, "part")["stopped"] is None else 4]
+    assert epochs["size"].idxmax() == kept or told(raced, "part")["stopped"]
+
+
+def test_a_plan_that_computes_next_to_nothing_is_spared(raced: Path) -> None:
+    assert told(raced, "head") == {"racing": True, "stopped": None, "dropped": []}
+    history = pd.read_csv(raced / "efficientnet_lite0-head" / "history.csv")
+    assert history.groupby(["learning_rate", "seed"]).epoch.max().to_list() == [4] * 4
 
 
 def test_what_a_race_trained_to_its_end_is_bit_for_bit_what_the_grid_trains(raced: Path, toy: Path) -> None:
@@ -135,3 +152,35 @@ def test_a_plan_that_does_not_fit_is_refused_in_one_line_and_nobody_is_left_runn
         hold(toy / "study")
     assert multiprocessing.active_children() == []
     assert not (toy / "study" / "raced").exists()
+
+
+def test_a_race_that_was_killed_comes_out_as_if_it_had_not_been(raced: Path, toy: Path) -> None:
+    """When it was killed, part had been trained to its end at the rate that goes on."""
+    write_race(toy / "study")
+    kept = (told(raced, "part", "run")["learning_rate"],)
+    params, prepared = toy / "study" / "params.yaml", toy / "study" / "prepared"
+    enter(params, prepared, "efficientnet_lite0", "part", entrants=1).train(kept, 0, None)
+    left = hold(toy / "study")
+    for plan in RACED:
+        assert told(left, plan) == told(raced, plan)
+        one, other = (pd.read_csv(each / f"efficientnet_lite0-{plan}" / "history.csv") for each in (left, raced))
+        assert one.drop(columns="seconds").equals(other.drop(columns="seconds"))
+
+
+def test_a_race_over_the_notes_of_a_grid_is_the_race(raced: Path, toy: Path) -> None:
+    """The benchmark's: it trains the grid once, and asks of it what a race would have asked."""
+    write_race(toy / "study")
+    settings, prepared = load_params(toy / "study" / "params.yaml"), toy / "study" / "prepared"
+    names = {run_name("efficientnet_lite0", plan): plan for plan in RACED}
+    courses = {
+        name: Noted(make_job(settings, prepared, "efficientnet_lite0", plan), plan) for name, plan in names.items()
+    }
+    for course in courses.values():
+        course.run()
+    whole = {name: course.costs()["train_flops"] for name, course in courses.items()}
+    for racer in race_over_notes(courses, settings, prepared):
+        name = racer.entrant.name
+        assert tell(racer) == told(raced, names[name])
+        assert racer.entrant.ask("costs")["train_flops"] == told(raced, names[name], "costs")["train_flops"]
+        assert racer.entrant.ask("costs")["train_flops"] <= whole[name]
+    assert sum(course.costs()["train_flops"] for course in courses.values()) < sum(whole.values())

@@ -1,0 +1,259 @@
+"""Measure what racing saves, and whether it changes the advice: `python -m benchmarks.racing --help`.
+
+On every split the full grid is trained once, and what each fit had come to after each of its epochs is noted. A race is
+then held over these notes: what a race trains is bit for bit what the grid does (a test says so), so that both have the
+same seconds, epoch by epoch, and no noise of the machine comes between them. Both are evaluated and compared as usual.
+"""
+
+import argparse
+import contextlib
+import io
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from rich.table import Table
+
+from benchmarks.images import folder_images, link
+from benchmarks.machine import describe_machine
+from benchmarks.tables import Row, console, table
+from stages import compare, evaluate, fetch, prepare
+from stages.command import one_line
+from stages.entrants import Course, Lap, introduced, lap_of
+from stages.jobs import make_job
+from stages.mistakes import mistake
+from stages.outcomes import Histories, best_rates
+from stages.outputs import read_json, write_csv, write_json
+from stages.params import Params, load_params
+from stages.precision import compute_deterministically
+from stages.race import Racer, hold_race, tell
+from stages.training import Epoch
+from stages.vocabulary import Rates, run_name
+
+ROOT = Path(__file__).parent.parent
+SCRATCH = ROOT / ".dvc" / "tmp" / "frostline"
+UNRACED: Row = {"racing": False, "stopped": None, "dropped": []}
+"""What race.json tells of a run without a race."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which study is raced on how many splits."""
+
+    study: Path
+    folder: Path | None
+    px: int | None
+    splits: int
+    name: str
+    out: Path
+
+
+@dataclass
+class Noted(Course):
+    """A course that was run once, of which all that is asked later is read from notes.
+
+    `notes` has what each cell had come to after so many of its epochs, and `full` the epochs of each phase's fits.
+    """
+
+    notes: dict[tuple[Rates, int], dict[int, Lap]] = field(default_factory=dict)
+    full: list[Histories] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Train every cell from its first epoch to its end, noting how it stood after each."""
+        self.leave()  # of a run that was killed, whose first epochs nobody noted
+        for rates, seed in self.job.cells(len(self.job.phases)):
+            self.notes[rates, seed] = {len(fit.history): lap_of(fit) for fit in self.fits(rates, seed)}
+        self.full = [dict(histories) for histories in self.histories]
+        for (rates, seed), laps in self.notes.items():
+            for epoch in self.full[-1][rates, seed]:
+                if epoch.epoch not in laps:  # it is in a phase that was trained once for several cells
+                    laps[epoch.epoch] = self.lap_of_another(rates, seed, epoch)
+
+    def lap_of_another(self, rates: Rates, seed: int, epoch: Epoch) -> Lap:
+        """Return the lap after the epoch, as it was noted for a cell that had the same rates until then."""
+        shared = rates[: epoch.phase]
+        return next(
+            laps[epoch.epoch]
+            for (other, its_seed), laps in self.notes.items()
+            if (other[: epoch.phase], its_seed) == (shared, seed) and epoch.epoch in laps
+        )
+
+    def forget(self) -> None:
+        """Stand at the start again."""
+        self.histories = [{} for _ in self.full]
+
+    def train(self, rates: Rates, seed: int, most: int | None) -> Lap:
+        """Return the lap that the cell came to in so many epochs at most."""
+        laps = self.notes[rates, seed]
+        lap = laps[min(most or len(laps), len(laps))]
+        for phase, (histories, full) in enumerate(zip(self.histories, self.full, strict=True), 1):
+            past = [epoch for epoch in full[rates[:phase], seed] if epoch.epoch <= lap.epochs]
+            histories[rates[:phase], seed] = past
+        return lap
+
+
+def main(options: Options) -> None:
+    """Race on every split, print what came of it, and write it."""
+    screen = console()
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    compute_deterministically(torch.device("cpu"))
+    rows = []
+    for split in range(options.splits):
+        with tempfile.TemporaryDirectory(dir=SCRATCH, prefix="benchmark-") as scratch:
+            folder = Path(scratch)
+            settings = arrange(options, folder, split)
+            with run_grid(settings, folder) as courses:
+                rows.append({"split": split, **compare_arms(courses, settings, folder)})
+        screen.print(told(rows[-1]), markup=False)
+    screen.print(shown(rows))
+    about: Row = {"study": options.study.stem, "image_px": settings.data.image_px, **summary(rows)}
+    same = f"The same plan is advised on {about['same_plan']} of {len(rows)} splits"
+    screen.print(f"{same}, after {about['ratio']:.2f} of the seconds.", markup=False)
+    name = f"racing_{options.name}"
+    write_json(options.out / f"{name}.json", about | {"machine": describe_machine(), "of_splits": rows})
+    write_csv(options.out / f"{name}.csv", pd.DataFrame(rows))
+
+
+def arrange(options: Options, folder: Path, split: int) -> Params:
+    """Return the study on a split, which is drawn by seeds of its own, and written into params.yaml in the folder.
+
+    Of a folder the images of all official splits are put together, and split anew by each seed.
+    """
+    params = yaml.safe_load(options.study.read_text(encoding="utf-8"))
+    seeds = len(params["study"]["seeds"])
+    params["study"] |= {"seeds": [seeds * split + number for number in range(seeds)], "racing": True}
+    if options.folder is not None:
+        paths: dict[str, list[Path]] = {}
+        for _, name, path in folder_images(options.folder):
+            paths.setdefault(name, []).append(path)
+        for name, of_class in paths.items():
+            link(of_class, folder / "images" / name)
+        params["data"] |= {"source": "folder", "folder": str(folder / "images")}
+    params["data"]["image_px"] = options.px or params["data"]["image_px"]
+    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    settings = load_params(folder / "params.yaml")
+    if settings.advice.cost == "peak_memory_bytes":
+        raise mistake("advice.cost", "be counted for each run alone, as all are trained in one process", "its memory")
+    return settings
+
+
+@contextmanager
+def run_grid(settings: Params, folder: Path) -> Iterator[dict[str, Noted]]:
+    """Yield the study's runs, each trained in full, by their names; their checkpoints last as long."""
+    courses: dict[str, Noted] = {}
+    params, raw, prepared = folder / "params.yaml", folder / "raw", folder / "prepared"
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            fetch.main(params=params, out=raw)
+            prepare.main(params=params, raw=raw, out=prepared)
+            for backbone in settings.backbones:
+                for plan in settings.study.plans:
+                    name = run_name(backbone, plan)
+                    courses[name] = Noted(make_job(settings, prepared, backbone, plan), plan)
+                    courses[name].run()
+        yield courses
+    finally:
+        for course in courses.values():
+            course.leave()
+
+
+def compare_arms(courses: Mapping[str, Noted], settings: Params, folder: Path) -> Row:
+    """Return what grid and race cost and advise on this split."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        for name, course in courses.items():
+            written = folder / "grid" / name
+            written.mkdir(parents=True)
+            course.write(written, best_rates(course.full[-1]), settings.study.seeds)
+            write_json(written / "race.json", UNRACED)
+        for racer in race_over_notes(courses, settings, folder / "prepared"):
+            written = folder / "race" / racer.entrant.name
+            written.mkdir(parents=True)
+            racer.entrant.ask("write", written, racer.rates[0], racer.seeds)
+            write_json(written / "race.json", tell(racer))
+        return {key: value for arm in ("grid", "race") for key, value in outcome(folder, arm).items()}
+
+
+def race_over_notes(courses: Mapping[str, Noted], settings: Params, prepared: Path) -> list[Racer]:
+    """Return how the runs would have come out of a race, each by its notes."""
+    for course in courses.values():
+        course.forget()
+    return hold_race(settings, prepared, [introduced(name, partial(ask, each)) for name, each in courses.items()])
+
+
+def ask(course: Noted, what: str, *arguments: object) -> Any:
+    """Have the course do what is asked."""
+    return getattr(course, what)(*arguments)
+
+
+def outcome(folder: Path, arm: str) -> Row:
+    """Return the seconds that the arm's training took, its advice, and what it stopped, once it is evaluated."""
+    prepared, runs, scores, out = folder / "prepared", folder / arm, folder / f"{arm}-scores", folder / f"{arm}-reports"
+    races = {run.name: read_json(run / "race.json")["stopped"] for run in runs.iterdir()}
+    for name in sorted(races):
+        if races[name] is None:
+            evaluate.main(prepared=prepared, run=runs / name, out=scores / name)
+    compare.main(params=folder / "params.yaml", prepared=prepared, runs=runs, scores=scores, out=out)
+    advice = read_json(out / "advice.json")
+    return {
+        f"{arm}_seconds": sum(read_json(run / "costs.json")["train_seconds"] for run in runs.iterdir()),
+        f"{arm}_plan": run_name(advice["backbone"], advice["plan"]),
+        f"{arm}_status": advice["status"],
+        f"{arm}_stopped": " ".join(f"{name}@{stop['seeds']}" for name, stop in sorted(races.items()) if stop),
+    }
+
+
+def told(row: Row) -> str:
+    """Return in a line what came of a split."""
+    stopped = row["race_stopped"] or "no plan"
+    advised = f"advised {row['race_plan']} ({row['race_status']}), in full {row['grid_plan']} ({row['grid_status']})"
+    return f"split {row['split']}: {advised}; stopped after so many seeds: {stopped}"
+
+
+def shown(rows: Sequence[Row]) -> Table:
+    """Return the table of seconds."""
+    columns = {"grid": "grid_seconds", "race": "race_seconds", "race / grid": "ratio"}
+    lines = [
+        row | {"plan": f"split {row['split']}", "ratio": row["race_seconds"] / row["grid_seconds"]} for row in rows
+    ]
+    return table(columns, lines, "Seconds of training")
+
+
+def summary(rows: Sequence[Row]) -> Row:
+    """Return on how many splits the advice was the same, and the share of all seconds that the race needed."""
+    return {
+        "splits": len(rows),
+        "same_plan": sum(row["grid_plan"] == row["race_plan"] for row in rows),
+        "same_status": sum(row["grid_status"] == row["race_status"] for row in rows),
+        "ratio": sum(row["race_seconds"] for row in rows) / sum(row["grid_seconds"] for row in rows),
+    }
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Return the options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.racing", description=__doc__)
+    add = parser.add_argument
+    add("--study", type=Path, default=ROOT / "params.yaml", help="a study's file")
+    add("--folder", type=Path, help="its images: all splits of it are put together and drawn anew")
+    add("--px", type=int, help="side of the square images, in place of the study's")
+    add("--splits", type=int, default=5, help="on how many splits, each by seeds of its own")
+    add("--name", default="default", help="of the results: racing_<name>.json and .csv")
+    add("--out", type=Path, default=ROOT / "benchmarks", help="folder for the results")
+    options = Options(**vars(parser.parse_args(arguments)))
+    if not options.study.is_file():
+        raise mistake("--study", "be a study's file", f"no file at {str(options.study)!r}")
+    if options.splits < 1:
+        raise mistake("--splits", "be at least 1", str(options.splits))
+    return options
+
+
+if __name__ == "__main__":
+    with one_line():
+        main(parse(sys.argv[1:]))
