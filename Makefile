@@ -11,7 +11,8 @@ export PYTHONUNBUFFERED := 1
 
 SHOWN := Experiment|advised_plan|advice|accuracy|accuracy_low|accuracy_high|trainable_parameters|train_flops|train_seconds|peak_memory_bytes
 
-# What `make record` keeps of a study, beside its file.
+# What `make record` keeps of a study, beside its file, in docs/$(INTO).
+INTO ?= $(STUDY)
 RECORDED := $(addprefix reports/,plans.csv runs.csv costs.csv pairs.csv advice.json study.json \
   figures/tradeoff.png figures/tradeoff.svg) data/raw/source.json
 CHOOSE = python -m tools.choose '$(STUDY)'$(if $(FOLDER), --folder '$(FOLDER)')
@@ -55,12 +56,12 @@ plans: setup ## what each plan of params.yaml lets learn, part by part
 show: setup ## the experiments so far, one row each (dvc exp show)
 	@COLUMNS=150 dvc exp show --no-pager --hide-failed --hide-queued --hide-workspace --drop '.*' --keep '^($(SHOWN))$$' --sort-by trainable_parameters
 
-record: setup ## run studies/$(STUDY).yaml, keep its results in docs/$(STUDY), and restore the study of params.yaml
+record: setup ## run studies/$(STUDY).yaml, keep its results in docs/$(INTO), and restore the study of params.yaml
 	@test -f "studies/$(STUDY).yaml" || { echo "STUDY must name a file in studies/. Got '$(STUDY)' instead."; exit 1; }
 	@git diff --quiet HEAD -- params.yaml || { echo "params.yaml must be committed, because this borrows its place."; exit 1; }
 	@trap 'git checkout --quiet -- params.yaml' EXIT; $(CHOOSE) >/dev/null && python -m tools.check params.yaml \
-	  && dvc repro && mkdir -p docs/$(STUDY) && cp studies/$(STUDY).yaml docs/$(STUDY)/params.yaml \
-	  && cp $(RECORDED) docs/$(STUDY)/
+	  && dvc repro && mkdir -p 'docs/$(INTO)' && cp studies/$(STUDY).yaml 'docs/$(INTO)/params.yaml' \
+	  && cp $(RECORDED) 'docs/$(INTO)/'
 	@dvc repro
 
 readme: setup ## fill README's figures and tables in from reports/ and docs/

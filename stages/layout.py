@@ -45,9 +45,7 @@ def understood(asked: Hub) -> Iterator[None]:
         yield
     except (YAMLError, ValueError, TypeError, AttributeError, DatasetsError) as error:
         said = str(getattr(error, "problem", None) or error).strip().partition("\n")[0]
-        raise _unfit(
-            asked, "have a card (README.md) whose configs can be understood", f"one of which: {said}"
-        ) from None
+        raise _unfit(asked, "have a card (README.md) that can be understood", f'"{said}"') from None
 
 
 def is_split(folder: str) -> bool:

@@ -134,9 +134,10 @@ def test_a_study_is_recorded_as_its_file_stands_whichever_folder_it_ran_on() -> 
     """So no path of this machine gets into docs."""
     recorded = " ".join(made("record", "STUDY=beans", "FOLDER=../b"))
     assert "python -m tools.choose 'beans' --folder '../b' " in recorded
-    assert "cp studies/beans.yaml docs/beans/params.yaml" in recorded
-    kept = recorded.rpartition("&& cp ")[2].partition(" docs/beans/")[0].split()
+    assert "cp studies/beans.yaml 'docs/beans/params.yaml'" in recorded
+    kept = recorded.rpartition("&& cp ")[2].partition(" 'docs/beans/'")[0].split()
     assert {Path(name).name for name in kept} == {
         "plans.csv", "runs.csv", "costs.csv", "pairs.csv", "advice.json", "study.json", "tradeoff.png", "tradeoff.svg",
         "source.json",
     }  # fmt: skip
+    assert "'docs/leaves/params.yaml'" in " ".join(made("record", "STUDY=beans", "INTO=leaves"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from stages.backbones import build_backbone
 from stages.freezing import count_by_part
 from stages.outputs import read_csv, read_json, whole_file
+from stages.units import set_points
 from stages.vocabulary import BACKBONES, PARTS
 from tools.tables import COLUMNS, comparison, sentences
 
@@ -20,18 +21,34 @@ def blocks(root: Path) -> dict[str, str]:
     """Return the Markdown of each block, made from the reports below `root`."""
     return {
         "study": study_block(root / "reports"),
+        "beans": beans_block(root / "docs" / "beans"),
         "backbones": backbones_block(),
         "splits": splits_block(root),
         "speed": speed_block(root / "benchmarks" / "results.json"),
+        "racing": racing_block(root / "benchmarks"),
     }
 
 
 def study_block(reports: Path) -> str:
-    """Return the default study's advice, and its comparison with the advised plan in bold."""
+    """Return a study's advice, and its comparison with the advised plan in bold."""
     rows, advised = comparison(reports)
     table = markdown(COLUMNS, [tuple(map(bold, row)) if index == advised else row for index, row in enumerate(rows)])
     advice = "\n".join(f"> {sentence}" for sentence in sentences(reports))
     return f"{advice}\n\n{table}"
+
+
+def beans_block(kept: Path) -> str:
+    """Return the recorded study of the bean leaves, and how each plan stands to full fine-tuning."""
+    pairs = read_csv(kept / "pairs.csv")
+    costs = read_csv(kept / "costs.csv").set_index("plan").train_flops
+    told = []
+    for pair in pairs[(pairs.plan == "all") | (pairs.other_plan == "all")].to_dict("records"):
+        other, sign = (pair["other_plan"], -1) if pair["plan"] == "all" else (pair["plan"], 1)
+        bounds = sorted(sign * pair[name] for name in ("low", "high"))
+        low, high = (set_points(bound) for bound in bounds)
+        difference, share = set_points(sign * pair["difference"]), costs[other] / costs["all"]
+        told.append(f"{other} {difference} points ({low} to {high}) at {share:.2g} of the computation")
+    return f"{study_block(kept)}\n\nAgainst full fine-tuning: {'; '.join(told)}."
 
 
 def splits_block(root: Path) -> str:
@@ -73,6 +90,18 @@ def speed_block(results: Path) -> str:
         rows.append((row["plan"], *scripts, *compared, f"{row['project_to_limit']:.2f}", peak))
     columns = ("learns from", "Lightning s", "PyTorch s", "this project s", "Lightning / this", "PyTorch / this")
     return markdown((*columns, "this / the machine's limit", "peak MB of this"), rows)
+
+
+def racing_block(benchmarks: Path) -> str:
+    """Return what racing saved of each study that was raced, and on how many splits the advice stayed as it was."""
+    rows = []
+    for file in sorted(benchmarks.glob("racing_*.json")):
+        measured = read_json(file)
+        shares = [split["race_seconds"] / split["grid_seconds"] for split in measured["of_splits"]]
+        same = [f"{measured[each]} of {measured['splits']}" for each in ("same_status", "same_plan")]
+        told = f"{file.stem.removeprefix('racing_')}, {measured['image_px']} px"
+        rows.append((told, *same, f"{measured['ratio']:.2f}", f"{min(shares):.2f} to {max(shares):.2f}"))
+    return markdown(("study", "same verdict", "same plan named", "share of the seconds", "split by split"), rows)
 
 
 def markdown(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
