@@ -199,7 +199,7 @@ def outcome(folder: Path, arm: str) -> Row:
     races = {run.name: read_json(run / "race.json")["stopped"] for run in runs.iterdir()}
     for name in sorted(races):
         if races[name] is None:
-            evaluate.main(prepared=prepared, run=runs / name, out=scores / name)
+            evaluate.main(params=folder / "params.yaml", prepared=prepared, run=runs / name, out=scores / name)
     compare.main(params=folder / "params.yaml", prepared=prepared, runs=runs, scores=scores, out=out)
     advice = read_json(out / "advice.json")
     return {

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from stages.mistakes import mistake
+from stages.networks import cnn2, cnn3, mlp, of_depth
 from stages.vocabulary import PARTS
 from stages.weights import lite0_tensors, timm_tensors, torchvision_tensors
 
@@ -264,6 +266,20 @@ def of_inception(name: str, pieces: Callable[[Any], Pieces]) -> Architecture:
     return Architecture(plain.original, plain.pretrained, pieces, mean=HALF, deviation=HALF)
 
 
+def written_out(name: str, original: Callable[[], nn.Sequential]) -> Architecture:
+    """Return one of our own networks, which are made of the named parts."""
+
+    def pieces(network: nn.Sequential) -> Pieces:
+        return {part: [*blocks.children()] for part, blocks in network.named_children()}
+
+    return Architecture(original, functools.partial(unpublished, name), pieces, mean=HALF, deviation=HALF)
+
+
+def unpublished(name: str, _model: nn.Module) -> dict[str, Tensor]:
+    """Raise a `Mistake`: nobody has published weights of the network."""
+    raise mistake(f"the weights of {name}", "be none or a file", "'pretrained'", "Nobody has published any.")
+
+
 def at(*starts: int) -> Callable[[Any], Pieces]:
     """Return the cut of `model.features` at these blocks."""
     return lambda model: cut_features(model, *starts)
@@ -301,5 +317,12 @@ ARCHITECTURES = {
     "convnext_tiny": of_torchvision("convnext_tiny", cut_convnext),
     "swin_t": of_torchvision("swin_t", cut_swin),
     "vit_b_16": of_torchvision("vit_b_16", cut_vision_transformer),
+    "mlp": written_out("mlp", mlp),
+    "cnn2": written_out("cnn2", cnn2),
+    "cnn3": written_out("cnn3", cnn3),
+    "plain20": written_out("plain20", functools.partial(of_depth, 20, shortcut=False)),
+    "plain56": written_out("plain56", functools.partial(of_depth, 56, shortcut=False)),
+    "residual20": written_out("residual20", functools.partial(of_depth, 20, shortcut=True)),
+    "residual56": written_out("residual56", functools.partial(of_depth, 56, shortcut=True)),
 }
 """Every known backbone by name."""

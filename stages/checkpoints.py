@@ -24,7 +24,12 @@ def checkpoint_folder(*inputs: str) -> Path:
     fingerprint = hashlib.sha256(torch.__version__.encode())
     for part in (*inputs, *(path.read_text(encoding="utf-8") for path in code)):
         fingerprint.update(f"{len(part)}:{part}".encode())
-    return Path(os.environ.get("DVC_ROOT", ".")) / ".dvc" / "tmp" / "frostline" / fingerprint.hexdigest()[:24]
+    return project_root() / ".dvc" / "tmp" / "frostline" / fingerprint.hexdigest()[:24]
+
+
+def project_root() -> Path:
+    """Return where dvc was called, which may run an experiment in a folder of its own."""
+    return Path(os.environ.get("DVC_ROOT", "."))
 
 
 def save_fit(path: Path, fit: Fit) -> None:

@@ -2,11 +2,11 @@
 
 Reads: the study's runs and scores; exactly these, whatever else lies in their folders. Of the prepared images, which
 belong together and how many are trained on.
-Writes: `plans.csv`, `pairs.csv`, `runs.csv`, `history.csv`, `confusion.csv`, `costs.csv`, `stopped.csv` (what a race
-stopped; such plans are in no other table), `advice.json`, `study.json`
-and `metrics.json`, into one folder. Measured seconds and bytes stand in `costs.csv`, in metrics.json's `train_seconds`
-and `peak_memory_bytes`, and, where they are the cost that is asked about, in advice.json; all else is the same bytes
-when the study is run again.
+Writes: `plans.csv`, `pairs.csv`, `runs.csv`, `history.csv`, `confusion.csv`, `costs.csv`, `shifted.csv` (what is left
+of the accuracy on shifted test images, if that was asked for), `stopped.csv` (what a race stopped; such plans are in no
+other table), `advice.json`, `study.json` and `metrics.json`, into one folder. Measured seconds and bytes stand in
+`costs.csv`, in metrics.json's `train_seconds` and `peak_memory_bytes`, and, where they are the cost that is asked
+about, in advice.json; all else is the same bytes when the study is run again.
 """
 
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from stages.params import Params, load_params
 from stages.protocol import describe_study
 from stages.scored import Scored, scored_on
 from stages.sentences import advise, learns_what
+from stages.sizes import compare_sizes, on_share
 from stages.stopped import stopped_table
 from stages.tables import (
     Cell,
@@ -34,6 +35,7 @@ from stages.tables import (
     pairs_table,
     plans_table,
     runs_table,
+    shifted_table,
 )
 from stages.views import compare_views, with_views
 from stages.vocabulary import PARTS, run_name
@@ -66,7 +68,8 @@ def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -
     measured = {split: measure(each) for split, each in scored.items()}
     per_run = runs_table(cells)
     costs = costs_table(cells, measured["test"])
-    advice = advice_of(settings, cells, costs, images, measured)
+    options = options_of(cells, costs[settings.advice.cost])
+    advice = advice_of(settings, cells, options, images, measured)
     per_plan = plans_table(cells, per_run, measured["test"], advice)
 
     write_csv(out / "plans.csv", per_plan)
@@ -75,12 +78,16 @@ def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -
     write_csv(out / "history.csv", history_table(cells))
     write_csv(out / "confusion.csv", confusion_table(cells))
     write_csv(out / "costs.csv", costs)
+    write_csv(out / "shifted.csv", shifted_table(cells, measure_shifts(settings, cells, images, measured["test"])))
     write_csv(out / "stopped.csv", stopped_table(races, settings.advice.margin / 100))
     write_json(out / "advice.json", advice)
     runs_told = [cell.run for cell in cells]
-    views = {"views": compare_views(runs_told, measured["test"])}
+    lessons = {
+        "views": compare_views(runs_told, measured["test"]),
+        "sizes": compare_sizes(runs_told, options, measured),
+    }
     write_json(
-        out / "study.json", describe_study(runs_told, images.about, scored, racing=settings.study.racing) | views
+        out / "study.json", describe_study(runs_told, images.about, scored, racing=settings.study.racing) | lessons
     )
     write_json(out / "metrics.json", headline(per_plan, costs, advice))
 
@@ -93,6 +100,7 @@ def read_cell(run: Path, scores: Path) -> Cell:
         history=read_csv(run / "history.csv"),
         scores=read_json(scores / "metrics.json"),
         predictions=pd.read_parquet(scores / "predictions.parquet"),
+        shifted=pd.read_parquet(scores / "shifted.parquet"),
     )
 
 
@@ -108,24 +116,39 @@ def scored_split(cells: list[Cell], images: Images, split: str) -> Scored:
     return scored_on(tables, cells[0].run["classes"], images.groups, images.train_images)
 
 
+def measure_shifts(settings: Params, cells: list[Cell], images: Images, unmoved: Measured) -> dict[int, Measured]:
+    """Return what was measured on test images by the pixels by which they were shifted; nothing where none were.
+
+    An image that was shifted in four directions counts as one group of images.
+    """
+    by_shift = {0: unmoved} if settings.study.shifts else {}
+    for shift in settings.study.shifts:
+        tables = [cell.shifted[cell.shifted["shift"] == shift] for cell in cells]
+        by_shift[shift] = measure(scored_on(tables, cells[0].run["classes"], images.groups, images.train_images))
+    return by_shift
+
+
+def options_of(cells: list[Cell], costs: "pd.Series[float]") -> list[Option]:
+    """Return the runs as advice speaks of them."""
+    runs = [cell.run for cell in cells]
+    several = len({run["backbone"] for run in runs}) > 1
+    return [
+        _option(cell, float(cost), with_views(cell.run, runs) + on_share(cell.run, runs), several=several)
+        for cell, cost in zip(cells, costs, strict=True)
+    ]
+
+
 def advice_of(
-    settings: Params, cells: list[Cell], costs: pd.DataFrame, images: Images, measured: dict[str, Measured]
+    settings: Params, cells: list[Cell], options: list[Option], images: Images, measured: dict[str, Measured]
 ) -> dict[str, Any]:
     """Return what advice.json tells."""
-    cost = settings.advice.cost
-    several = len({cell.run["backbone"] for cell in cells}) > 1
-    runs = [cell.run for cell in cells]
-    options = [
-        _option(cell, float(spent), with_views(cell.run, runs), several=several)
-        for cell, spent in zip(cells, costs[cost], strict=True)
-    ]
     study = Study(
         options=options,
         validation=measured["validation"],
         test=measured["test"],
         seeds=len(settings.study.seeds),
         margin=settings.advice.margin / 100,
-        cost=cost,
+        cost=settings.advice.cost,
         train_images=round(images.train_images),
         images=images.about["images"],
     )
@@ -134,13 +157,13 @@ def advice_of(
     return {**chosen, "against_backbone": against["backbone"], "against_plan": against["plan"], **advice}
 
 
-def _option(cell: Cell, cost: float, views: str, *, several: bool) -> Option:
+def _option(cell: Cell, cost: float, more: str, *, several: bool) -> Option:
     run, plan = cell.run, cell.run["definition"]
     phases = plan.get("phases", [plan])
     depth = f"unfreeze {', then '.join(map(_told_depth, phases))}"
     if plan["weights"] == "none":
         depth = "train from random weights"
-    depth += views
+    depth += more
     named = f"{run['backbone']} {run['plan']}" if several else str(run["plan"])
     everything = run["trainable_parameters"] == run["parameters"]
     deep_end = all(map(_is_deep_end, phases))

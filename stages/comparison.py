@@ -21,6 +21,7 @@ class Comparison:
     runs: pd.DataFrame
     history: pd.DataFrame
     confusion: pd.DataFrame
+    shifted: pd.DataFrame
     stopped: pd.DataFrame
     advice: dict[str, Any]
     study: dict[str, Any]
@@ -39,7 +40,7 @@ class Comparison:
 
 def read_comparison(reports: Path, source: Path) -> Comparison:
     """Return what lies in the folder `reports`, and the file `source`."""
-    names = ("plans", "costs", "pairs", "runs", "history", "confusion", "stopped")
+    names = ("plans", "costs", "pairs", "runs", "history", "confusion", "shifted", "stopped")
     tables: dict[str, Any] = {name: _read(reports / f"{name}.csv") for name in names}
     told = {name: read_json(reports / f"{name}.json") for name in ("advice", "study")}
     return Comparison(**tables, **told, source=read_json(source))

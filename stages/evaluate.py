@@ -1,8 +1,10 @@
 """Predict the validation and test images of each of a run's seeds, and score test. No other stage reads the test split.
 
-Reads: the prepared images and splits (validation and test), and the run.
+Reads: the prepared images and splits (validation and test), the run, and in params.yaml by how many pixels test images
+are shifted too.
 Writes: `predictions.parquet` (a row per seed and image, validation before test: a probability for each class),
-`metrics.json` (per seed, of test alone) and `costs.json` (what predicting test cost), into one folder.
+`shifted.parquet` (the same of test images that were shifted, a row per shift and direction), `metrics.json` (per seed,
+of test alone) and `costs.json` (what predicting test cost), into one folder.
 """
 
 import time
@@ -18,23 +20,28 @@ from torch import nn
 from stages.command import command
 from stages.folding import as_run
 from stages.freezing import cut_at_boundary
-from stages.inputs import in_batches, live_inputs, prefix_batch, prefixed_inputs
+from stages.inputs import Augmented, in_batches, live_inputs, prefix_batch, prefixed_inputs
 from stages.metrics import score_predictions
 from stages.outputs import whole_folder, write_json
+from stages.params import load_params
 from stages.precision import compute_deterministically, usable_device
 from stages.prepared import Prepared, read_prepared
 from stages.runs import Run, load_backbone, read_run
+from stages.shifts import DIRECTIONS, shifter
 from stages.training import predict
 
 
-def main(*, prepared: Path, run: Path, out: Path) -> None:
+def main(*, params: Path, prepared: Path, run: Path, out: Path) -> None:
     """Score the run in the folder `run` into the folder `out`."""
-    data, trained = read_prepared(prepared), read_run(run)
+    data, trained, shifts = read_prepared(prepared), read_run(run), load_params(params).study.shifts
     compute_deterministically(usable_device())
-    predicted = {seed: predict_seed(data, trained, load_backbone(run, int(seed)), int(seed)) for seed in trained.seeds}
+    predicted = {
+        seed: predict_seed(data, trained, load_backbone(run, int(seed)), int(seed), shifts) for seed in trained.seeds
+    }
     with whole_folder(out) as folder:
         tables = [table for seed in predicted.values() for table in (seed.validation, seed.test)]
         pd.concat(tables).to_parquet(folder / "predictions.parquet", index=False)
+        pd.concat(each.shifted for each in predicted.values()).to_parquet(folder / "shifted.parquet", index=False)
         scores = {seed: score_predictions(each.test, trained.classes) for seed, each in predicted.items()}
         write_json(folder / "metrics.json", scores)
         write_json(folder / "costs.json", costs([*predicted.values()]))
@@ -44,31 +51,40 @@ def main(*, prepared: Path, run: Path, out: Path) -> None:
 
 @dataclass(frozen=True)
 class Predicted:
-    """A seed's predictions, and the seconds that those of test took."""
+    """A seed's predictions, and the seconds that those of test took; `shifted` are of test images, moved."""
 
     validation: pd.DataFrame
     test: pd.DataFrame
     test_seconds: float
+    shifted: pd.DataFrame
 
 
-def predict_seed(data: Prepared, trained: Run, backbone: nn.Sequential, seed: int) -> Predicted:
+def predict_seed(data: Prepared, trained: Run, backbone: nn.Sequential, seed: int, shifts: list[int]) -> Predicted:
     """Return what the backbone, trained with the seed, makes of the seed's validation and test images.
 
     Validation goes first, so that its batches, and not test's, start the kernels.
     """
     device, image_px = usable_device(), data.images.shape[1]
     prefix, suffix = cut_at_boundary(backbone.to(device).to(memory_format=torch.channels_last))
-    inputs = live_inputs(data.images, trained.backbone, device)
-    if len(prefix):
-        inputs = prefixed_inputs(as_run(prefix, trained.precision), inputs, image_px, trained.precision, device)
+    prefix = as_run(prefix, trained.precision)
 
-    def predicted(split: str) -> pd.DataFrame:
+    def predicted(split: str, moved: Augmented | None = None) -> pd.DataFrame:
         rows = data.rows(split, [seed])
+        inputs = live_inputs(data.images, trained.backbone, device, moved)
+        if len(prefix):
+            inputs = prefixed_inputs(prefix, inputs, image_px, trained.precision, device)
         logits = predict(suffix, inputs, in_batches(rows, prefix_batch(image_px)), trained.precision, device)
         return prediction_table(data, seed, split, rows, logits.double().softmax(1).cpu().numpy())
 
     validation, began = predicted("validation"), time.perf_counter()
-    return Predicted(validation, predicted("test"), time.perf_counter() - began)
+    test, test_seconds = predicted("test"), time.perf_counter() - began
+    shifted = [
+        predicted("test", shifter(direction, by)).assign(shift=by, direction=direction)
+        for by in shifts
+        for direction in DIRECTIONS
+    ]
+    none = test.head(0).assign(shift=0, direction="")
+    return Predicted(validation, test, test_seconds, pd.concat([none, *shifted]))
 
 
 def prediction_table(

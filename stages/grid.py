@@ -14,6 +14,7 @@ from stages.activations import saved_activation_bytes
 from stages.audit import audit, check_batch_mates, check_loaded, frozen_digests
 from stages.augmentation import augmenter
 from stages.backbones import build_backbone
+from stages.boards import board
 from stages.cache import Cache, cached_inputs
 from stages.checkpoints import restore_fit, save_fit, take_over
 from stages.folding import as_run
@@ -40,6 +41,7 @@ class Job:
     precision: str
     device: torch.device
     scratch: Path
+    logs: Path | None = None
 
     @property
     def phases(self) -> list[Phase]:
@@ -170,9 +172,12 @@ def train_cell(job: Job, feed: Feed, labels: Tensor, rates: Rates, seed: int) ->
     restore_fit(checkpoint, fit)
     yield fit
     train, validation = job.data.rows("train", [seed]), job.data.rows("validation", [seed])
-    for _ in epochs(fit, Lessons(feed.cache.inputs, labels, train, validation), job.taught(feed.phase), job.precision):
-        save_fit(checkpoint, fit)
-        yield fit
+    lessons = Lessons(feed.cache.inputs, labels, train, validation)
+    with board(job.logs and job.logs / cell_name(rates, seed), fit.history) as log:
+        for epoch in epochs(fit, lessons, job.taught(feed.phase), job.precision):
+            save_fit(checkpoint, fit)
+            log(epoch)
+            yield fit
     audit(feed.prefix, feed.before)
     fit.audited = len(feed.pretrained.keys() - before.keys()) + audit(suffix, before, fit.optimizer)
 
@@ -212,4 +217,9 @@ def measure_step(job: Job, feed: Feed) -> tuple[int, int]:
 
 def checkpoint_path(job: Job, rates: Rates, seed: int) -> Path:
     """Return where the cell's state is kept while the run goes on."""
-    return job.scratch / f"learning-rates-{'-'.join(map(repr, rates))}-seed-{seed}.pt"
+    return job.scratch / f"{cell_name(rates, seed)}.pt"
+
+
+def cell_name(rates: Rates, seed: int) -> str:
+    """Return what the cell's files are called."""
+    return f"learning-rates-{'-'.join(map(repr, rates))}-seed-{seed}"

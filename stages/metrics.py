@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 
 BINS = 15
 """Bins of equal width in which confidence is compared with accuracy (Guo et al. 2017, arXiv 1706.04599)."""
+OF_ALL = 4
+"""Columns of a tally before those of bins and classes."""
 
 
 def score_predictions(predictions: pd.DataFrame, classes: list[str]) -> dict[str, object]:
@@ -39,6 +41,7 @@ def score_predictions(predictions: pd.DataFrame, classes: list[str]) -> dict[str
         "accuracy": float(accuracy_score(labels, named)),
         "balanced_accuracy": float(np.mean([*recalls.values()])),
         "macro_f1": float(f1_score(labels, named, average="macro", zero_division=0.0)),
+        **({"top_5_accuracy": float(METRICS["top_5_accuracy"](totals))} if tells_top_5(classes) else {}),
         "negative_log_likelihood": float(log_loss(labels, probabilities, labels=known)),
         "expected_calibration_error": float(METRICS["expected_calibration_error"](totals)),
         "majority_accuracy": float(np.bincount(labels).max() / len(labels)),
@@ -47,29 +50,31 @@ def score_predictions(predictions: pd.DataFrame, classes: list[str]) -> dict[str
 
 
 def tally(predictions: pd.DataFrame, classes: list[str]) -> csr_array:
-    """Return what each image adds to the sums that `METRICS` are functions of, images x (3 + bins + 3 x classes).
+    """Return what each image adds to the sums that `METRICS` are functions of, images x (4 + bins + 3 x classes).
 
-    The columns: 1, whether it was named rightly, its negative log likelihood (nats); in the bin of its confidence, hit
-    minus confidence; then 1 in the column of its class, in that of the class named, and, if they agree, again.
+    The columns: 1, whether it was named rightly, its negative log likelihood (nats), whether its class is among the
+    five likeliest; in the bin of its confidence, hit minus confidence; then 1 in the column of its class, in that of
+    the class named, and, if they agree, again.
     """
     labels, probabilities = predictions.label.to_numpy(), probability_array(predictions, classes)
     images, named = np.arange(len(labels)), probabilities.argmax(1)
     hit, confidence = (named == labels).astype(float), probabilities.max(1)
+    near = np.any(np.argsort(-probabilities, axis=1, kind="stable")[:, :5] == labels[:, None], axis=1).astype(float)
     # As scikit-learn's log_loss: the probabilities of a row add up to 1, and none is 0.
     of_label = probabilities[images, labels] / probabilities.sum(1)
     loss = -np.log(np.clip(of_label, np.finfo(np.float64).eps, 1))
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    per_class = 3 + BINS + len(classes) * np.arange(3)[:, None] + np.stack([labels, named, labels])
-    columns = np.concatenate([np.repeat([[0], [1], [2]], len(labels), axis=1), [3 + bins], per_class])
+    per_class = OF_ALL + BINS + len(classes) * np.arange(3)[:, None] + np.stack([labels, named, labels])
+    columns = np.concatenate([np.repeat(np.arange(OF_ALL)[:, None], len(labels), axis=1), [OF_ALL + bins], per_class])
     ones = np.ones(len(labels))
-    values = np.concatenate([[ones, hit, loss, hit - confidence], [ones, ones, hit]])
-    shape = (len(labels), 3 + BINS + 3 * len(classes))
+    values = np.concatenate([[ones, hit, loss, near, hit - confidence], [ones, ones, hit]])
+    shape = (len(labels), OF_ALL + BINS + 3 * len(classes))
     return csr_array((values.ravel(), (np.tile(images, len(values)), columns.ravel())), shape=shape)
 
 
 def _per_class(totals: Floats) -> tuple[Floats, Floats, Floats]:
     """Return how many images are of each class, were taken for it, and both (..., classes)."""
-    actual, named, both = np.split(totals[..., 3 + BINS :], 3, axis=-1)
+    actual, named, both = np.split(totals[..., OF_ALL + BINS :], 3, axis=-1)
     return actual, named, both
 
 
@@ -90,7 +95,7 @@ def _macro_f1(totals: Floats) -> Floats:
 
 
 def _calibration_error(totals: Floats) -> Floats:
-    error: Floats = np.abs(totals[..., 3 : 3 + BINS]).sum(-1) / totals[..., 0]
+    error: Floats = np.abs(totals[..., OF_ALL : OF_ALL + BINS]).sum(-1) / totals[..., 0]
     return error
 
 
@@ -98,10 +103,16 @@ METRICS: dict[str, Callable[[Floats], Floats]] = {
     "accuracy": lambda totals: totals[..., 1] / totals[..., 0],
     "balanced_accuracy": _balanced_accuracy,
     "macro_f1": _macro_f1,
+    "top_5_accuracy": lambda totals: totals[..., 3] / totals[..., 0],
     "negative_log_likelihood": lambda totals: totals[..., 2] / totals[..., 0],
     "expected_calibration_error": _calibration_error,
 }
 """Each metric of sums of `tally`, along the last axis. Sums over no image give no number."""
+
+
+def tells_top_5(classes: list[str]) -> bool:
+    """Return whether there are classes beside the five likeliest: else the right one is always among them."""
+    return len(classes) > 5
 
 
 def count_confusion(predictions: pd.DataFrame, classes: list[str]) -> NDArray[np.int64]:

@@ -172,7 +172,12 @@ def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Ra
         weights_sha256={str(seed): digest for seed, digest in files.items()},
         learning_rate=as_column(rates),
         seeds={
-            str(seed): {"best_epoch": at.epoch, "val_loss": at.val_loss, "val_accuracy": at.val_accuracy}
+            str(seed): {
+                "train_images": len(job.data.rows("train", [seed])),
+                "best_epoch": at.epoch,
+                "val_loss": at.val_loss,
+                "val_accuracy": at.val_accuracy,
+            }
             for seed, at in best.items()
         },
         precision=job.precision,

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stages.mistakes import Mistake, listed, mistake
-from stages.vocabulary import BACKBONES, MOST_PX, PARTS, SELECTORS
+from stages.vocabulary import BACKBONES, MOST_PX, PARTS, SELECTORS, WITHOUT_WEIGHTS
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -67,11 +67,12 @@ class Data(Section):
 
 
 class Study(Section):
-    """Which plans are compared, over which seeds."""
+    """Which plans are compared, over which seeds; `shifts` are pixels of the prepared images."""
 
     seeds: Annotated[list[Seed], Field(min_length=1)]
     plans: Annotated[list[Name], Field(min_length=1)]
     racing: bool
+    shifts: list[Annotated[int, Field(ge=1)]]
 
 
 class Depth(Section):
@@ -100,7 +101,7 @@ class Phase(Depth):
 class Plan(Depth):
     """A freezing configuration: what learns, from which weights, at which learning rates; or in which phases.
 
-    `views` takes the place of `training.views`.
+    `views` takes the place of `training.views`. Of each seed's training images `train_percent` are shown.
     """
 
     weights: str
@@ -108,6 +109,7 @@ class Plan(Depth):
     layer_decay: LayerDecay = 1.0
     phases: Annotated[list[Phase], Field(min_length=1)] | None = None
     views: Annotated[int, Field(ge=1)] | None = None
+    train_percent: Annotated[float, Field(gt=0, le=100)] | None = None
 
     @property
     def depths(self) -> Sequence[Depth]:
@@ -154,6 +156,7 @@ class Training(Section):
     views: Annotated[int, Field(ge=1)]
     cache_bytes: Annotated[int, Field(ge=0)]
     augmentation_seed: Seed
+    tensorboard: bool
 
 
 class Advice(Section):
@@ -207,11 +210,14 @@ def _check_choices(params: Params) -> None:
     for backbone in params.backbones:
         _check_side(backbone, params.data.image_px)
     _check_known("study.plans", params.study.plans, tuple(params.plans))
+    for name in params.study.plans:
+        _check_published(f"plans.{name}.weights", params.plans[name].weights, params.backbones)
     _check_distinct("study.seeds", params.study.seeds)
     for name, plan in params.plans.items():
         _check_plan(f"plans.{name}", plan)
         _check_warmup(f"plans.{name}", plan, params.training)
     _check_crop(params.training.augmentation, params.data.image_px)
+    _check_shifts(params.study.shifts, params.data.image_px)
     held_out = params.data.validation_percent + params.data.test_percent
     if held_out >= 100:
         must = "leave images to train on: data.validation_percent + data.test_percent below 100"
@@ -272,11 +278,25 @@ def _check_crop(augmentation: Augmentation, image_px: int) -> None:
         raise mistake("training.augmentation.crop_padding", must, str(augmentation.crop_padding))
 
 
+def _check_shifts(shifts: Sequence[int], image_px: int) -> None:
+    for shift in shifts:
+        if shift >= image_px:
+            raise mistake("study.shifts", f"be less than data.image_px, {image_px}", str(shift))
+    _check_distinct("study.shifts", shifts)
+
+
 def _check_side(backbone: str, image_px: int) -> None:
     sides = BACKBONES[backbone]
     if image_px not in sides:
         must = f"be {sides[0]}" if len(sides) == 1 else f"be {sides[0]} to {sides[-1]}"
         raise mistake("data.image_px", f"{must} for {backbone}", str(image_px))
+
+
+def _check_published(where: str, weights: str, backbones: Sequence[str]) -> None:
+    """Check that pretrained weights are asked for only where there are some."""
+    for backbone in backbones:
+        if weights == "pretrained" and backbone in WITHOUT_WEIGHTS:
+            raise mistake(where, f"be none or a file for {backbone}", "'pretrained'", "Nobody has published any.")
 
 
 def _check_parts(where: str, names: Sequence[str], selectors: Sequence[str]) -> None:

@@ -1,8 +1,8 @@
 """Draw the study: pictures and one page that a person can use as they are.
 
 Reads: the tables that compare wrote, and `source.json`.
-Writes: `figures/` (tradeoff against each cost, curves and confusion, as SVG and PNG) and `report.html` (one file that
-needs no network).
+Writes: `figures/` (tradeoff against each cost, curves, confusion, and what the study shows beside, as SVG and PNG) and
+`report.html` (one file that needs no network).
 """
 
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from stages.command import command
 from stages.comparison import Comparison, read_comparison
 from stages.figures import confusion, curves, save, styled, tradeoff
+from stages.lessons import lessons_of
 from stages.outputs import whole_file, whole_folder
 from stages.points import KEYS, labels_of, points_of
 from stages.report import render_report
@@ -35,6 +36,8 @@ def draw(study: Comparison, folder: Path) -> None:
     save(curves(study.history, study.plans), folder, "curves")
     advised = study.plans.iloc[study.advised]
     its = study.confusion[(study.confusion[KEYS] == advised[KEYS]).all(axis=1)]
+    for lesson in lessons_of(study):
+        save(lesson.draw(), folder, lesson.name)
     save(confusion(its, labels_of(study.plans)[study.advised], int(advised.seeds)), folder, "confusion")
 
 

@@ -62,9 +62,14 @@ class Axis:
 
 
 def labels_of(plans: pd.DataFrame) -> list[str]:
-    """Return what each plan is called in pictures and tables: with its backbone where there are several."""
+    """Return what each plan is called in pictures and tables: with its backbone where there are several.
+
+    Where all backbones have the same one plan, the backbone alone tells them apart.
+    """
     if plans.backbone.nunique() == 1:
         return [str(plan) for plan in plans.plan]
+    if plans.plan.nunique() == 1:
+        return [str(backbone) for backbone in plans.backbone]
     return [f"{backbone} {plan}" for backbone, plan in zip(plans.backbone, plans.plan, strict=True)]
 
 

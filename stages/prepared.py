@@ -1,6 +1,7 @@
 """The prepared images, as every stage after prepare reads them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,21 @@ class Prepared:
         """Return the rows that are in the split for any of the seeds, ascending."""
         chosen = self.splits[(self.splits.split == split) & self.splits.seed.isin(seeds)]
         return np.unique(chosen.image.to_numpy(np.int64))
+
+
+def with_share(data: Prepared, percent: float) -> Prepared:
+    """Return the same with so many per cent of each seed's training images, rounded up, class by class.
+
+    Which ones is drawn by the seed. A smaller share is a part of a larger one, so that they differ in nothing else.
+    """
+    splits = data.splits.copy()
+    for seed, its in splits[splits.split == "train"].groupby("seed"):
+        labels = data.labels[its.image]
+        for label in np.unique(labels):
+            of_class = its.index[labels == label].to_numpy()
+            drawn = np.random.default_rng([int(str(seed)), int(label)]).permutation(of_class)
+            splits.loc[drawn[ceil(percent / 100 * len(drawn)) :], "split"] = "left out"
+    return replace(data, splits=splits)
 
 
 def read_prepared(folder: Path) -> Prepared:

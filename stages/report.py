@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stages.comparison import Comparison
 from stages.descriptions import describe_confusion, describe_curves
+from stages.lessons import lessons_of
 from stages.points import KEYS, labels_of, points_of
 from stages.scatter import narrow_scatter, wide_scatter
 from stages.units import COST_LABELS, human, human_cost, percent, set_points
@@ -18,6 +19,7 @@ MEASURES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
+    "top_5_accuracy": "top-5 accuracy",
     "negative_log_likelihood": "negative log-likelihood (nats)",
     "expected_calibration_error": "expected calibration error",
 }
@@ -43,6 +45,7 @@ def render_report(study: Comparison, figures: Path) -> str:
     rows = plan_rows(study)
     advised = rows[study.advised]
     confusions = study.confusion[(study.confusion[KEYS] == study.plans.iloc[study.advised][KEYS]).all(axis=1)]
+    lessons = lessons_of(study)
     return here.get_template("report.html").render(
         advice=study.advice,
         study=study.study,
@@ -54,9 +57,13 @@ def render_report(study: Comparison, figures: Path) -> str:
         views=view_sentences(study),
         stopped=stopped_rows(study),
         costs={cost: COST_LABELS[cost] for cost in COSTS},
-        measures=MEASURES,
+        measures={name: label for name, label in MEASURES.items() if name in study.plans},
         scatters=scatters(study),
-        pictures={name: _embedded(figures / f"{name}.svg") for name in ("curves", "confusion")},
+        lessons=lessons,
+        pictures={
+            name: _embedded(figures / f"{name}.svg")
+            for name in ("curves", "confusion", *(lesson.name for lesson in lessons))
+        },
         told={"curves": describe_curves(study), "confusion": describe_confusion(confusions, advised["label"])},
     )
 

@@ -15,6 +15,8 @@ COST_WORDS = {
 }
 HEAD_BELOW, LAST_PARTS_UP_TO = 1_000, 10_000
 """Training images at which the rule of thumb changes its mind."""
+RULE_WORDS = {"head": "only the head", "parts": "the last parts", "all": "everything, at a low rate"}
+"""What the rule of thumb would train, in words."""
 
 
 def advise(study: Study) -> dict[str, Any]:
@@ -117,10 +119,11 @@ def _in_words(needed: Needed, study: Study) -> str:
 def rule_of_thumb(study: Study, advised: int | None) -> dict[str, Any]:
     """Return what the rule of thumb says for so many training images, and whether the advised run agrees."""
     count = study.train_images
-    says = "head" if count < HEAD_BELOW else "parts" if count <= LAST_PARTS_UP_TO else "all"
-    words = {"head": "only the head", "parts": "the last parts", "all": "everything, at a low rate"}
-    first = f"The rule of thumb for {count:,} training images: train {words[says]}"
-    if advised is None:
+    says = rule_for(count)
+    first = f"The rule of thumb for {count:,} training images: train {RULE_WORDS[says]}"
+    if all(option.learns == "scratch" for option in study.options):
+        rest = "it is about pretrained weights, and this study has none."
+    elif advised is None:
         rest = "this study cannot tell whether that is right."
     elif study.options[advised].learns == says:
         rest = "this study agrees."
@@ -128,7 +131,12 @@ def rule_of_thumb(study: Study, advised: int | None) -> dict[str, Any]:
         rest = "no plan of this study does that."
     else:
         rest = f"this study says otherwise ({study.options[advised].named})."
-    return {"train_images": count, "says": words[says], "sentence": f"{first}; {rest}"}
+    return {"train_images": count, "says": RULE_WORDS[says], "sentence": f"{first}; {rest}"}
+
+
+def rule_for(count: int) -> str:
+    """Return what the rule of thumb would train on so many images: "head", "parts" (the last ones) or "all"."""
+    return "head" if count < HEAD_BELOW else "parts" if count <= LAST_PARTS_UP_TO else "all"
 
 
 def told(found: Interval, margin: float) -> str:

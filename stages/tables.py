@@ -8,20 +8,21 @@ import pandas as pd
 
 from stages.front import front_probabilities
 from stages.intervals import Measured
-from stages.metrics import METRICS, count_confusion
+from stages.metrics import METRICS, count_confusion, tells_top_5
 from stages.significance import LEVEL, holm, pair_p
 from stages.vocabulary import COSTS
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one run of the study left: run.json, both costs.json, history.csv, metrics.json and predictions.parquet."""
+    """What one run of the study left: run.json, both costs.json, history.csv, metrics.json and its predictions."""
 
     run: dict[str, Any]
     costs: dict[str, Any]
     history: pd.DataFrame
     scores: dict[str, dict[str, Any]]
     predictions: pd.DataFrame
+    shifted: pd.DataFrame
 
     @property
     def key(self) -> dict[str, str]:
@@ -51,10 +52,15 @@ def plans_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured, ad
     for cell, figures in zip(cells, measured.figures, strict=True):
         mine = per_run[(per_run.backbone == cell.run["backbone"]) & (per_run.plan == cell.run["plan"])]
         row: dict[str, Any] = _plan_row(cell, mine)
-        for name in METRICS:
+        for name in metrics_told(cell.run["classes"]):
             row |= {name: figures[name].estimate, f"{name}_low": figures[name].low, f"{name}_high": figures[name].high}
         rows.append(row | {"advised": cell.key == {"backbone": advice["backbone"], "plan": advice["plan"]}})
     return pd.DataFrame(rows)
+
+
+def metrics_told(classes: list[str]) -> list[str]:
+    """Return the names of the metrics that can differ between plans."""
+    return [name for name in METRICS if name != "top_5_accuracy" or tells_top_5(classes)]
 
 
 def _plan_row(cell: Cell, mine: pd.DataFrame) -> dict[str, Any]:
@@ -71,6 +77,7 @@ def _plan_row(cell: Cell, mine: pd.DataFrame) -> dict[str, Any]:
         "audit": run["audit"],
         "audited_tensors": run["audited_tensors"],
         "seeds": len(mine),
+        "train_images": mine.train_images.mean(),
         "val_accuracy": mine.val_accuracy.mean(),
         "majority_accuracy": mine.majority_accuracy.mean(),
         "accuracy_sd": mine.accuracy.std(ddof=1),
@@ -133,6 +140,17 @@ def confusion_table(cells: list[Cell]) -> pd.DataFrame:
             for j, predicted in enumerate(classes)
         ]
     return pd.DataFrame(rows)
+
+
+def shifted_table(cells: list[Cell], by_shift: dict[int, Measured]) -> pd.DataFrame:
+    """Return a row per run and shift (pixels; 0 is the images as they are): the accuracy on test, with its interval."""
+    columns = ("backbone", "plan", "shift_px", "accuracy", "accuracy_low", "accuracy_high")
+    rows = []
+    for shift, measured in by_shift.items():
+        for cell, figures in zip(cells, measured.figures, strict=True):
+            found = figures["accuracy"]
+            rows.append((*cell.key.values(), shift, found.estimate, found.low, found.high))
+    return pd.DataFrame(rows, columns=list(columns))
 
 
 def costs_table(cells: list[Cell], measured: Measured) -> pd.DataFrame:

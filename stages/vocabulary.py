@@ -34,8 +34,18 @@ BACKBONES = {
     "convnext_tiny": range(32, MOST_PX + 1),
     "swin_t": range(16, MOST_PX + 1),
     "vit_b_16": range(224, 225),
+    "mlp": range(32, 33),
+    "cnn2": range(32, 33),
+    "cnn3": range(32, 33),
+    "plain20": range(16, MOST_PX + 1),
+    "plain56": range(16, MOST_PX + 1),
+    "residual20": range(16, MOST_PX + 1),
+    "residual56": range(16, MOST_PX + 1),
 }
 """The backbones that stages/backbones.py can build, each with the sides of the images it can see, in pixels."""
+
+WITHOUT_WEIGHTS = ("mlp", "cnn2", "cnn3", "plain20", "plain56", "residual20", "residual56")
+"""Those of which nobody has published pretrained weights: stages/networks.py writes them out."""
 
 SPLITS = ("train", "validation", "test")
 """What an image may be for a seed."""

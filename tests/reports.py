@@ -45,6 +45,7 @@ class Study:
     racing: bool = False
     phased: tuple[str, ...] = ()
     views: tuple[tuple[str, str, int, int], ...] = ()
+    shifts: tuple[int, ...] = ()
     notes: tuple[str, ...] = field(
         default=(
             "Intervals hold 95 of 100 times that the study is drawn again: seeds, and test images within them, are "
@@ -68,6 +69,14 @@ VARIANTS = {
     "race": Study(racing=True),
     "phases": Study(phased=("stage4", "all")),
     "one_view": Study(plans=("head", "head_one_view", "stage4", "all"), views=(("head_one_view", "head", 1, 4),)),
+    "networks": Study(
+        backbones=("mlp", "cnn2", "residual20"), plans=("scratch",), advised="scratch", best="scratch", shifts=(4, 8)
+    ),
+    "sizes": Study(
+        plans=tuple(f"{plan}_{percent}" for plan in ("head", "stage4", "all") for percent in (5, 25, 100)),
+        advised="head_100",
+        best="all_100",
+    ),
     "cost_is_memory": Study(cost="peak_memory_bytes"),
     "long_names": Study(
         classes=("microcrack across both busbars", "electrically insulated cell part", "no finger interruption at all"),
@@ -90,6 +99,7 @@ def write_study(folder: Path, study: Study = VARIANTS["usual"]) -> Path:
     write_csv(folder / "pairs.csv", pairs_of(plans))
     write_csv(folder / "history.csv", history_of(study))
     write_csv(folder / "confusion.csv", confusion_of(study))
+    write_csv(folder / "shifted.csv", shifted_of(study))
     write_csv(folder / "stopped.csv", stopped_of(study))
     write_json(folder / "advice.json", advice_of(study))
     write_json(folder / "study.json", facts_of(study))
@@ -118,11 +128,11 @@ def plans_of(study: Study) -> pd.DataFrame:
         rows.append(
             {
                 "backbone": backbone, "plan": plan,
-                "learns": PARTS_OF.get(plan, "stem stage1 stage2 stage3 stage4 head"),
+                "learns": PARTS_OF.get(plan.rpartition("_")[0] or plan, "stem stage1 stage2 stage3 stage4 head"),
                 "weights": "none" if plan == "scratch" else "pretrained",
                 "trainable_parameters": _parameters(index, plan), "parameters": 3_373_570,
                 "trainable_percent": 100 * _parameters(index, plan) / 3_373_570, "learning_rate": _rate(study, plan),
-                "seeds": study.seeds, "val_accuracy": accuracy + 0.01,
+                "seeds": study.seeds, "train_images": 1_574 * _percent(plan) / 100, "val_accuracy": accuracy + 0.01,
                 "accuracy_sd": seeds.std(ddof=1) if len(seeds) > 1 else None,
                 "accuracy_least": seeds.min(), "accuracy_most": seeds.max(), **scores, "majority_accuracy": 0.686,
                 "train_flops": _cost(study, index, plan)["train_flops"], "audit": "passed",
@@ -131,6 +141,12 @@ def plans_of(study: Study) -> pd.DataFrame:
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _percent(plan: str) -> int:
+    """Return the share of the training images that the plan's name ends in, or all of them."""
+    last = plan.rpartition("_")[2]
+    return int(last) if last.isdecimal() else 100
 
 
 def _rate(study: Study, plan: str, rate: float = 0.001) -> float | str:
@@ -250,6 +266,18 @@ def confusion_of(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def shifted_of(study: Study) -> pd.DataFrame:
+    """Return shifted.csv."""
+    shifts = (0, *study.shifts) if study.shifts else ()
+    rows = []
+    for shift in shifts:
+        for index, backbone, plan in _cells(study):
+            accuracy = _accuracy(study, index, plan) - 0.02 * shift * (3 - index)
+            rows.append((backbone, plan, shift, accuracy, accuracy - 0.03, accuracy + 0.02))
+    columns = ["backbone", "plan", "shift_px", "accuracy", "accuracy_low", "accuracy_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def stopped_of(study: Study) -> pd.DataFrame:
     """Return stopped.csv."""
     backbone = study.backbones[0]
@@ -309,6 +337,15 @@ def facts_of(study: Study) -> dict[str, Any]:
                 "(95 % interval -1.2 to +0.6).",
             }
             for few, many, views, other_views in study.views
+        ],
+        "sizes": [
+            {
+                "percent": percent, "train_images": 1_574 * percent // 100,
+                "sentence": f"{1_574 * percent // 100:,} images ({percent} %): head_{percent} is best on validation. "
+                "The rule of thumb says only the head too.",
+            }
+            for percent in sorted({_percent(plan) for plan in study.plans})
+            if len({_percent(plan) for plan in study.plans}) > 1
         ],
     }  # fmt: skip
 

@@ -32,7 +32,10 @@ def write_cell(root: Path, plan: str, trainable: int, flops: int) -> None:
     run.mkdir(parents=True)
     scores.mkdir(parents=True)
     shares = {seed: hits / 10 for seed, hits in VALIDATION[plan].items()}
-    seeds = {str(seed): {"best_epoch": 1, "val_loss": 0.5, "val_accuracy": value} for seed, value in shares.items()}
+    seeds = {
+        str(seed): {"train_images": 20, "best_epoch": 1, "val_loss": 0.5, "val_accuracy": value}
+        for seed, value in shares.items()
+    }
     about = {"backbone": "efficientnet_lite0", "plan": plan, "backbone_sha256": f"of {plan}"}
     counted = {"trainable_parameters": trainable, "parameters": 1000, "learned": ["stage4.2", "head", "norms"]}
     counted["definition"] = definition(plan)
@@ -56,6 +59,8 @@ def write_cell(root: Path, plan: str, trainable: int, flops: int) -> None:
     tests = [predictions("test", seed, HITS[plan][seed]) for seed in shares]
     tables = [*tests, *(predictions("validation", seed, VALIDATION[plan][seed]) for seed in shares)]
     pd.concat(tables).to_parquet(scores / "predictions.parquet", index=False)
+    moved = [test.assign(shift=4, direction=way) for test in tests for way in ("left", "up")]
+    pd.concat(moved).to_parquet(scores / "shifted.parquet", index=False)
     metrics = {str(table.seed[0]): score_predictions(table, ["a", "b"]) for table in tests}
     (scores / "metrics.json").write_text(json.dumps(metrics))
 
@@ -85,7 +90,7 @@ def study(tmp_path: Path) -> Path:
     write_cell(tmp_path, "head", 20, 1_000)
     write_cell(tmp_path, "stage4", 700, 4_000)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["study"] = {"seeds": [0, 1], "plans": ["head", "stage4"], "racing": False}
+    params["study"] = {"seeds": [0, 1], "plans": ["head", "stage4"], "racing": False, "shifts": []}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     return tmp_path
 
@@ -124,6 +129,27 @@ def test_a_plan_says_what_learns_from_which_weights_and_what_the_audit_found(stu
 def test_costs_say_where_the_prefix_was_kept_and_what_it_took_there(study: Path) -> None:
     costs = pd.read_csv(compared(study) / "costs.csv").set_index("plan")
     assert (costs.cache["head"], costs.cache_bytes["head"]) == ("scratch", 800)
+
+
+def test_accuracy_on_shifted_images_stands_beside_that_on_the_images_as_they_are(study: Path) -> None:
+    params = yaml.safe_load((study / "params.yaml").read_text())
+    params["study"]["shifts"] = [4]
+    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    path = study / "scores" / CHANGED / "shifted.parquet"
+    moved = pd.read_parquet(path)
+    worse = (moved.direction == "up") & (moved.image < 5)  # half of the images, in one of two directions
+    moved.loc[worse, ["probability_a", "probability_b"]] = [0.1, 0.9]
+    moved.to_parquet(path, index=False)
+    table = pd.read_csv(compared(study) / "shifted.csv").set_index(["plan", "shift_px"])
+    assert table.accuracy.to_dict() == {
+        ("head", 0): 0.65, ("stage4", 0): 0.8, ("head", 4): 0.65, ("stage4", 4): pytest.approx(0.8 - 0.25),
+    }  # fmt: skip
+    assert (table.accuracy_low < table.accuracy).all()
+    assert (table.accuracy < table.accuracy_high).all()
+
+
+def test_a_study_that_shifts_nothing_has_nothing_to_tell_of_it(study: Path) -> None:
+    assert pd.read_csv(compared(study) / "shifted.csv").empty
 
 
 @pytest.mark.parametrize("told", ["passed", "failed"])

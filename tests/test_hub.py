@@ -134,7 +134,7 @@ TRAIN = "data/train-00000-of-00001.parquet"
 
 def study(tmp_path: Path, source: str = "hub", **asked: str | None) -> Path:
     """Return a params file whose images are those of the data set, or of a folder."""
-    params = yaml.safe_load((ROOT / "studies/digits.yaml").read_text(encoding="utf-8"))
+    params = yaml.safe_load((ROOT / "studies/quick.yaml").read_text(encoding="utf-8"))
     params["data"] |= {"source": source, "folder": str(tmp_path / "images"), "image_px": 16}
     usual = {"dataset": NAME, "revision": COMMIT, "image": "image", "label": "labels"}
     params["data"]["hub"] = usual | {split: split for split in PUBLISHED} | asked

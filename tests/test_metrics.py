@@ -50,6 +50,18 @@ def test_the_negative_log_likelihood_is_in_nats_per_image() -> None:
     assert score_predictions(SIX, CLASSES)["negative_log_likelihood"] == pytest.approx(halvings * log(2) / 6)
 
 
+def test_top_5_accuracy_is_the_share_of_images_whose_class_is_among_the_five_likeliest() -> None:
+    classes = [f"c{index}" for index in range(7)]
+    falling = [0.3, 0.25, 0.2, 0.1, 0.08, 0.05, 0.02]
+    columns = {f"probability_{name}": [share] * 3 for name, share in zip(classes, falling, strict=True)}
+    table = pd.DataFrame({"label": [0, 4, 5], **columns})
+    assert score_predictions(table, classes)["top_5_accuracy"] == pytest.approx(2 / 3)
+
+
+def test_top_5_accuracy_is_not_told_of_so_few_classes_that_it_must_be_1() -> None:
+    assert "top_5_accuracy" not in score_predictions(SIX, CLASSES)
+
+
 def test_majority_accuracy_is_what_always_naming_the_commonest_class_would_get() -> None:
     assert score_predictions(SIX, CLASSES)["majority_accuracy"] == pytest.approx(3 / 6)
 

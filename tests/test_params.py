@@ -8,7 +8,7 @@ import yaml
 
 from stages.mistakes import Mistake, listed
 from stages.params import Params, Phase, Plan, load_params
-from stages.vocabulary import BACKBONES, MOST_PX
+from stages.vocabulary import BACKBONES, MOST_PX, WITHOUT_WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "params.yaml"
@@ -461,7 +461,42 @@ def test_every_backbone_may_be_named_with_its_smallest_and_its_largest_images(tm
     for backbone, sides in BACKBONES.items():
         for side in (sides[0], sides[-1]):
             assert 16 <= side <= MOST_PX
-            assert _loaded(tmp_path, _with_image_px(side, backbone)).backbones == [backbone]
+            assert _loaded(tmp_path, _from_scratch(_with_image_px(side, backbone))).backbones == [backbone]
+
+
+@pytest.mark.parametrize("backbone", WITHOUT_WEIGHTS)
+def test_pretrained_weights_are_refused_of_networks_of_which_nobody_has_published_any(
+    tmp_path: Path, backbone: str
+) -> None:
+    params = _with_image_px(32, backbone)
+    line = f"plans.head.weights must be none or a file for {backbone}. Got 'pretrained' instead."
+    assert _refusal_of(tmp_path, params) == f"{line} Nobody has published any."
+
+
+@pytest.mark.parametrize(
+    ("shifts", "line"),
+    [
+        ([0], "study.shifts.0 must be greater than or equal to 1. Got 0 instead."),
+        ([4, 72], "study.shifts must be less than data.image_px, 72. Got 72 instead."),
+        ([4, 4], "study.shifts must name each value once. Got 4 more than once instead."),
+    ],
+)
+def test_images_are_shifted_by_a_pixel_at_least_and_by_less_than_there_is_of_them(
+    tmp_path: Path, shifts: list[int], line: str
+) -> None:
+    assert _refusal_of(tmp_path, _changed("study.shifts", shifts)) == line
+
+
+@pytest.mark.parametrize(("percent", "must"), [(0, "greater than 0"), (101, "less than or equal to 100")])
+def test_a_plan_is_shown_some_of_the_training_images_and_all_at_most(tmp_path: Path, percent: int, must: str) -> None:
+    line = f"plans.head.train_percent must be {must}. Got {percent} instead."
+    assert _refusal_of(tmp_path, _changed("plans.head.train_percent", percent)) == line
+
+
+def _from_scratch(params: dict[str, Any]) -> dict[str, Any]:
+    """Let the study's plans be those alone that need no pretrained weights."""
+    params["study"]["plans"] = ["scratch"]
+    return params
 
 
 def _with_image_px(image_px: int, *backbones: str) -> dict[str, Any]:

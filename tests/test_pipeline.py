@@ -101,7 +101,7 @@ def test_the_committed_lock_is_true_without_any_data(tmp_path: Path) -> None:
 def tiny_study(folder: Path) -> Path:
     """Return a copy of the project whose params are the digits study, made smaller still."""
     copy_project(folder)
-    params = yaml.safe_load((ROOT / "studies" / "digits.yaml").read_text())
+    params = yaml.safe_load((ROOT / "studies" / "quick.yaml").read_text())
     params["training"] |= {"epochs": 2, "batch_size": 128}
     params["plans"]["stage4"]["learning_rates"] = [0.001]
     write_params(folder, params)

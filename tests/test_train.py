@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
 from stages import evaluate, grid, outcomes
@@ -25,7 +28,7 @@ from stages.mistakes import Mistake
 from stages.outcomes import best_rates
 from stages.outputs import sha256_of
 from stages.params import Plan
-from stages.prepared import read_prepared
+from stages.prepared import read_prepared, with_share
 from stages.runs import load_backbone, read_run
 from stages.training import Epoch, Fit, predict, start_fit
 from tests import toys
@@ -288,7 +291,7 @@ def test_a_run_of_which_all_learned_needs_its_pretrained_weights_no_more(
 @pytest.mark.parametrize("plan", ["block", "norms"])
 def test_a_run_of_any_plan_is_evaluated_on_validation_then_test_and_scored_on_test_alone(plan: str, toy: Path) -> None:
     folder = toys.train_toy(toy, plan)
-    evaluate.main(prepared=toy / "prepared", run=folder, out=toy / "scores")
+    evaluate.main(params=toy / "params.yaml", prepared=toy / "prepared", run=folder, out=toy / "scores")
     predictions = pd.read_parquet(toy / "scores" / "predictions.parquet")
     shown = predictions.groupby(["seed", "split"], sort=False).image.agg(list).to_dict()
     assert list(shown.items()) == [
@@ -309,7 +312,7 @@ def test_a_run_of_any_plan_is_evaluated_on_validation_then_test_and_scored_on_te
 
 def test_what_validation_scored_when_the_epoch_was_chosen_is_what_the_predictions_say(toy: Path) -> None:
     folder = toys.train_toy(toy, "part")
-    evaluate.main(prepared=toy / "prepared", run=folder, out=toy / "scores")
+    evaluate.main(params=toy / "params.yaml", prepared=toy / "prepared", run=folder, out=toy / "scores")
     predictions = pd.read_parquet(toy / "scores" / "predictions.parquet")
     for seed, told in read_run(folder).seeds.items():
         mine = predictions[(predictions.seed == int(seed)) & (predictions.split == "validation")]
@@ -318,8 +321,76 @@ def test_what_validation_scored_when_the_epoch_was_chosen_is_what_the_prediction
         assert scored["negative_log_likelihood"] == pytest.approx(told["val_loss"], rel=1e-4)
 
 
+def test_shifted_images_are_predicted_as_the_backbone_sees_them_shifted(toy: Path) -> None:
+    params = toys.read_yaml(toy / "params.yaml")
+    params["study"]["shifts"] = [3]
+    toys.write_yaml(toy / "params.yaml", params)
+    folder = toys.train_toy(toy, "part")
+    evaluate.main(params=toy / "params.yaml", prepared=toy / "prepared", run=folder, out=toy / "scores")
+    table = pd.read_parquet(toy / "scores" / "shifted.parquet")
+    assert table.groupby(["seed", "shift", "direction"]).size().tolist() == [4] * 8
+    data = toys.prepared()
+    moved = np.roll(data.images, -3, axis=2)
+    moved[:, :, -3:] = data.images[:, :, -1:]  # what comes in from the right repeats the edge
+    rows = data.rows("test", [1])
+    backbone = load_backbone(folder, 1).to(memory_format=torch.channels_last)
+    live = live_inputs(moved, "efficientnet_lite0", toys.CPU)
+    wanted = predict(backbone, live, [rows], "float32", toys.CPU).double().softmax(1)
+    found = table[(table.seed == 1) & (table.direction == "left")].filter(like="probability_").to_numpy()
+    np.testing.assert_allclose(found, wanted.numpy(), atol=1e-5)
+
+
+# --- Shares of the training images, and TensorBoard ------------------------------------------------------------------
+
+
+def test_a_plan_is_trained_on_its_share_of_the_training_images_and_says_so(toy: Path) -> None:
+    params = toys.read_yaml(toy / "params.yaml")
+    params["plans"]["head"]["train_percent"] = 20
+    toys.write_yaml(toy / "params.yaml", params)
+    run = read_run(toys.train_toy(toy, "head"))
+    assert [each["train_images"] for each in run.seeds.values()] == [10, 10]
+    assert run.definition["train_percent"] == 20
+
+
+@given(small=st.floats(0.5, 100), large=st.floats(0.5, 100))
+def test_a_smaller_share_is_a_part_of_a_larger_one_and_holds_every_class(small: float, large: float) -> None:
+    small, large = sorted((small, large))
+    data = toys.prepared()
+    few, many = (with_share(data, percent).rows("train", [1]) for percent in (small, large))
+    assert set(few) <= set(many) <= set(data.rows("train", [1]))
+    assert set(data.labels[few]) == set(data.labels)
+    for split in ("validation", "test"):
+        assert with_share(data, small).rows(split, [0, 1]).tolist() == data.rows(split, [0, 1]).tolist()
+
+
+def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return what TensorBoard would show of the folder: steps and values, by name."""
+    events = EventAccumulator(str(folder)).Reload()
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
+def test_tensorboard_is_told_what_history_tells_and_changes_nothing(toy: Path) -> None:
+    plain = toys.train_toy(toy, "gradual")
+    kept = {path.name: sha256_of(path) for path in plain.glob("seed-*")}
+    told = toys.train_toy(toy, "gradual", tensorboard=True)
+    assert {path.name: sha256_of(path) for path in told.glob("seed-*")} == kept
+    history = pd.read_csv(told / "history.csv")
+    folders = [*(toy / "logs" / "efficientnet_lite0-gradual").iterdir()]
+    assert len(folders) == 4  # two phases of one rate each, with two seeds
+    for folder in folders:
+        shown = scalars_of(folder)["loss/validation"]
+        seed = history[(history.seed == int(folder.name[-1])) & history.epoch.isin([step for step, _ in shown])]
+        assert [value for _, value in shown] == pytest.approx(seed.val_loss.tolist(), rel=1e-5)
+    assert sorted(len(scalars_of(folder)["loss/validation"]) for folder in folders) == [1, 1, 2, 2]
+
+
+def test_without_being_asked_nothing_is_written_for_tensorboard(toy: Path) -> None:
+    toys.train_toy(toy, "head")
+    assert not (toy / "logs").exists()
+
+
 def test_inference_is_measured_in_test_images_by_the_second() -> None:
-    each = [evaluate.Predicted(pd.DataFrame(index=range(9)), pd.DataFrame(index=range(4)), 0.5)] * 2
+    each = [evaluate.Predicted(pd.DataFrame(index=range(9)), pd.DataFrame(index=range(4)), 0.5, pd.DataFrame())] * 2
     assert evaluate.costs(each) == {"inference_images_per_second": 8.0}
 
 

@@ -35,7 +35,7 @@ FLIPPED = AS_THEY_ARE.model_copy(update={"flips": "both"})
 TRAINING = Training(
     epochs=3, patience=3, batch_size=24, weight_decay=0.01, precision="float32", schedule="constant",
     plateau_factor=0.5, plateau_patience=3, warmup_epochs=0, label_smoothing=0.0, augmentation=FLIPPED, views=2,
-    cache_bytes=2_000_000_000, augmentation_seed=0,
+    cache_bytes=2_000_000_000, augmentation_seed=0, tensorboard=False,
 )  # fmt: skip
 
 
@@ -194,12 +194,12 @@ PLANS: dict[str, dict[str, Any]] = {
 def write_study(folder: Path) -> None:
     """Write a params.yaml of all these plans into the folder, and prepared pictures."""
     folder.mkdir(exist_ok=True)
-    params = read_yaml(ROOT / "studies" / "digits.yaml")
+    params = read_yaml(ROOT / "studies" / "quick.yaml")
     params["plans"] = {
         name: {"weights": "pretrained", **what} | ({} if "phases" in what else {"learning_rates": [0.003]})
         for name, what in PLANS.items()
     }
-    params["study"] = {"seeds": [0, 1], "plans": [*PLANS], "racing": False}
+    params["study"] = {"seeds": [0, 1], "plans": [*PLANS], "racing": False, "shifts": []}
     params["training"] |= {"epochs": 2, "batch_size": 24, "precision": "float32", "views": 2}
     params["training"]["augmentation"]["flips"] = "both"
     write_yaml(folder / "params.yaml", params)
