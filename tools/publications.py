@@ -18,7 +18,7 @@ PUBLICATIONS = {
     "alexnet": Publication(
         2012,
         "1404.5997",
-        "The paper of 2012 has no arXiv number; torchvision has its author's smaller variant of 2014.",
+        "torchvision has the variant of its author's paper of 2014, named here; that of 2012 is not on arXiv.",
     ),
     "vgg16": Publication(2014, "1409.1556"),
     "resnet18": Publication(2015, "1512.03385"),
