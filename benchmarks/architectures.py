@@ -96,7 +96,7 @@ def describe(options: Options, setting: Setting) -> Row:
 
 def measure(name: str, setting: Setting) -> Row:
     """Return the seconds of all repeats, each over all images."""
-    training = repeated(teacher(name, setting), setting.repeats)
+    training = repeated(teacher(name, fresh(name, setting), setting), setting.repeats)
     return {"forward_seconds": repeated(predictor(name, setting), setting.repeats), "training_seconds": training}
 
 
@@ -120,12 +120,12 @@ def predictor(name: str, setting: Setting) -> Callable[[], object]:
     return lambda: predict(head, inputs, batches, setting.precision, setting.device).cpu()
 
 
-def teacher(name: str, setting: Setting) -> Callable[[], object]:
-    """Return what shows all images once to the whole backbone, as an epoch of a plan that lets all learn does."""
+def teacher(name: str, backbone: nn.Sequential, setting: Setting) -> Callable[[], object]:
+    """Return what shows all images once to the backbone, all of which learns, as an epoch of training does."""
     rows = np.arange(len(setting.images))
     labels = torch.from_numpy(rows % CLASSES).to(setting.device)
     lessons = Lessons(live_inputs(setting.images, name, setting.device), labels, rows, rows[:0])
-    fit = start_fit(fresh(name, setting), LEARNING_RATE, setting.training.weight_decay, SEED)
+    fit = start_fit(backbone, LEARNING_RATE, setting.training.weight_decay, SEED)
     return lambda: train_one_epoch(fit, lessons, setting.training, setting.precision, 1)
 
 

@@ -36,14 +36,18 @@ INTEGERS = ("measured_px", "measured_batch", "probe_seeds")
 
 def main(study: Path, folder: Path) -> None:
     """Write `architectures` as CSV, Markdown, SVG and PNG into the folder, from the measurements that lie there."""
-    measured = read_json(folder / "measured.json") if (folder / "measured.json").is_file() else None
-    probes = read_csv(folder / "plans.csv") if (folder / "plans.csv").is_file() else None
-    table = table_of(load_params(study).backbones, measured, probes)
+    table = table_of(load_params(study).backbones, *measurements(folder))
     write_csv(folder / "architectures.csv", table)
     with styled():
         save(draw(table), folder, "architectures")
     with whole_file(folder / "architectures.md") as unfinished:
         unfinished.write_text(page(table, folder), encoding="utf-8")
+
+
+def measurements(folder: Path) -> tuple[Row | None, pd.DataFrame | None]:
+    """Return what the folder holds of measured speeds and of a recorded study's plans."""
+    speeds, plans = folder / "measured.json", folder / "plans.csv"
+    return read_json(speeds) if speeds.is_file() else None, read_csv(plans) if plans.is_file() else None
 
 
 def table_of(backbones: list[str], measured: Row | None, probes: pd.DataFrame | None) -> pd.DataFrame:
