@@ -23,7 +23,7 @@ from benchmarks.this_project import deterministic
 from stages.backbones import build_backbone
 from stages.command import one_line
 from stages.folding import as_run
-from stages.inputs import in_batches, live_inputs, prefixed_inputs
+from stages.inputs import SMALLEST_PREFIX_BATCH, in_batches, live_inputs, prefixed_inputs
 from stages.machine import processor
 from stages.mistakes import mistake
 from stages.outputs import write_json
@@ -154,9 +154,11 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--repeats", type=int, default=5, help="of which the median counts, after one that does not")
     add("--out", type=Path, default=ROOT / "docs" / "architectures" / "measured.json", help="file for the results")
     options = Options(**vars(made.parse_args(arguments)))
-    for option, least in {"batch": 2, "images": options.batch, "px": 16, "repeats": 1}.items():
+    for option, least in {"batch": SMALLEST_PREFIX_BATCH, "images": 1, "px": 16, "repeats": 1}.items():
         if (got := getattr(options, option)) < least:
             raise mistake(f"--{option}", f"be at least {least}", str(got))
+    if options.images % options.batch:  # smaller batches would be filled up to run through a prefix
+        raise mistake("--images", f"be whole batches of {options.batch}", str(options.images))
     return options
 
 

@@ -243,6 +243,11 @@ def test_without_speeds_the_picture_is_of_the_counted_cost_alone(plain: pd.DataF
     assert axes.get_xlabel().startswith("computation of one image forward")
 
 
+def test_the_picture_is_drawn_where_no_top1_is_published_at_all(plain: pd.DataFrame) -> None:
+    texts = [text for text, _ in text_boxes(draw(plain[plain.published_top1.isna()]))]
+    assert "efficientnet_lite0, 2020 (no top-1)" in texts
+
+
 def test_in_both_panels_what_costs_more_stands_to_the_right(full: pd.DataFrame) -> None:
     counted, measured = draw(full).axes
     at = [
@@ -285,22 +290,23 @@ def test_the_first_repeat_is_run_and_not_counted() -> None:
 
 
 def test_what_was_measured_fills_the_table(tmp_path: Path) -> None:
-    asked = benchmark.Options(STUDY, ["mobilenet_v3_large"], 4, 2, 32, 2, tmp_path / "measured.json")
+    asked = benchmark.Options(STUDY, ["mobilenet_v3_large"], 32, 16, 32, 2, tmp_path / "measured.json")
     benchmark.main(asked)
     measured = read_json(tmp_path / "measured.json")
     seconds = measured["backbones"]["mobilenet_v3_large"]
     assert [len(seconds[f"{what}_seconds"]) for what in ("forward", "training")] == [2, 2]
     table = table_of(["mobilenet_v3_large", "vgg16"], measured, None)
     assert list(table.training_images_per_second > 0) == [True, False]
-    assert "2 repeats of 4 images of 32 px, batch 2" in page(table, tmp_path)
+    assert "2 repeats of 32 images of 32 px, batch 16" in page(table, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
         (["--repeats", "0"], "--repeats must be at least 1. Got 0 instead."),
-        (["--images", "8"], "--images must be at least 16. Got 8 instead."),
-        (["--batch", "1"], "--batch must be at least 2. Got 1 instead."),
+        (["--images", "0"], "--images must be at least 1. Got 0 instead."),
+        (["--images", "40"], "--images must be whole batches of 16. Got 40 instead."),
+        (["--batch", "8"], "--batch must be at least 16. Got 8 instead."),
         (["--px", "96"], "--px must be what vit_b_16 takes, 224. Got 96 instead."),
     ],
 )

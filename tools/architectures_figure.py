@@ -92,6 +92,8 @@ def mark(kind: str) -> Line2D:
 
 def top1_bounds(table: pd.DataFrame) -> tuple[float, float]:
     """Return the ends of the axis of top-1, with room below for those that have none."""
+    if table.published_top1.isna().all():
+        return 0.0, 100.0
     low, high = table.published_top1.min(), table.published_top1.max()
     pad = max(0.07 * (high - low), 0.5)
     return low - (2 if table.published_top1.isna().any() else 1) * pad, high + pad
