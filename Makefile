@@ -18,10 +18,10 @@ RECORDED := $(addprefix reports/,plans.csv runs.csv costs.csv pairs.csv advice.j
 CHOOSE = python -m tools.choose '$(STUDY)'$(if $(FOLDER), --folder '$(FOLDER)')
 CHOSEN = $(if $(STUDY)$(FOLDER),@$(CHOOSE))
 
-.PHONY: help setup study parallel plans show record readme benchmark test test-slow lint lock clean
+.PHONY: help setup study parallel plans show record readme benchmark architectures test test-slow lint lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(BIN)/ready .dvc/plots/page.html ## install what requirements.lock pins, into .venv
 
@@ -65,10 +65,15 @@ record: setup ## run studies/$(STUDY).yaml, keep its results in docs/$(INTO), an
 	@dvc repro
 
 readme: setup ## fill README's figures and tables in from reports/ and docs/
+	@python -m tools.architectures
 	@python -m tools.readme
 
 benchmark: setup ## measure speed and memory against the script one would write without this project; OPTIONS="--images 128"
 	@python -m benchmarks.freezing --memory $(OPTIONS)
+
+architectures: setup ## measure how fast each backbone is here, and make the table of architectures; OPTIONS="--images 32 --repeats 3"
+	@python -m benchmarks.architectures $(OPTIONS)
+	@python -m tools.architectures
 
 test: setup ## run the tests
 	@python -m pytest

@@ -132,10 +132,10 @@ def precision() -> str:
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
+def deterministic(device: torch.device = DEVICE) -> Iterator[None]:
     """Compute as the stage `train` does; the other scripts do not ask for it and need not pay for it."""
     before = torch.are_deterministic_algorithms_enabled()
-    compute_deterministically(DEVICE)
+    compute_deterministically(device)
     try:
         yield
     finally:

@@ -4,7 +4,6 @@ What stands between `<!-- name -->` and `<!-- /name -->` is made here; all else 
 """
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from stages.backbones import build_backbone
@@ -12,7 +11,8 @@ from stages.freezing import count_by_part
 from stages.outputs import read_csv, read_json, whole_file
 from stages.units import set_points
 from stages.vocabulary import BACKBONES, PARTS
-from tools.tables import COLUMNS, comparison, sentences
+from tools.architectures_page import readme_block
+from tools.tables import COLUMNS, comparison, markdown, sentences
 
 KEYS = ["backbone", "plan"]
 
@@ -23,6 +23,7 @@ def blocks(root: Path) -> dict[str, str]:
         "study": study_block(root / "reports"),
         "beans": beans_block(root / "docs" / "beans"),
         "backbones": backbones_block(),
+        "architectures": readme_block(root / "docs" / "architectures"),
         "splits": splits_block(root),
         "speed": speed_block(root / "benchmarks" / "results.json"),
         "racing": racing_block(root / "benchmarks"),
@@ -102,12 +103,6 @@ def racing_block(benchmarks: Path) -> str:
         told = f"{file.stem.removeprefix('racing_')}, {measured['image_px']} px"
         rows.append((told, *same, f"{measured['ratio']:.2f}", f"{min(shares):.2f} to {max(shares):.2f}"))
     return markdown(("study", "same verdict", "same plan named", "share of the seconds", "split by split"), rows)
-
-
-def markdown(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """Return a Markdown table, the first column to the left and the others to the right."""
-    lines = [columns, ("---", *["---:"] * (len(columns) - 1)), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def bold(text: str) -> str:

@@ -1,5 +1,6 @@
 """The comparison as rows of text, for the terminal and for README."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from stages.outputs import read_csv, read_json
@@ -33,3 +34,9 @@ def sentences(reports: Path) -> list[str]:
     """Return the advice of the folder `reports`, sentence by sentence, and what the rule of thumb says beside it."""
     advice = read_json(reports / "advice.json")
     return [*advice["sentences"], advice["rule_of_thumb"]["sentence"]]
+
+
+def markdown(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Return a Markdown table, the first column to the left and the others to the right."""
+    lines = [columns, ("---", *["---:"] * (len(columns) - 1)), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

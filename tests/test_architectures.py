@@ -1,0 +1,339 @@
+"""Claims about the table of architectures: counted, published or measured, and empty where none of these."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torchvision import models
+
+from benchmarks import architectures as benchmark
+from stages.backbones import build_backbone, scale_pixels
+from stages.mistakes import Mistake
+from stages.outputs import read_csv, read_json, write_csv, write_json
+from stages.params import load_params
+from stages.weights import torchvision_tensors
+from tests.project import ROOT
+from tests.test_figures import overlaps, text_boxes
+from tests.toys import TRAINING
+from tools import architectures
+from tools.architectures import measurements, probe, published, speed, table_of
+from tools.architectures_figure import LOOKS, draw
+from tools.architectures_page import page, readme_block
+from tools.publications import PUBLICATIONS, publication_of
+
+STUDY = ROOT / "studies" / "architectures.yaml"
+RECORDED = ROOT / "docs" / "architectures"
+BACKBONES = load_params(STUDY).backbones
+OF_TORCHVISION = [name for name in BACKBONES if name != "efficientnet_lite0"]
+MEASURED = (
+    "forward_images_per_second", "training_images_per_second", "measured_px", "measured_batch",
+    "probe_accuracy", "probe_accuracy_low", "probe_accuracy_high", "probe_seeds",
+)  # fmt: skip
+MACHINE = {"threads": 2, "capability": "AVX512", "versions": {"torch": "2.14"}}
+
+
+def measurement(*names: str) -> dict[str, Any]:
+    """Return what might have been measured: the n-th backbone trains on 64 images in n seconds, forward in half."""
+    seconds = {
+        name: {"forward_seconds": [0.5 * n, 9 * n, 0.1 * n], "training_seconds": [n, 20 * n, 0.2 * n]}
+        for n, name in enumerate(names, start=1)
+    }
+    about = {"images": 64, "repeats": 3, "batch_size": 16, "image_px": 224, "precision": "bfloat16", "device": "EPYC"}
+    return about | {"machine": MACHINE, "backbones": seconds}
+
+
+def recorded(*names: str) -> pd.DataFrame:
+    """Return the plans of a study, in which each backbone has a frozen probe and another plan."""
+    shown = {"accuracy_low": 0.7, "accuracy_high": 0.95, "seeds": 6}
+    accuracies = {"all": 0.9, "head": 0.8}
+    rows = [
+        {"backbone": name, "plan": plan, "accuracy": accuracies[plan]} | shown for name in names for plan in accuracies
+    ]
+    return pd.DataFrame(rows)
+
+
+def write_record(folder: Path, *names: str) -> None:
+    write_csv(folder / "plans.csv", recorded(*names))
+    write_json(folder / "source.json", {"origin": "a shelf", "images": 2624})
+    write_json(folder / "study.json", {"seeds": [0, 1], "image_px": 224})
+
+
+@pytest.fixture(scope="module")
+def plain() -> pd.DataFrame:
+    """Return the table of all backbones where nothing was measured."""
+    return table_of(BACKBONES, None, None)
+
+
+@pytest.fixture(scope="module")
+def full() -> pd.DataFrame:
+    return table_of(BACKBONES, measurement(*BACKBONES), recorded(*BACKBONES))
+
+
+# --- What is known ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OF_TORCHVISION)
+def test_parameters_compute_and_top1_are_those_of_torchvisions_metadata(name: str, plain: pd.DataFrame) -> None:
+    about = models.get_model_weights(name)["IMAGENET1K_V1"]
+    row = plain.set_index("backbone").loc[name]
+    assert row.parameters + auxiliary(name) == about.meta["num_params"]
+    assert row.flops == pytest.approx(2e9 * about.meta["_ops"], rel=0.01)
+    assert row.published_top1 == about.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+
+
+def auxiliary(name: str) -> int:
+    """Return the parameters of Inception's auxiliary classifier, which torchvision counts and nobody fine-tunes."""
+    if name != "inception_v3":
+        return 0
+    with torch.device("meta"):
+        model = models.inception_v3(weights=None, init_weights=False)
+    return sum(parameter.numel() for parameter in model.AuxLogits.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("alexnet", (224, 56.522)), ("inception_v3", (299, 77.294)), ("vit_b_16", (224, 81.072)),
+     ("efficientnet_lite0", (224, None))],
+)  # fmt: skip
+def test_published_is_what_stands_in_torchvisions_documentation_and_of_lite0_nothing(
+    name: str, known: tuple[int, float | None]
+) -> None:
+    assert published(name) == known
+
+
+@pytest.mark.parametrize("name", OF_TORCHVISION)
+def test_top1_is_that_of_the_very_file_which_is_loaded(name: str, tmp_path: Path) -> None:
+    """A damaged file of that name in torch's cache is refused by its path when the backbone's weights are loaded."""
+    weights = models.get_model_weights(name)["IMAGENET1K_V1"]
+    usual = torch.hub.get_dir()
+    file = tmp_path / "checkpoints" / weights.url.rpartition("/")[2]
+    file.parent.mkdir()
+    file.write_bytes(b"damaged")
+    torch.hub.set_dir(tmp_path)
+    try:
+        with pytest.raises(Mistake, match=f"^{re.escape(str(file))} must have a SHA-256"):
+            torchvision_tensors(name, torch.nn.Identity())
+    finally:
+        torch.hub.set_dir(usual)
+    assert published(name)[1] == weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+
+
+def test_every_backbone_of_the_study_has_a_year_and_a_paper_and_no_other_has() -> None:
+    assert sorted(PUBLICATIONS) == sorted(BACKBONES)
+    for name, publication in PUBLICATIONS.items():
+        assert re.fullmatch(r"\d{4}\.\d{5}|\d{4}\.\d{4}", publication.arxiv), name
+        written = 2000 + int(publication.arxiv[:2])
+        assert publication.year == written or publication.note, name
+
+
+def test_a_backbone_without_a_publication_is_refused_in_one_line() -> None:
+    with pytest.raises(Mistake, match=r"must be alexnet, .* or vit_b_16. Got 'swin_t' instead. Others are to be"):
+        publication_of("swin_t")
+
+
+def test_kinds_are_told_apart_by_what_computes(plain: pd.DataFrame) -> None:
+    kinds = plain.groupby("kind").backbone.agg(set).to_dict()
+    assert kinds.pop("attention") == {"vit_b_16"}
+    assert kinds.pop("depthwise convolutions") == {
+        "mobilenet_v2", "mobilenet_v3_large", "efficientnet_lite0", "efficientnet_b0",
+    }  # fmt: skip
+    assert set(kinds) == {"full convolutions"}
+    assert set(plain.kind) == set(LOOKS)
+
+
+# --- What was measured --------------------------------------------------------------------------------------------
+
+
+def test_speed_is_the_median_over_repeats() -> None:
+    asked = measurement("alexnet", "vgg16")
+    assert speed("vgg16", asked) == {
+        "forward_images_per_second": 64, "training_images_per_second": 32, "measured_px": 224, "measured_batch": 16,
+    }  # fmt: skip
+
+
+def test_a_probe_is_the_head_alone_and_no_other_plan() -> None:
+    row = probe("vgg16", recorded("alexnet", "vgg16"))
+    assert row == {
+        "probe_accuracy": 0.8,
+        "probe_accuracy_low": 0.7,
+        "probe_accuracy_high": 0.95,
+        "probe_seeds": 6,
+    }
+
+
+def test_where_nothing_was_measured_the_table_says_nothing_and_the_page_says_why(
+    plain: pd.DataFrame, tmp_path: Path
+) -> None:
+    assert plain[[*MEASURED]].isna().all(axis=None)
+    told = page(plain, tmp_path)
+    rows = [line for line in told.splitlines() if line.startswith("| `")]
+    assert len(rows) == len(BACKBONES)
+    assert all(row.endswith(" |  |  |  |") for row in rows)
+    assert "- Speed was not measured yet, which `make architectures` does." in told
+    assert "- No frozen probe was recorded yet, which `make record STUDY=architectures` does." in told
+
+
+def test_cells_of_backbones_whose_weights_could_not_be_had_are_empty_and_the_page_says_why(tmp_path: Path) -> None:
+    names = ["alexnet", "efficientnet_lite0"]
+    write_json(tmp_path / "measured.json", measurement("alexnet"))
+    write_record(tmp_path, "efficientnet_lite0")
+    table = table_of(names, measurement("alexnet"), recorded("efficientnet_lite0"))
+    told = page(table, tmp_path)
+    alexnet, lite0 = (line for line in told.splitlines() if line.startswith("| `"))
+    assert alexnet.endswith("| 56.5 % | 128 | 64 |  |")
+    assert lite0.endswith("|  |  |  | 0.800 (0.700\N{EN DASH}0.950) |")
+    assert "It is not told of `alexnet`: their weights could not be reached where this was made" in told
+    assert "Not measured: `efficientnet_lite0`." in told
+    assert "(2 threads, AVX512, torch 2.14): the median of 3 repeats of 64 images of 224 px, batch 16" in told
+    assert "2 seeds, of 2,624 images (a shelf) at 224 px" in told
+
+
+def test_made_again_the_files_are_the_same_bytes_and_with_measurements_differ_in_their_columns_alone(
+    tmp_path: Path, plain: pd.DataFrame
+) -> None:
+    folder = tmp_path / "made"
+    folder.mkdir()
+    write_json(folder / "measured.json", measurement("alexnet", "vit_b_16"))
+    write_record(folder, "vgg16")
+    first, again = (made(folder) for _ in range(2))
+    assert first == again
+    assert {*first} == {f"architectures.{ending}" for ending in ("csv", "md", "svg", "png")}
+    write_csv(tmp_path / "plain.csv", plain)
+    measured, unmeasured = read_csv(folder / "architectures.csv"), read_csv(tmp_path / "plain.csv")
+    different = {name for name in measured if not measured[name].equals(unmeasured[name])}
+    assert different == {*MEASURED}
+    assert readme_block(folder).count("\n| `") == len(BACKBONES)
+
+
+def made(folder: Path) -> dict[str, bytes]:
+    architectures.main(study=STUDY, folder=folder)
+    return {path.name: path.read_bytes() for path in folder.glob("architectures.*")}
+
+
+def test_the_table_that_is_kept_is_what_the_command_makes(tmp_path: Path) -> None:
+    kept = [path for path in RECORDED.iterdir() if path.suffix in (".csv", ".json") and path.stem != "architectures"]
+    for path in kept:
+        shutil.copy(path, tmp_path)
+    table = table_of(BACKBONES, *measurements(tmp_path))
+    write_csv(tmp_path / "architectures.csv", table)
+    assert (tmp_path / "architectures.csv").read_text() == (RECORDED / "architectures.csv").read_text()
+    assert page(table, tmp_path) == (RECORDED / "architectures.md").read_text()
+
+
+# --- The picture --------------------------------------------------------------------------------------------------
+
+
+def test_the_picture_names_every_backbone_over_each_cost_and_no_two_texts_overlap(full: pd.DataFrame) -> None:
+    figure = draw(full)
+    assert not overlaps(figure)
+    texts = [text for text, _ in text_boxes(figure)]
+    for row in full.to_dict("records"):
+        unknown = " (no top-1)" if pd.isna(row["published_top1"]) else ""
+        assert texts.count(f"{row['backbone']}, {row['year']}{unknown}") == 1
+        assert texts.count(f"{row['backbone']}{unknown}") == 1
+
+
+def test_without_speeds_the_picture_is_of_the_counted_cost_alone(plain: pd.DataFrame) -> None:
+    (axes,) = draw(plain).axes
+    assert axes.get_xlabel().startswith("computation of one image forward")
+
+
+def test_the_picture_is_drawn_where_no_top1_is_published_at_all(plain: pd.DataFrame) -> None:
+    texts = [text for text, _ in text_boxes(draw(plain[plain.published_top1.isna()]))]
+    assert "efficientnet_lite0, 2020 (no top-1)" in texts
+
+
+def test_in_both_panels_what_costs_more_stands_to_the_right(full: pd.DataFrame) -> None:
+    counted, measured = draw(full).axes
+    at = [
+        {text.get_text().split(",")[0].split(" (")[0]: text.xy[0] for text in axes.texts}
+        for axes in (counted, measured)
+    ]
+    assert sorted(BACKBONES, key=at[0].__getitem__) == list(full.sort_values("flops", kind="stable").backbone)
+    assert sorted(BACKBONES, key=at[1].__getitem__) == BACKBONES  # the n-th takes n seconds
+
+
+# --- Measuring ----------------------------------------------------------------------------------------------------
+
+
+def setting(images: int = 16) -> benchmark.Setting:
+    noise = np.random.default_rng(0).integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
+    training = TRAINING.model_copy(update={"batch_size": 16, "views": 1})
+    return benchmark.Setting(noise, training, "float32", torch.device("cpu"), 1)
+
+
+def test_what_is_timed_forward_is_the_whole_backbone_on_every_image() -> None:
+    asked = setting()
+    torch.manual_seed(benchmark.SEED)
+    whole = build_backbone("mobilenet_v3_small", "none", benchmark.CLASSES).eval()
+    with torch.no_grad():
+        wanted = whole(scale_pixels("mobilenet_v3_small", torch.from_numpy(asked.images)))
+    torch.testing.assert_close(benchmark.predictor("mobilenet_v3_small", asked)(), wanted)
+
+
+def test_what_is_timed_in_training_lets_every_tensor_of_the_backbone_learn() -> None:
+    parts = benchmark.fresh("mobilenet_v3_small", setting())
+    before = {name: parameter.detach().clone() for name, parameter in parts.named_parameters()}
+    benchmark.teacher("mobilenet_v3_small", parts, setting())()
+    assert [name for name, parameter in parts.named_parameters() if torch.equal(parameter, before[name])] == []
+
+
+def test_the_first_repeat_is_run_and_not_counted() -> None:
+    runs: list[int] = []
+    assert len(benchmark.repeated(lambda: runs.append(1), 3)) == 3
+    assert len(runs) == 4
+
+
+def test_what_was_measured_fills_the_table(tmp_path: Path) -> None:
+    asked = benchmark.Options(STUDY, ["mobilenet_v3_large"], 32, 16, 32, 2, tmp_path / "measured.json")
+    benchmark.main(asked)
+    measured = read_json(tmp_path / "measured.json")
+    seconds = measured["backbones"]["mobilenet_v3_large"]
+    assert [len(seconds[f"{what}_seconds"]) for what in ("forward", "training")] == [2, 2]
+    table = table_of(["mobilenet_v3_large", "vgg16"], measured, None)
+    assert list(table.training_images_per_second > 0) == [True, False]
+    assert "2 repeats of 32 images of 32 px, batch 16" in page(table, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--repeats", "0"], "--repeats must be at least 1. Got 0 instead."),
+        (["--images", "0"], "--images must be at least 1. Got 0 instead."),
+        (["--images", "40"], "--images must be whole batches of 16. Got 40 instead."),
+        (["--batch", "8"], "--batch must be at least 16. Got 8 instead."),
+        (["--px", "96"], "--px must be what vit_b_16 takes, 224. Got 96 instead."),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_one_line_before_anything_is(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(Mistake, match=f"^{re.escape(line)}$"):
+        benchmark.main(benchmark.parse([*arguments, "--out", str(tmp_path / "measured.json")]))
+    assert capsys.readouterr().out == ""
+
+
+# --- The studies --------------------------------------------------------------------------------------------------
+
+
+def test_the_study_without_internet_is_the_other_in_all_but_its_backbones() -> None:
+    both, lite = (load_params(ROOT / "studies" / f"architectures{name}.yaml") for name in ("", "_lite0"))
+    assert lite.backbones == ["efficientnet_lite0"]
+    assert lite.model_copy(update={"backbones": both.backbones}) == both
+
+
+def test_the_study_probes_frozen_backbones_alone() -> None:
+    study = load_params(STUDY)
+    assert (study.study.plans, study.plans["head"].from_) == (["head"], "head")
+    assert study.plans["head"].weights == "pretrained"
+
+
+def test_the_study_that_was_recorded_is_one_of_both_as_their_files_have_it() -> None:
+    """Until one is recorded there is none."""
+    ready = {(ROOT / "studies" / f"architectures{name}.yaml").read_text() for name in ("", "_lite0")}
+    assert {path.read_text() for path in RECORDED.glob("params.yaml")} <= ready
