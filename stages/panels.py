@@ -1,0 +1,51 @@
+"""Panels: what pictures made of tiles have in common."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stages.figures import GREY
+from stages.tiles import Pixels, coloured
+
+
+def show(axes: Axes, pixels: Pixels, title: str = "") -> None:
+    """Draw the pixels as they are, without axes; an SVG keeps no more of them than there are."""
+    axes.imshow(pixels, interpolation="none")
+    axes.set_title(title, loc="left", fontsize=9)
+    bare(axes)
+
+
+def say(axes: Axes, words: str) -> None:
+    """Write words where a picture would stand."""
+    axes.text(0, 0.5, words, transform=axes.transAxes, va="center", fontsize=9, color=GREY)
+    bare(axes)
+
+
+def bare(axes: Axes) -> None:
+    """Take ticks, grid and frame away."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+def key(axes: Axes, ramp: Pixels, ends: tuple[str, str], label: str) -> None:
+    """Draw a row of colours from the lowest value to the highest, with 0 in the middle where the lowest is not 0."""
+    axes.imshow(ramp[None], interpolation="none", aspect="auto", extent=(0, 1, 0, 1))
+    bare(axes)
+    axes.set_xticks([0, 0.5, 1], [ends[0], "" if ends[0] == "0" else "0", ends[1]], fontsize=8)
+    first, _, last = axes.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
+    axes.tick_params(length=0)
+    axes.set_xlabel(label, fontsize=8)
+
+
+def ramp_of(colours: str) -> Pixels:
+    """Return the colours of that name of matplotlib's, from the lowest value to the highest."""
+    return coloured(np.linspace(0, 1, 128, dtype=np.float32), colours)
+
+
+def headline(figure: Figure, words: str) -> None:
+    """Write a title above the picture, from its left edge on."""
+    figure.suptitle(words, x=0.01, ha="left", fontsize=10)
