@@ -15,22 +15,21 @@ from stages.gradcam import Evidence
 from stages.inside import CHANNELS, Inside
 from stages.lettering import shortened
 from stages.maps import PartMaps
-from stages.panels import bare, headline, key, ramp_of, say, show
+from stages.panels import bare, headline, key, ramp_of, say, show, signed_key
 from stages.points import COLOURS
 from stages.tiles import Pixels, coloured, in_bytes, mosaic, shrunk, shrunk_picture, signed
 from stages.vocabulary import PARTS
 
 MOST_PIXELS = 84_000
 """A picture's tiles hold about so many pixels together: git keeps it, and it stands within the report."""
-RESPONSES, HEAT = "RdBu_r", "inferno"
-"""Colours of what has a sign, and of what has none; the colour-blind can tell both apart."""
+WEIGHTS, RESPONSES, HEAT = "gray", "RdBu_r", "inferno"
+"""Colours of weights and responses, which have a sign, and of evidence, which has none; none mixes red with green."""
 HEAT_SHARE = 0.55
 """How much of a pixel is heat, where it lies on an image."""
 WIDTH = 8.0
 """Of each picture, in inches."""
 PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 """Behind words, so that no line of the grid runs through them."""
-MINUS = "\N{MINUS SIGN}"
 
 
 def pictures_of(inside: Inside) -> dict[str, Figure]:
@@ -61,37 +60,25 @@ def draw_filters(found: Filters, began: str) -> Figure:
     ):
         shades = shrunk(signed(values, scale), int((MOST_PIXELS / 3 / count) ** 0.5))
         show(panels[name], mosaic(in_bytes(shades.transpose(0, 2, 3, 1)), int(np.ceil(count**0.5))), title)
-    key(panels["key"], ramp_of("gray"), (f"{MINUS}1", "1"), "weight, as a share of the filter's largest")
-    key(
-        panels["changes"],
-        ramp_of("gray"),
-        (f"{MINUS}{most:.2g}", f"{most:.2g}") if most else ("", ""),
-        "change of a weight",
-    )
+    signed_key(panels["key"], WEIGHTS, "1", "weight, as a share of the filter's largest")
+    signed_key(panels["changes"], WEIGHTS, f"{most:.2g}" if most else "", "change of a weight")
     told = f"The {count} filters" if count == found.of else f"The {count} strongest of {found.of} filters"
     headline(figure, f"{told} of the first layer: {side} x {side} weights each for red, green and blue")
     return figure
 
 
 def draw_maps(inside: Inside) -> Figure:
-    """Draw what the strongest channels of each part found in the image, before and after, on one scale a channel."""
+    """Draw what some channels of each part found in the image, before and after training, on one scale a channel."""
     parts = [part for part in PARTS if part != "head"]
-    rows = [["image", f"{part} before", f"{part} after"] for part in parts]
+    rows: Any = [*(["image", f"{part} before", f"{part} after"] for part in parts), [".", "key", "key"]]
     figure = Figure(figsize=(WIDTH, 6.4), layout="constrained")
-    panels = figure.subplot_mosaic(
-        [*rows, [".", "key", "key"]], width_ratios=[2, 5, 5], height_ratios=[*[10] * len(parts), 1]
-    )
+    panels = figure.subplot_mosaic(rows, width_ratios=[2, 5, 5], height_ratios=[*[10] * len(parts), 1])
     show(panels["image"], shrunk_picture(inside.mapped.pixels, 112), "the image")
     panels["image"].set_anchor("N")
     found = {each.part: each for each in inside.maps}
     for part in parts:
         _draw_part(panels[f"{part} before"], panels[f"{part} after"], found.get(part), part, inside.began)
-    key(
-        panels["key"],
-        ramp_of(RESPONSES),
-        (f"{MINUS}1", "1"),
-        "response, as a share of the channel's strongest before and after",
-    )
+    signed_key(panels["key"], RESPONSES, "1", "response, as a share of the channel's strongest before and after")
     headline(figure, f"What {CHANNELS} channels at the end of each part find in one image")
     return figure
 
@@ -130,7 +117,7 @@ def draw_evidence(inside: Inside) -> Figure:
         begin += len(cases)
     if inside.evidence is not None:
         told = f"evidence for what it is taken for, as a share of the image's most (Grad-CAM at {inside.evidence.told})"
-        key(bands.flat[-1].subplots(), warmed(np.full((128, 1), 128), ramp_of(HEAT)), ("0", "1"), told)
+        key(bands.flat[-1].subplots(), warmed(np.full((128, 1), 128), ramp_of(HEAT)), ("0", "", "1"), told)
     return figure
 
 

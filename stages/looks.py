@@ -8,7 +8,7 @@ from stages.captions import notes_of, told_pictures
 from stages.figures import save, styled
 from stages.inside import Inside
 from stages.insights import pictures_of
-from stages.outputs import read_json, whole_folder, write_json
+from stages.outputs import whole_folder, write_json
 
 LIKELIEST = 5
 """So many classes of a case are told, with their probabilities."""
@@ -56,9 +56,3 @@ def numbers_of(inside: Inside) -> dict[str, Any]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.6g}")
-
-
-def read_look(folder: Path) -> dict[str, Any]:
-    """Return look.json of the folder."""
-    told: dict[str, Any] = read_json(folder / "look.json")
-    return told

@@ -29,11 +29,16 @@ def bare(axes: Axes) -> None:
     axes.spines[:].set_visible(False)
 
 
-def key(axes: Axes, ramp: Pixels, ends: tuple[str, str], label: str) -> None:
-    """Draw a row of colours from the lowest value to the highest, with 0 in the middle where the lowest is not 0."""
+def signed_key(axes: Axes, colours: str, most: str, label: str) -> None:
+    """Draw the colours of that name from minus the most that there is, by way of 0, to the most."""
+    key(axes, ramp_of(colours), (f"\N{MINUS SIGN}{most}" if most else "", "0", most), label)
+
+
+def key(axes: Axes, ramp: Pixels, values: tuple[str, str, str], label: str) -> None:
+    """Draw a row of colours, and which values its beginning, middle and end stand for."""
     axes.imshow(ramp[None], interpolation="none", aspect="auto", extent=(0, 1, 0, 1))
     bare(axes)
-    axes.set_xticks([0, 0.5, 1], [ends[0], "" if ends[0] == "0" else "0", ends[1]], fontsize=8)
+    axes.set_xticks([0, 0.5, 1], values, fontsize=8)
     first, _, last = axes.get_xticklabels()
     first.set_horizontalalignment("left")
     last.set_horizontalalignment("right")

@@ -11,7 +11,7 @@ from torch.nn import functional
 Pixels = NDArray[np.uint8]
 """Red, green and blue from 0 to 255 along the last axis."""
 
-Numbers = NDArray[np.float32]
+Numbers = NDArray[np.floating[Any]]
 
 LEAST_SIDE = 24
 """Smaller tiles are enlarged by whole numbers, so that a filter of 3 x 3 weights is seen as squares."""
@@ -27,8 +27,7 @@ def coloured(values: Numbers, colours: str) -> Pixels:
 
 def signed(values: Numbers, most: Numbers) -> Numbers:
     """Return values from -most to most as values from 0 to 1, so that nothing is 0.5, even where `most` is 0."""
-    shares: Numbers = values / np.where(most > 0, 2 * most, 1)
-    return shares + np.float32(0.5)
+    return values / np.where(most > 0, 2 * most, 1) + 0.5
 
 
 def in_bytes(values: Numbers) -> Pixels:

@@ -16,7 +16,7 @@ from stages.outputs import read_json
 from tests.project import ROOT, commit, copy_project, read_params, run, write_params
 from tests.reports import write_study
 
-STAGES = ("fetch", "prepare", "race", "train", "evaluate", "compare", "plot")
+STAGES = ("fetch", "prepare", "race", "train", "evaluate", "compare", "look", "plot")
 
 
 def pipeline() -> dict[str, Any]:
@@ -207,7 +207,7 @@ def test_editing_one_plan_reruns_that_plan_alone_and_the_comparison(study: Path)
     write_params(study, params)
     key = "efficientnet_lite0-head"
     assert stages_run(run(study, "dvc", "repro").stdout) == [
-        "race", f"train@{key}", f"evaluate@{key}", "compare", "plot",
+        "race", f"train@{key}", f"evaluate@{key}", "compare", "look", "plot",
     ]  # fmt: skip
     run(study, "git", "checkout", "--quiet", "params.yaml")
     restored = run(study, "dvc", "repro").stdout
