@@ -38,19 +38,21 @@ def grad_cam(backbone: nn.Sequential, pixels: Tensor, targets: Tensor) -> Eviden
     """Return the evidence in each image (N x 3 x H x W) for its target class (N), or None where nothing has places.
 
     It is taken at the deepest block before the head that has several places with gradients: a vision transformer's
-    last layer passes on its class token alone, so that its patches get none, and the layer before it is taken. Each
-    channel weighs what its gradient is in the mean over places; the network must be in eval mode.
+    last layer passes on its class token alone, so that its patches get none, and the layer before it is taken. Where no
+    block has any, nothing speaks for the class: SqueezeNet's logits, which are never below 0, may stand still there.
+    Each channel weighs what its gradient is in the mean over places. The network must be in eval mode.
     """
     outputs = outputs_by_block(backbone, pixels.clone().requires_grad_())
-    lying = layouts(backbone)
     logits = outputs["head"].gather(1, targets[:, None]).sum()
-    gradients = torch.autograd.grad(logits, [outputs[name] for name in lying], allow_unused=True)
-    for (name, layout), gradient in reversed([*zip(lying.items(), gradients, strict=True)]):
-        maps = as_maps(outputs[name].detach(), layout)
-        slopes = None if gradient is None else as_maps(gradient, layout)
-        if maps is not None and slopes is not None and slopes.any():
-            return Evidence(name, _weighed(maps.float(), slopes.float()).numpy())
-    return None
+    lying = layouts(backbone)
+    gradients = torch.autograd.grad(logits, [outputs[name] for name in lying])
+    found = []
+    for (name, layout), gradient in zip(lying.items(), gradients, strict=True):
+        maps, slopes = (as_maps(values.detach(), layout) for values in (outputs[name], gradient))
+        if maps is not None and slopes is not None:
+            found.append((name, maps, slopes))
+    deepest = next((each for each in reversed(found) if each[2].any()), found[-1] if found else None)
+    return None if deepest is None else Evidence(deepest[0], _weighed(*deepest[1:]).numpy())
 
 
 def _weighed(maps: Tensor, slopes: Tensor) -> Tensor:

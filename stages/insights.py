@@ -15,7 +15,7 @@ from stages.gradcam import Evidence
 from stages.inside import CHANNELS, Inside
 from stages.lettering import shortened
 from stages.maps import PartMaps
-from stages.panels import bare, headline, key, ramp_of, say, show, signed_key
+from stages.panels import bare, headline, key, margins, ramp_of, say, show, signed_key
 from stages.points import COLOURS
 from stages.tiles import Pixels, coloured, in_bytes, mosaic, shrunk, shrunk_picture, signed
 from stages.vocabulary import PARTS
@@ -51,8 +51,10 @@ def draw_filters(found: Filters, began: str) -> Figure:
     change = found.after - found.before
     largest = np.abs([found.before, found.after]).max(axis=(0, 2, 3, 4)).reshape(-1, 1, 1, 1)
     most = np.abs(change).max()
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
-    panels = figure.subplot_mosaic([["before", "after", "change"], ["key", "key", "changes"]], height_ratios=[20, 1])
+    figure = Figure(figsize=(WIDTH, 3.7))
+    grid = margins(figure, above=0.55, below=0.5) | {"wspace": 0.04, "hspace": 0.06}
+    rows: Any = [["before", "after", "change"], ["key", "key", "changes"]]
+    panels = figure.subplot_mosaic(rows, height_ratios=[20, 1], gridspec_kw=grid)
     for name, values, scale, title in (
         ("before", found.before, largest, f"{began} weights"),
         ("after", found.after, largest, "after training"),
@@ -71,8 +73,10 @@ def draw_maps(inside: Inside) -> Figure:
     """Draw what some channels of each part found in the image, before and after training, on one scale a channel."""
     parts = [part for part in PARTS if part != "head"]
     rows: Any = [*(["image", f"{part} before", f"{part} after"] for part in parts), [".", "key", "key"]]
-    figure = Figure(figsize=(WIDTH, 6.4), layout="constrained")
-    panels = figure.subplot_mosaic(rows, width_ratios=[2, 5, 5], height_ratios=[*[10] * len(parts), 1])
+    figure = Figure(figsize=(WIDTH, 6.7))
+    grid = margins(figure, above=0.6, below=0.5) | {"wspace": 0.03, "hspace": 0.4}
+    ratios = {"width_ratios": [2, 5, 5], "height_ratios": [*[9] * len(parts), 1.2]}
+    panels = figure.subplot_mosaic(rows, gridspec_kw=grid | ratios)
     show(panels["image"], shrunk_picture(inside.mapped.pixels, 112), "the image")
     panels["image"].set_anchor("N")
     found = {each.part: each for each in inside.maps}
@@ -105,11 +109,10 @@ def draw_evidence(inside: Inside) -> Figure:
     pictures = [shrunk_picture(case.pixels, side) for case in inside.cases]
     lit = [] if inside.evidence is None else lit_up(pictures, inside.evidence)
     across = max(len(cases) for cases in inside.groups.values())
-    tall = 4.5 if lit and across > 1 else 3.2
-    figure = Figure(figsize=(WIDTH, tall * len(inside.groups) + 0.6), layout="constrained")
-    bands = figure.subfigures(
-        len(inside.groups) + 1, 1, squeeze=False, height_ratios=[tall] * len(inside.groups) + [0.6]
-    )
+    tall = 3.9 if across == 1 else 4.8 if lit else 2.85
+    heights = [tall] * len(inside.groups) + [0.7] * bool(lit)
+    figure = Figure(figsize=(WIDTH, sum(heights)))
+    bands = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights, hspace=0)
     begin = 0
     for band, (name, cases) in zip(bands.flat, inside.groups.items(), strict=False):
         rows = [each[begin : begin + len(cases)] for each in (pictures, lit)]
@@ -117,7 +120,8 @@ def draw_evidence(inside: Inside) -> Figure:
         begin += len(cases)
     if inside.evidence is not None:
         told = f"evidence for what it is taken for, as a share of the image's most (Grad-CAM at {inside.evidence.told})"
-        key(bands.flat[-1].subplots(), warmed(np.full((128, 1), 128), ramp_of(HEAT)), ("0", "", "1"), told)
+        below = bands.flat[-1].subplots(gridspec_kw=margins(bands.flat[-1], above=0.05, below=0.5))
+        key(below, warmed(np.full((128, 1), 128), ramp_of(HEAT)), ("0", "", "1"), told)
     return figure
 
 
@@ -134,23 +138,24 @@ def warmed(grey: NDArray[Any], heat: Pixels) -> Pixels:
 
 def _draw_group(band: SubFigure, name: str, told: list[str], rows: list[list[Pixels]], across: int) -> None:
     """Draw a group's pictures, one row below the other; of a single one, the rows side by side."""
-    panels = (
-        band.subplots(2 if rows[1] else 1, across, squeeze=False) if across > 1 else band.subplots(1, 2).reshape(2, 1)
-    )
+    grid = margins(band, above=0.8, below=0.05) | {"wspace": 0.04, "hspace": 0.04}
+    shape = (2 if rows[1] else 1, across) if across > 1 else (1, 2)
+    panels = band.subplots(*shape, squeeze=False, gridspec_kw=grid)
+    panels = panels if across > 1 else panels.T
     for axes in panels.flat:
         bare(axes)
     for place, words in enumerate(told):
         for row, axes in zip(rows, panels[:, place], strict=False):
             if row:
                 show(axes, row[place], words if row is rows[0] else "")
-    band.suptitle(name, x=0.01, ha="left", fontsize=10)
+    headline(band, name)
 
 
 def told_case(case: Case, classes: list[str]) -> str:
-    """Return in two lines what the case is and what it is taken for, with its probability."""
-    actual, predicted = (shortened(classes[each], 75, 9) for each in (case.actual or 0, case.predicted))
-    taken = f"taken for {predicted}, {case.confidence:.3f}"
-    return taken if case.actual is None else f"truly {actual}\n{taken}"
+    """Return in lines what the case is, where that is known, and what it is taken for, with its probability."""
+    lines = [] if case.actual is None else [f"truly {shortened(classes[case.actual], 115, 9)}"]
+    taken = f"taken for {shortened(classes[case.predicted], 95, 9)}"
+    return "\n".join([*lines, taken, f"with probability {case.confidence:.3f}"])
 
 
 def draw_movement(inside: Inside) -> Figure:
@@ -159,12 +164,13 @@ def draw_movement(inside: Inside) -> Figure:
     high = np.ceil(max(powers)) + 0.5
     low = min(np.floor(min(powers)), high - 3.5)
     zero = low - 0.5
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(WIDTH, 3.2))
+    axes = figure.subplots(gridspec_kw=margins(figure, above=0.4, below=0.6, left=0.8))
     for row, each in enumerate(inside.moved):
         at = np.log10(each.relative_norm) if each.relative_norm else zero
         shape, colour = ("o", COLOURS[0]) if each.trainable else ("s", "white")
-        axes.plot(at, row, shape, markersize=8, markerfacecolor=colour, markeredgecolor=INK, clip_on=False)
+        if each.relative_norm is not None:
+            axes.plot(at, row, shape, markersize=8, markerfacecolor=colour, markeredgecolor=INK)
         axes.annotate(
             told_movement(each), (at, row), (9, 0), textcoords="offset points", va="center", fontsize=9, bbox=PAPER
         )

@@ -2,7 +2,7 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from stages.figures import GREY
 from stages.tiles import Pixels, coloured
@@ -51,6 +51,17 @@ def ramp_of(colours: str) -> Pixels:
     return coloured(np.linspace(0, 1, 128, dtype=np.float32), colours)
 
 
-def headline(figure: Figure, words: str) -> None:
+def margins(figure: Figure | SubFigure, above: float, below: float, left: float = 0.1) -> dict[str, float]:
+    """Return the place of a grid with so many inches around it (to the right as little as pictures need).
+
+    matplotlib's own layout solves for it, in an order that differs from process to process, and so do last digits, by
+    which an SVG names its parts.
+    """
+    width, height = figure.bbox.width / figure.dpi, figure.bbox.height / figure.dpi
+    return {"left": left / width, "right": 1 - 0.1 / width, "top": 1 - above / height, "bottom": below / height}
+
+
+def headline(figure: Figure | SubFigure, words: str) -> None:
     """Write a title above the picture, from its left edge on."""
-    figure.suptitle(words, x=0.01, ha="left", fontsize=10)
+    width, height = figure.bbox.width / figure.dpi, figure.bbox.height / figure.dpi
+    figure.suptitle(words, x=0.1 / width, y=1 - 0.1 / height, ha="left", va="top", fontsize=10)
