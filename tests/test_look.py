@@ -16,6 +16,7 @@ from stages import look as look_stage
 from stages.backbones import build_backbone, cut_into_parts
 from stages.captions import notes_of, told_movement, told_pictures, where_it_lies
 from stages.cases import telling_cases
+from stages.comparison import read_comparison
 from stages.figures import styled
 from stages.filters import first_filters
 from stages.freezing import apply_plan
@@ -26,9 +27,11 @@ from stages.looks import write_look
 from stages.maps import CHANNELS_FIRST, CHANNELS_LAST, POOLED, activation_maps, as_maps
 from stages.movement import Moved, moved_by_part
 from stages.outputs import read_json, write_json
+from stages.report import render_report
 from stages.vocabulary import PARTS
 from tests import insides, toys
 from tests.insides import made_up, without_places
+from tests.reports import write_study
 from tests.test_figures import overlaps
 from tools import look as look_tool
 
@@ -307,6 +310,20 @@ def test_pictures_of_noise_from_large_images_stay_small(tmp_path: Path) -> None:
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "look").iterdir()}
     assert len(sizes) == 4 * 2 + 1
     assert max(sizes.values()) < 400_000, sizes
+
+
+def test_the_page_says_what_a_network_without_places_cannot_show(tmp_path: Path) -> None:
+    folder = write_study(tmp_path)
+    write_look(folder / "look", without_places())
+    for name in ("curves", "confusion"):
+        (tmp_path / f"{name}.svg").write_text("<svg/>")
+    page = render_report(read_comparison(folder, folder / "source.json"), tmp_path, folder / "look")
+    assert all(f"<p>{note}</p>" in page for note in notes_of(without_places()))
+    assert [title in page for title in ("What it looks for", "What it finds", "What it goes by")] == [
+        False,
+        False,
+        True,
+    ]
 
 
 # --- Of a run that was trained --------------------------------------------------------------------------------------

@@ -169,7 +169,12 @@ def test_the_made_up_tables_behind_tests_of_pages_have_the_columns_of_real_ones(
     for name in ("plans", "costs", "runs", "pairs", "history", "confusion", "stopped"):
         real = {each for each in pd.read_csv(study / f"reports/{name}.csv") if not each.startswith("recall_")}
         assert set(pd.read_csv(made_up / f"{name}.csv")) == real
-    for name, folder in (("advice", "reports"), ("study", "reports"), ("source", "data/raw")):
+    for name, folder in (
+        ("advice", "reports"),
+        ("study", "reports"),
+        ("look/look", "reports"),
+        ("source", "data/raw"),
+    ):
         assert set(read_json(made_up / f"{name}.json")) == set(read_json(study / folder / f"{name}.json"))
 
 
