@@ -174,12 +174,17 @@ def draw_movement(inside: Inside) -> Figure:
         axes.annotate(
             told_movement(each), (at, row), (9, 0), textcoords="offset points", va="center", fontsize=9, bbox=PAPER
         )
-    ticks = np.arange(low, high)
-    axes.set_xticks([zero, *ticks], ["0", *(f"{10**tick:g}" for tick in ticks)])
-    axes.axvline(low - 0.25, color=GREY, linewidth=0.8, linestyle=":")
-    axes.set_xlim(zero - 0.1, high + 0.4)
+    _scale_in_powers(axes, zero, low, high)
     axes.set_yticks(range(len(inside.moved)), [each.part for each in inside.moved])
     axes.set_ylim(len(inside.moved) - 0.5, -0.5)
     axes.set_xlabel("norm of what changed, as a share of the norm before (log scale, beside it 0)")
     headline(figure, f"How far each part moved from its {inside.began} weights; the head from its new ones")
     return figure
+
+
+def _scale_in_powers(axes: Axes, zero: float, low: float, high: float) -> None:
+    """Mark the powers of ten, and before a dotted line where 0 stands, which has no place among them."""
+    ticks = np.arange(low, high)
+    axes.set_xticks([zero, *ticks], ["0", *(f"{10**tick:g}" for tick in ticks)])
+    axes.axvline(low - 0.25, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set_xlim(zero - 0.1, high + 0.4)
