@@ -108,8 +108,8 @@ def test_of_every_size_the_best_depth_on_validation_is_told_beside_the_rule_of_t
         RUNS, OPTIONS, {"validation": measured(0.7, 0.75, 0.8, 0.9), "test": measured(0.72, 0.7, 0.8, 0.9)}
     )
     assert [each["sentence"] for each in told] == [
-        "150 images (10 %): all_10 is best on validation. The rule of thumb says only the head: on test head_10 is +2.0 "
-        "points, 95 % interval +1.0 to +3.0 from it.",
+        "150 images (10 %): all_10 is best on validation. The rule of thumb says only the head: on test head_10 is "
+        "+2.0 points, 95 % interval +1.0 to +3.0 from it.",
         "1,500 images (100 %): all is best on validation. The rule of thumb says the last parts, which no plan does.",
     ]
 
