@@ -1,5 +1,6 @@
 """Looks: what is seen inside a run, as pictures and numbers in a folder."""
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,16 @@ def write_look(folder: Path, inside: Inside) -> None:
         for name, picture in pictures_of(inside).items():
             save(picture, unfinished, name)
         write_json(unfinished / "look.json", numbers_of(inside))
+
+
+def post_pictures(folder: Path, inside: Inside) -> None:
+    """Show each picture in TensorBoard, whose files lie in the folder, in place of what was there."""
+    from torch.utils.tensorboard import SummaryWriter  # takes a second, which only those pay who asked for it
+
+    shutil.rmtree(folder, ignore_errors=True)
+    with styled(), SummaryWriter(folder) as writer:
+        for name, picture in pictures_of(inside).items():
+            writer.add_figure(name, picture, close=False)
 
 
 def numbers_of(inside: Inside) -> dict[str, Any]:

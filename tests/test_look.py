@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
 from stages import look as look_stage
@@ -345,7 +346,12 @@ def trained(toy: Path) -> Path:
 
 def look_at(study: Path, out: Path) -> dict[str, bytes]:
     look_stage.main(
-        advice=study / "advice.json", prepared=study / "prepared", runs=study / "runs", scores=study / "scores", out=out
+        params=study / "params.yaml",
+        advice=study / "advice.json",
+        prepared=study / "prepared",
+        runs=study / "runs",
+        scores=study / "scores",
+        out=out,
     )
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
@@ -374,6 +380,17 @@ def test_a_run_is_seen_as_it_began_and_as_it_was_left_and_the_same_again(trained
     opened = open_run(trained / "runs" / "efficientnet_lite0-block")
     changed = toys.differing(dict(opened.loaded.named_parameters()), dict(opened.trained.named_parameters()))
     assert changed == {name for name, each in opened.trained.named_parameters() if each.requires_grad}
+
+
+def test_tensorboard_shows_the_pictures_where_it_was_asked_for(trained: Path, tmp_path: Path) -> None:
+    logs = trained / "logs" / "efficientnet_lite0-block" / "pictures"
+    kept = look_at(trained, tmp_path / "once")
+    assert not logs.exists()
+    params = toys.read_yaml(trained / "params.yaml")
+    params["training"]["tensorboard"] = True
+    toys.write_yaml(trained / "params.yaml", params)
+    assert look_at(trained, tmp_path / "again") == kept
+    assert EventAccumulator(str(logs)).Reload().Tags()["images"] == ["filters", "maps", "gradcam", "moved"]
 
 
 def test_make_look_draws_any_image_and_says_what_it_is_taken_for(
