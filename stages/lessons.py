@@ -75,7 +75,7 @@ def draw_losses(lines: list[tuple[str, pd.DataFrame]]) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("training cross-entropy (nats, log scale)")
-    axes.legend(frameon=False)
+    _name_lines(figure)
     return figure
 
 
@@ -119,7 +119,7 @@ def draw_shifts(lines: list[tuple[str, pd.DataFrame]]) -> Figure:
     axes.set_xticks(sorted(set(lines[0][1].shift_px)))
     axes.set_xlabel("shift of the test images (pixels)")
     axes.set_ylabel("test accuracy, with its 95 % interval")
-    axes.legend(frameon=False)
+    _name_lines(figure)
     return figure
 
 
@@ -164,8 +164,13 @@ def draw_sizes(lines: list[tuple[str, pd.DataFrame]]) -> Figure:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("training images (log scale)")
     axes.set_ylabel("test accuracy, with its 95 % interval")
-    axes.legend(frameon=False)
+    _name_lines(figure)
     return figure
+
+
+def _name_lines(figure: Figure) -> None:
+    """Name the lines above the axes, where they hide none."""
+    figure.legend(loc="outside upper left", ncols=3, frameon=False)
 
 
 def _draw_line(axes: Axes, x: np.ndarray, its: pd.DataFrame, label: str, index: int) -> None:
