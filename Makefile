@@ -11,12 +11,8 @@ export PYTHONUNBUFFERED := 1
 
 SHOWN := Experiment|advised_plan|advice|accuracy|accuracy_low|accuracy_high|trainable_parameters|train_flops|train_seconds|peak_memory_bytes
 
-# What `make record` keeps of a study, beside its file, in docs/$(INTO).
+# `make record` keeps what a study found in docs/$(INTO).
 INTO ?= $(STUDY)
-RECORDED := $(addprefix reports/,plans.csv runs.csv costs.csv pairs.csv history.csv shifted.csv \
-  advice.json study.json \
-  figures/tradeoff.png figures/tradeoff.svg) data/raw/source.json
-IF_MADE := $(foreach each,losses shifts sizes,reports/figures/$(each).png reports/figures/$(each).svg)
 CHOOSE = python -m tools.choose '$(STUDY)'$(if $(FOLDER), --folder '$(FOLDER)')
 CHOSEN = $(if $(STUDY)$(FOLDER),@$(CHOOSE))
 
@@ -65,8 +61,7 @@ record: setup ## run studies/$(STUDY).yaml, keep its results in docs/$(INTO), an
 	@test -f "studies/$(STUDY).yaml" || { echo "STUDY must name a file in studies/. Got '$(STUDY)' instead."; exit 1; }
 	@git diff --quiet HEAD -- params.yaml || { echo "params.yaml must be committed, because this borrows its place."; exit 1; }
 	@trap 'git checkout --quiet -- params.yaml' EXIT; $(CHOOSE) >/dev/null && python -m tools.check params.yaml \
-	  && dvc repro && mkdir -p 'docs/$(INTO)' && cp studies/$(STUDY).yaml 'docs/$(INTO)/params.yaml' \
-	  && cp $(RECORDED) $$(ls -d $(IF_MADE) 2>/dev/null) 'docs/$(INTO)/'
+	  && dvc repro && python -m tools.record 'studies/$(STUDY).yaml' 'docs/$(INTO)'
 	@dvc repro
 
 readme: setup ## fill README's figures and tables in from reports/ and docs/

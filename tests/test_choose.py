@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.project import ROOT, commit, run
-from tools import choose
+from tools import choose, record
 
 
 @pytest.fixture
@@ -134,10 +134,20 @@ def test_a_study_is_recorded_as_its_file_stands_whichever_folder_it_ran_on() -> 
     """So no path of this machine gets into docs."""
     recorded = " ".join(made("record", "STUDY=beans", "FOLDER=../b"))
     assert "python -m tools.choose 'beans' --folder '../b' " in recorded
-    assert "cp studies/beans.yaml 'docs/beans/params.yaml'" in recorded
-    kept = recorded.rpartition("&& cp ")[2].partition(" 'docs/beans/'")[0].split()
-    assert {Path(name).name for name in kept} == {
-        "plans.csv", "runs.csv", "costs.csv", "pairs.csv", "advice.json", "study.json", "tradeoff.png", "tradeoff.svg",
-        "source.json",
-    }  # fmt: skip
-    assert "'docs/leaves/params.yaml'" in " ".join(made("record", "STUDY=beans", "INTO=leaves"))
+    assert "python -m tools.record 'studies/beans.yaml' 'docs/beans'" in recorded
+    assert "'docs/leaves'" in " ".join(made("record", "STUDY=beans", "INTO=leaves"))
+
+
+def test_a_record_holds_the_studys_file_its_tables_its_pictures_and_the_origin_of_its_images(tmp_path: Path) -> None:
+    names = [
+        *(f"{name}.csv" for name in ("plans", "runs", "costs", "pairs", "history", "shifted")),
+        "advice.json", "study.json", "figures/tradeoff.png", "figures/tradeoff.svg", "figures/sizes.png",
+        "figures/sizes.svg", "figures/curves.png", "report.html",
+    ]  # fmt: skip
+    for name in (*(f"reports/{name}" for name in names), "data/raw/source.json", "studies/mine.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    record.main(tmp_path / "studies" / "mine.yaml", tmp_path / "docs" / "mine", tmp_path)
+    kept = {Path(name).name for name in names[:-2]} | {"source.json", "params.yaml"}
+    assert {path.name for path in (tmp_path / "docs" / "mine").iterdir()} == kept
+    assert (tmp_path / "docs" / "mine" / "params.yaml").read_text() == "studies/mine.yaml"

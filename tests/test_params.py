@@ -183,16 +183,16 @@ UNKNOWN = [
         "data must hold only source, package, folder, hub, elpv_defective, image_px, groups, block_files, "
         "validation_percent or test_percent. Got 'imagepx' instead.",
     ),
-    ("study.seed", "study must hold only seeds, plans or racing. Got 'seed' instead."),
+    ("study.seed", "study must hold only seeds, plans, racing or shifts. Got 'seed' instead."),
     (
         "training.epoch",
         "training must hold only epochs, patience, batch_size, weight_decay, precision, schedule, plateau_factor, "
-        "plateau_patience, warmup_epochs, label_smoothing, augmentation, views, cache_bytes or augmentation_seed."
+        "plateau_patience, warmup_epochs, label_smoothing, augmentation, views, cache_bytes, augmentation_seed or tensorboard."
         " Got 'epoch' instead.",
     ),
     (
         "plans.head.learning_rate",
-        "plans.head must hold only from, train, weights, learning_rates, layer_decay, phases or views. "
+        "plans.head must hold only from, train, weights, learning_rates, layer_decay, phases, views or train_percent. "
         "Got 'learning_rate' instead.",
     ),
 ]
