@@ -187,8 +187,8 @@ UNKNOWN = [
     (
         "training.epoch",
         "training must hold only epochs, patience, batch_size, weight_decay, precision, schedule, plateau_factor, "
-        "plateau_patience, warmup_epochs, label_smoothing, augmentation, views, cache_bytes, augmentation_seed or tensorboard."
-        " Got 'epoch' instead.",
+        "plateau_patience, warmup_epochs, label_smoothing, augmentation, views, cache_bytes, augmentation_seed or "
+        "tensorboard. Got 'epoch' instead.",
     ),
     (
         "plans.head.learning_rate",
