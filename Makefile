@@ -66,9 +66,10 @@ record: setup ## run studies/$(STUDY).yaml, keep its results in docs/$(INTO), an
 	  && cp $(RECORDED) $$(ls -d $(IF_MADE) 2>/dev/null) 'docs/$(INTO)/'
 	@dvc repro
 
-readme: setup ## fill README's figures and tables in from reports/ and docs/
+readme: setup ## fill README and the pages that explain in from reports/ and docs/
 	@python -m tools.architectures
 	@python -m tools.readme
+	@python -m tools.pages
 
 benchmark: setup ## measure speed and memory against the script one would write without this project; OPTIONS="--images 128"
 	@python -m benchmarks.freezing --memory $(OPTIONS)

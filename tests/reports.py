@@ -296,7 +296,7 @@ def stopped_of(study: Study) -> pd.DataFrame:
 def advice_of(study: Study) -> dict[str, Any]:
     """Return advice.json."""
     backbone, alike = study.backbones[0], study.advised == study.best
-    better = ACCURACIES.get(study.advised, 0.8) - ACCURACIES[study.best]
+    better = ACCURACIES.get(study.advised, 0.8) - ACCURACIES.get(study.best, 0.8)
     says = "costs 1.1 % of the computation that all costs" if study.shown else "cannot be told from the others yet"
     return {
         "cost": study.cost, "margin": 1.0, "shown": study.shown,
@@ -341,6 +341,8 @@ def facts_of(study: Study) -> dict[str, Any]:
         "sizes": [
             {
                 "percent": percent, "train_images": 1_574 * percent // 100,
+                "backbone": study.backbones[0], "plan": f"head_{percent}", "learns": "head",
+                "rule": "head" if 1_574 * percent // 100 < 1_000 else "parts",
                 "sentence": f"{1_574 * percent // 100:,} images ({percent} %): head_{percent} is best on validation. "
                 "The rule of thumb says only the head too.",
             }
