@@ -20,7 +20,7 @@ IF_MADE := $(foreach each,losses shifts sizes,reports/figures/$(each).png report
 CHOOSE = python -m tools.choose '$(STUDY)'$(if $(FOLDER), --folder '$(FOLDER)')
 CHOSEN = $(if $(STUDY)$(FOLDER),@$(CHOOSE))
 
-.PHONY: help setup study parallel plans show record readme benchmark architectures test test-slow lint lock clean
+.PHONY: help setup study parallel plans look show record readme benchmark architectures test test-slow lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ parallel: setup ## the same with JOBS=2 plans at a time, each with its share of 
 plans: setup ## what each plan of params.yaml lets learn, part by part
 	$(CHOSEN)
 	@python -m tools.plans params.yaml
+
+look: setup ## see inside RUN (a folder of data/runs) what it makes of IMAGE (a file): filters, maps, Grad-CAM
+	@python -m tools.look '$(RUN)' '$(IMAGE)'
 
 show: setup ## the experiments so far, one row each (dvc exp show)
 	@COLUMNS=150 dvc exp show --no-pager --hide-failed --hide-queued --hide-workspace --drop '.*' --keep '^($(SHOWN))$$' --sort-by trainable_parameters

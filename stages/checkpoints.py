@@ -1,7 +1,6 @@
 """Checkpoints: a fit's state after each epoch, from which a killed run goes on as if nothing had happened."""
 
 import hashlib
-import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from stages.optimizers import named_state, restore_state
 from stages.outputs import whole_file
+from stages.places import project_root
 from stages.training import Epoch, Fit
 
 
@@ -25,11 +25,6 @@ def checkpoint_folder(*inputs: str) -> Path:
     for part in (*inputs, *(path.read_text(encoding="utf-8") for path in code)):
         fingerprint.update(f"{len(part)}:{part}".encode())
     return project_root() / ".dvc" / "tmp" / "frostline" / fingerprint.hexdigest()[:24]
-
-
-def project_root() -> Path:
-    """Return where dvc was called, which may run an experiment in a folder of its own."""
-    return Path(os.environ.get("DVC_ROOT", "."))
 
 
 def save_fit(path: Path, fit: Fit) -> None:

@@ -1,4 +1,4 @@
-"""Predict the validation and test images of each of a run's seeds, and score test. No other stage reads the test split.
+"""Predict the validation and test images of each of a run's seeds, and score test. Nothing is chosen by test.
 
 Reads: the prepared images and splits (validation and test), the run, and in params.yaml by how many pixels test images
 are shifted too.

@@ -3,17 +3,15 @@
 import json
 from pathlib import Path
 
-from stages.checkpoints import checkpoint_folder, project_root
+from stages.checkpoints import checkpoint_folder
 from stages.grid import Job
 from stages.mistakes import listed, mistake
 from stages.outputs import sha256_of
 from stages.params import Params
+from stages.places import logs_of
 from stages.precision import resolve_precision, usable_device
 from stages.prepared import Prepared, read_prepared, with_share
 from stages.vocabulary import run_name
-
-LOGS = "logs"
-"""The folder in which TensorBoard finds the runs' curves and pictures."""
 
 
 def make_job(settings: Params, prepared: Path, backbone: str, plan: str) -> Job:
@@ -30,7 +28,7 @@ def make_job(settings: Params, prepared: Path, backbone: str, plan: str) -> Job:
     check_seeds(data, seeds)
     if chosen.train_percent is not None:
         data = with_share(data, chosen.train_percent)
-    logs = project_root() / LOGS / run_name(backbone, plan) if training.tensorboard else None
+    logs = logs_of(run_name(backbone, plan)) if training.tensorboard else None
     return Job(data, backbone, chosen, training, seeds, precision, device, scratch, logs)
 
 

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from stages.comparison import Comparison
 from stages.points import COLOURS, KEYS, labels_of
 from stages.units import human, percent
+from stages.vocabulary import PARTS
 
 LINES = ("-", "--", "-.", ":")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -74,7 +75,7 @@ def draw_losses(lines: list[tuple[str, pd.DataFrame]]) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("training cross-entropy (nats, log scale)")
-    axes.legend(frameon=False)
+    _name_lines(figure)
     return figure
 
 
@@ -118,7 +119,7 @@ def draw_shifts(lines: list[tuple[str, pd.DataFrame]]) -> Figure:
     axes.set_xticks(sorted(set(lines[0][1].shift_px)))
     axes.set_xlabel("shift of the test images (pixels)")
     axes.set_ylabel("test accuracy, with its 95 % interval")
-    axes.legend(frameon=False)
+    _name_lines(figure)
     return figure
 
 
@@ -126,9 +127,7 @@ def sizes_lesson(study: Comparison) -> Lesson:
     """Return how each depth fares on more and fewer training images."""
     lines = []
     for (backbone, learns, weights), its in study.plans.groupby(["backbone", "learns", "weights"], sort=False):
-        depth = _depth_label(
-            str(learns), str(weights), everything=bool((its.parameters == its.trainable_parameters).all())
-        )
+        depth = _depth_label(str(learns), str(weights))
         several = study.plans.backbone.nunique() > 1
         lines.append((f"{backbone} {depth}" if several else depth, its.sort_values("train_images")))
     told = "; ".join(f"{label}: {_told(its.accuracy, its.train_images, 'on')}" for label, its in lines)
@@ -143,11 +142,11 @@ def sizes_lesson(study: Comparison) -> Lesson:
     )
 
 
-def _depth_label(learns: str, weights: str, *, everything: bool) -> str:
+def _depth_label(learns: str, weights: str) -> str:
     """Return what a depth is called in the picture."""
     if weights == "none":
         return "scratch"
-    if everything:
+    if learns.split() == list(PARTS):
         return "all"
     return "head" if learns == "head" else f"from {learns.split()[0]}"
 
@@ -165,8 +164,13 @@ def draw_sizes(lines: list[tuple[str, pd.DataFrame]]) -> Figure:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("training images (log scale)")
     axes.set_ylabel("test accuracy, with its 95 % interval")
-    axes.legend(frameon=False)
+    _name_lines(figure)
     return figure
+
+
+def _name_lines(figure: Figure) -> None:
+    """Name the lines above the axes, where they hide none."""
+    figure.legend(loc="outside upper left", ncols=3, frameon=False)
 
 
 def _draw_line(axes: Axes, x: np.ndarray, its: pd.DataFrame, label: str, index: int) -> None:

@@ -1,6 +1,6 @@
 """Draw the study: pictures and one page that a person can use as they are.
 
-Reads: the tables that compare wrote, and `source.json`.
+Reads: the tables that compare wrote, what look saw inside the advised run, and `source.json`.
 Writes: `figures/` (tradeoff against each cost, curves, confusion, and what the study shows beside, as SVG and PNG) and
 `report.html` (one file that needs no network).
 """
@@ -17,13 +17,13 @@ from stages.report import render_report
 from stages.vocabulary import COSTS
 
 
-def main(*, reports: Path, source: Path, figures: Path, report: Path) -> None:
-    """Draw the tables of the folder `reports` into the folder `figures` and the file `report`."""
+def main(*, reports: Path, look: Path, source: Path, figures: Path, report: Path) -> None:
+    """Draw the tables of the folder `reports`, beside what lies in `look`, into `figures` and the file `report`."""
     study = read_comparison(reports, source)
     with whole_folder(figures) as folder, styled():
         draw(study, folder)
     with whole_file(report) as unfinished:
-        unfinished.write_text(render_report(study, figures), encoding="utf-8")
+        unfinished.write_text(render_report(study, figures, look), encoding="utf-8")
 
 
 def draw(study: Comparison, folder: Path) -> None:

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from stages.comparison import Comparison
 from stages.descriptions import describe_confusion, describe_curves
 from stages.lessons import lessons_of
+from stages.outputs import read_json
 from stages.points import KEYS, labels_of, points_of
 from stages.scatter import narrow_scatter, wide_scatter
 from stages.units import COST_LABELS, human, human_cost, percent, set_points
@@ -26,8 +27,8 @@ MEASURES = {
 """What predictions are judged by, and what it is called in the page."""
 
 
-def render_report(study: Comparison, figures: Path) -> str:
-    """Return the page about the study, with the pictures of the folder `figures` inside it."""
+def render_report(study: Comparison, figures: Path, look: Path) -> str:
+    """Return the page about the study, with the pictures of the folders `figures` and `look` inside it."""
     here = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -64,8 +65,16 @@ def render_report(study: Comparison, figures: Path) -> str:
             name: _embedded(figures / f"{name}.svg")
             for name in ("curves", "confusion", *(lesson.name for lesson in lessons))
         },
+        inside=seen_inside(look),
         told={"curves": describe_curves(study), "confusion": describe_confusion(confusions, advised["label"])},
     )
+
+
+def seen_inside(look: Path) -> dict[str, Any]:
+    """Return look.json of the folder, with each of its pictures to be put into the page."""
+    seen: dict[str, Any] = read_json(look / "look.json")
+    pictures = [{**told, "picture": _embedded(look / f"{name}.svg")} for name, told in seen["pictures"].items()]
+    return {**seen, "pictures": pictures}
 
 
 def plan_rows(study: Comparison) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from stages.outputs import write_csv, write_json
 from stages.vocabulary import COSTS, PARTS, run_name
+from tests.insides import write_made_up_look
 
 PLANS = ("head", "stage4", "stage3", "all", "scratch")
 COUNTS = dict(zip(PLANS, (2_562, 2_672_802, 3_318_066, 3_373_570, 3_373_570), strict=True)) | {"head_one_view": 2_562}
@@ -104,6 +105,7 @@ def write_study(folder: Path, study: Study = VARIANTS["usual"]) -> Path:
     write_json(folder / "advice.json", advice_of(study))
     write_json(folder / "study.json", facts_of(study))
     write_json(folder / "source.json", source_of(study))
+    write_made_up_look(folder / "look", list(study.classes))
     return folder
 
 

@@ -249,7 +249,13 @@ def test_a_class_that_no_test_image_has_leaves_its_row_empty() -> None:
 def drawn(folder: Path, study: Study) -> Path:
     """Return the folder in which the stage drew the study."""
     write_study(folder, study)
-    plot.main(reports=folder, source=folder / "source.json", figures=folder / "figures", report=folder / "report.html")
+    plot.main(
+        reports=folder,
+        look=folder / "look",
+        source=folder / "source.json",
+        figures=folder / "figures",
+        report=folder / "report.html",
+    )
     return folder
 
 

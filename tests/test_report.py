@@ -24,7 +24,7 @@ PAPER = 718
 
 HEADINGS = [
     "Advice", "Accuracy against cost", "The plans", "How sure", "What it cost", "Learning curves",
-    "What head confuses", "What was run",
+    "What head confuses", "Looking inside", "What was run",
 ]  # fmt: skip
 
 
@@ -42,7 +42,11 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         folder = write_study(tmp_path_factory.mktemp(name), study)
         written[name] = folder / "report.html"
         plot.main(
-            reports=folder, source=folder / "source.json", figures=folder / "figures", report=folder / "report.html"
+            reports=folder,
+            look=folder / "look",
+            source=folder / "source.json",
+            figures=folder / "figures",
+            report=folder / "report.html",
         )
     return written
 
@@ -309,11 +313,13 @@ def test_every_picture_has_a_text_alternative_with_its_numbers(page: Page) -> No
     told: list[Any] = page.evaluate(
         "[...document.querySelectorAll('img, svg')].map(each => each.alt || each.getAttribute('aria-label'))"
     )
-    assert len(told) == 8 + 2
+    assert len(told) == 8 + 2 + 4
     assert all(told)
-    curves, confusion = told[-2:]
+    curves, confusion, _, _, evidence, moved = told[8:]
     assert "head 0.400 after 2 to 3 epochs" in curves
     assert "6 % of defective are taken for functional" in confusion
+    assert "cell0.png: truly functional, taken for defective (0.990), evidence strongest in the upper left" in evidence
+    assert "stage3 0 exactly, frozen; stage4 0.0125, some of it learned; head 0.8" in moved
 
 
 def test_every_table_has_a_caption_and_headers_with_their_scope(page: Page) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -352,6 +352,7 @@ def test_a_plan_is_trained_on_its_share_of_the_training_images_and_says_so(toy: 
     assert run.definition["train_percent"] == 20
 
 
+@settings(deadline=None)
 @given(small=st.floats(0.5, 100), large=st.floats(0.5, 100))
 def test_a_smaller_share_is_a_part_of_a_larger_one_and_holds_every_class(small: float, large: float) -> None:
     small, large = sorted((small, large))

@@ -1,0 +1,44 @@
+"""Look inside the advised run's first seed: what it looks for, finds and goes by, and how far it moved.
+
+Reads: the advice, that run and its predictions, the prepared images, and in params.yaml whether TensorBoard is to show
+the pictures too. Nothing is chosen by what is seen here.
+Writes: `filters`, `maps`, `gradcam` and `moved` (as SVG and PNG) and `look.json` (numbers, and what each picture shows
+in words), into one folder. A network that keeps no places has fewer pictures, and look.json says so.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from stages.cases import telling_cases
+from stages.command import command
+from stages.inside import look_inside, open_run
+from stages.looks import post_pictures, write_look
+from stages.outputs import read_json
+from stages.params import load_params
+from stages.places import logs_of
+from stages.prepared import read_prepared
+from stages.vocabulary import run_name
+
+CASES = 4
+"""So many worst mistakes, and so many confident hits, where there are as many."""
+
+
+def main(*, params: Path, advice: Path, prepared: Path, runs: Path, scores: Path, out: Path) -> None:
+    """Look inside the run that the file `advice` names, into the folder `out`."""
+    settings, advised, data = load_params(params), read_json(advice), read_prepared(prepared)
+    name = run_name(advised["backbone"], advised["plan"])
+    predictions = pd.read_parquet(scores / name / "predictions.parquet")
+    opened = open_run(runs / name)
+    mistakes, hits = telling_cases(data, predictions, opened.seed, CASES)
+    groups = {"Worst mistakes": mistakes, "Confident hits": hits}
+    there = {group: cases for group, cases in groups.items() if cases}
+    inside = look_inside(opened, there, mapped=(hits or mistakes)[0])
+    write_look(out, inside)
+    if settings.training.tensorboard:
+        post_pictures(logs_of(name) / "pictures", inside)
+    print(f"{name}, seed {opened.seed}: {out}")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,130 @@
+"""Claims about stages/lessons.py and sizes.py: which pictures a study draws beside, and what they say."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from stages.advice import Option
+from stages.comparison import Comparison, read_comparison
+from stages.intervals import Interval, Measured
+from stages.lessons import Lesson, lessons_of
+from stages.metrics import METRICS
+from stages.sizes import compare_sizes, on_share
+from stages.spreads import Redrawn
+from tests.reports import VARIANTS, write_study
+
+
+def study_of(folder: Path, name: str) -> Comparison:
+    return read_comparison(write_study(folder, VARIANTS[name]), folder / "source.json")
+
+
+def lesson(folder: Path, name: str, which: str) -> Lesson:
+    return next(each for each in lessons_of(study_of(folder, name)) if each.name == which)
+
+
+def lines(figure: Figure) -> dict[str, Any]:
+    """Return the lines of the picture by their names in its legend."""
+    (axes,) = figure.axes
+    return {str(line.get_label()): line for line in axes.lines}
+
+
+@pytest.mark.parametrize(
+    ("name", "lessons"),
+    [("usual", []), ("two_backbones", ["losses"]), ("networks", ["losses", "shifts"]), ("sizes", ["sizes"])],
+)
+def test_a_study_draws_what_it_has_to_show_and_nothing_else(tmp_path: Path, name: str, lessons: list[str]) -> None:
+    assert [each.name for each in lessons_of(study_of(tmp_path, name))] == lessons
+
+
+def test_training_losses_are_means_over_seeds_at_the_rate_that_was_kept(tmp_path: Path) -> None:
+    drawn = lines(lesson(tmp_path, "networks", "losses").draw())
+    assert list(drawn) == ["mlp", "cnn2", "residual20"]
+    assert drawn["mlp"].get_xdata().tolist() == [1, 2, 3, 4]
+    np.testing.assert_allclose(drawn["mlp"].get_ydata(), [0.7, 0.4, 0.3, 0.25])
+
+
+def test_accuracy_is_drawn_over_the_shift_from_none_on_and_told_in_words(tmp_path: Path) -> None:
+    shown = lesson(tmp_path, "networks", "shifts")
+    drawn = lines(shown.draw())
+    assert list(drawn) == [f"{name}, 3.37 M parameters" for name in ("mlp", "cnn2", "residual20")]
+    line = drawn["mlp, 3.37 M parameters"]
+    assert line.get_xdata().tolist() == [0, 4, 8]
+    np.testing.assert_allclose(line.get_ydata(), [0.754, 0.754 - 0.24, 0.754 - 0.48])
+    assert "mlp, 3.37 M parameters: 75 % at 0, 51 % at 4, 27 % at 8;" in shown.told
+
+
+def test_each_depth_is_a_line_over_the_images_that_it_was_trained_on(tmp_path: Path) -> None:
+    shown = lesson(tmp_path, "sizes", "sizes")
+    drawn = lines(shown.draw())
+    assert list(drawn) == ["head", "from stage4", "all"]
+    for line in drawn.values():
+        np.testing.assert_allclose(line.get_xdata(), [78.7, 393.5, 1574], rtol=0.03)
+    assert shown.sentences[0].startswith("78 images (5 %)")
+
+
+@pytest.mark.parametrize(("name", "which"), [("networks", "losses"), ("networks", "shifts"), ("sizes", "sizes")])
+def test_no_two_texts_of_a_lesson_overlap(tmp_path: Path, name: str, which: str) -> None:
+    figure = lesson(tmp_path, name, which).draw()
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    texts = [*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label]
+    boxes = [text.get_window_extent() for text in texts if text.get_text() and text.get_visible()]
+    assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+
+
+# --- Which depth on how many images ----------------------------------------------------------------------------------
+
+
+def measured(*accuracies: float) -> Measured:
+    """Return accuracies, and differences between them that are known to a point."""
+    spread = Redrawn(0.0, 0.4)
+
+    def interval(value: float) -> Interval:
+        return Interval(value, value - 0.01, value + 0.01, spread)
+
+    pairs = [(one, other) for one in range(len(accuracies)) for other in range(one + 1, len(accuracies))]
+    differences = {pair: interval(accuracies[pair[0]] - accuracies[pair[1]]) for pair in pairs}
+    return Measured([dict.fromkeys(METRICS, interval(each)) for each in accuracies], differences, np.zeros((1, 1)))
+
+
+def option(named: str, learns: str) -> Option:
+    return Option(named, "unfreeze", learns, 1.0, "efficientnet_lite0")
+
+
+def run_of(plan: str, percent: float | None, images: int) -> dict[str, Any]:
+    definition = {} if percent is None else {"train_percent": percent}
+    return {"backbone": "b", "plan": plan, "definition": definition, "seeds": {"0": {"train_images": images}}}
+
+
+RUNS = [run_of("head_10", 10, 150), run_of("all_10", 10, 150), run_of("head", None, 1_500), run_of("all", None, 1_500)]
+OPTIONS = [option("head_10", "head"), option("all_10", "all"), option("head", "head"), option("all", "all")]
+
+
+def test_of_every_size_the_best_depth_on_validation_is_told_beside_the_rule_of_thumb() -> None:
+    told = compare_sizes(
+        RUNS, OPTIONS, {"validation": measured(0.7, 0.75, 0.8, 0.9), "test": measured(0.72, 0.7, 0.8, 0.9)}
+    )
+    assert [each["sentence"] for each in told] == [
+        "150 images (10 %): all_10 is best on validation. The rule of thumb says only the head: on test head_10 is "
+        "+2.0 points, 95 % interval +1.0 to +3.0 from it.",
+        "1,500 images (100 %): all is best on validation. The rule of thumb says the last parts, which no plan does.",
+    ]
+
+
+def test_where_the_best_depth_is_that_of_the_rule_of_thumb_it_says_so() -> None:
+    both = measured(0.8, 0.75, 0.8, 0.9)
+    (small, _) = compare_sizes(RUNS, OPTIONS, {"validation": both, "test": both})
+    assert small["sentence"].endswith("head_10 is best on validation. The rule of thumb says only the head too.")
+
+
+def test_a_study_of_one_size_has_nothing_to_tell_of_sizes() -> None:
+    both = measured(0.8, 0.9)
+    assert compare_sizes(RUNS[2:], OPTIONS[2:], {"validation": both, "test": both}) == []
+
+
+def test_advice_says_on_how_many_of_the_images_where_plans_differ_in_it() -> None:
+    assert on_share(RUNS[0], RUNS) == " on 10 % of the training images"
+    assert on_share(RUNS[2], RUNS[2:]) == ""

@@ -1,0 +1,68 @@
+"""Look inside any trained run, at what it makes of any image: the pictures of the report, of that image."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from stages.cases import Case
+from stages.command import one_line
+from stages.images import decode
+from stages.inside import Opened, look_inside, open_run
+from stages.looks import LIKELIEST, write_look
+from stages.mistakes import listed, mistake
+from stages.prepared import read_prepared
+
+SHOWN = 20
+"""Of more runs than this the first are named."""
+
+
+def main(run: str, image: str, data: Path = Path("data"), out: Path = Path("look")) -> None:
+    """Draw what the run in `data/runs` makes of the image file, into a folder of its own in `out`, and say so."""
+    with one_line():
+        folder = find_run(data / "runs", run)
+        file = find_image(image)
+        pixels = decode(file.read_bytes(), image_px=read_prepared(data / "prepared").images.shape[1])
+        if isinstance(pixels, str):
+            raise mistake("IMAGE", "be an image that can be read", f"{image} ({pixels})")
+        opened = open_run(folder)
+        case = told_case(opened, Case(file.name, pixels.pixels, [], None))
+        into = out / run / file.stem
+        write_look(into, look_inside(opened, {file.name: [case]}, mapped=case))
+        for each in case.likeliest(LIKELIEST):
+            print(f"{case.probabilities[each]:.3f} {opened.run.classes[each]}")
+        print(f"{run}, seed {opened.seed}: {into.resolve()}")
+
+
+def find_run(runs: Path, name: str) -> Path:
+    """Return the folder of the trained run of that name, or raise a `Mistake` that names those that there are."""
+    known = sorted(path.parent.name for path in runs.glob("*/run.json"))
+    if not known:
+        raise mistake(str(runs), "hold trained runs", "none", "`make study` trains them.")
+    if name not in known:
+        more = "" if len(known) <= SHOWN else f" (and {len(known) - SHOWN} more)"
+        raise mistake("RUN", f"be {listed(known[:SHOWN])}{more}", repr(name), "Say make look RUN=<run> IMAGE=<file>.")
+    return runs / name
+
+
+def find_image(name: str) -> Path:
+    """Return the path of the image, or raise a `Mistake` if there is no such file."""
+    path = Path(name)
+    if not path.is_file():
+        got = "a folder" if name and path.is_dir() else f"no file {name!r}"
+        raise mistake("IMAGE", "be an image file", got, "Say make look RUN=<run> IMAGE=<file>.")
+    return path
+
+
+@torch.no_grad()
+def told_case(opened: Opened, case: Case) -> Case:
+    """Return the case with the probabilities that the trained backbone gives it, computed in float32."""
+    logits = opened.trained(opened.scaled([case]))
+    return Case(case.name, case.pixels, logits[0].double().softmax(0).tolist(), case.actual)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run")
+    parser.add_argument("image")
+    main(**vars(parser.parse_args()))
