@@ -70,9 +70,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     drift = {"estimate": -0.04, "low": -0.07, "high": -0.01}
     measured = {"seeds": 2, "epochs": 1, "batch": 32, "image_px": 72, "of_seeds": [drift_row(0), drift_row(1)]}
     apart = dict.fromkeys(("drifting", "drifting_head_alone", "held_head_moved"), drift)
-    (root / "docs" / "drift").mkdir()
     write_json(root / "docs" / "drift" / "drift.json", measured | {"differences": apart})
-    (root / "reports" / "look").mkdir()
     write_json(root / "reports" / "look" / "look.json", look())
     return root
 
