@@ -188,7 +188,7 @@ def test_the_page_about_sizes_tells_where_rule_and_validation_part(recorded: Pat
 def test_the_page_about_shifts_names_who_stands_firmest(recorded: Path) -> None:
     """Made up: 8 px cost the networks 3, 2 and 1 times 16 points."""
     block = block_of("mlp_or_cnn", recorded, LANGUAGES["en"])
-    assert "It stands firmest with `residual20`, and suffers most with `mlp`." in block
+    assert "`residual20` stands firmest, `mlp` suffers most." in block
     assert "`mlp` changes by \N{MINUS SIGN}48.0 points" in block
 
 

@@ -28,15 +28,15 @@ ENGLISH = {
     "against_whole": "`{plan}` against `{whole}`: {points}, at {ratio} of the computation; {zero}.",
     "drift_picture": "Left: validation accuracy over epochs with held and with drifting statistics. Right: test "
     "accuracy of either head on published and on drifted statistics: {points}.",
-    "held_loaded": "held, published statistics",
-    "held_drifted": "held, drifted statistics",
-    "drifting_drifted": "drifting, drifted statistics",
-    "drifting_loaded": "drifting, published statistics",
-    "drift_setting": "Test accuracy of the head that each way of training made, on either statistics; {seeds} seeds, "
-    "{epochs} epochs, batches of {batch}, {px} px. Way and statistics:",
+    "held_loaded": "held: published",
+    "held_drifted": "held: drifted",
+    "drifting_drifted": "drifting: drifted",
+    "drifting_loaded": "drifting: published",
+    "drift_setting": "Test accuracy of the head that learned with held or with drifting statistics, tested with the "
+    "published or with the drifted ones ({seeds} seeds, {epochs} epochs, batches of {batch}, {px} px):",
     "moved": "Drifting, {drifting} of {frozen} frozen tensors moved, the running means by {means} of their norm and "
     "the variances by {variances}; held, {held} moved.",
-    "drift_together": "Drifting instead of holding: {points}; {zero}.",
+    "drift_together": "Drifting instead of held, each head on its own statistics: {points}; {zero}.",
     "drift_head_alone": "The head of the drifting way on the published backbone, for which it was not made: {points}; "
     "{zero}.",
     "drift_moved": "The head of the held way when the statistics beneath it drift: {points}; {zero}.",
@@ -48,10 +48,10 @@ ENGLISH = {
     "deeper_same": "`{deep}` ends with the same loss as `{shallow}`.",
     "shifts": "Test accuracy over the pixels by which the images are shifted: {points}.",
     "unmoved": "as they are",
-    "shifted": "shifted by {px} px ({original} of the original)",
+    "shifted": "shifted by {px} px ({original} px of the original)",
     "lost": "Shifted by {px} px, {losses}.",
     "loses": "`{network}` changes by {points} points",
-    "least_lost": "It stands firmest with `{firmest}`, and suffers most with `{weakest}`.",
+    "least_lost": "`{firmest}` stands firmest, `{weakest}` suffers most.",
     "filters": "Weights: the filters of the first layer before training, after it, and their difference.",
     "maps": "Activations: what channels of each part answer to one image, before and after training.",
     "looked_into": "`{backbone}`, plan `{plan}`, seed {seed}; the maps are of the image `{image}`.",

@@ -28,15 +28,15 @@ SPANISH = {
     "against_whole": "`{plan}` frente a `{whole}`: {points}, con el {ratio} del cómputo; {zero}.",
     "drift_picture": "A la izquierda, exactitud en validación por épocas con las estadísticas fijas y a la deriva. A "
     "la derecha, exactitud en prueba de cada cabeza con las estadísticas publicadas y con las desplazadas: {points}.",
-    "held_loaded": "fija, estadísticas publicadas",
-    "held_drifted": "fija, estadísticas desplazadas",
-    "drifting_drifted": "a la deriva, estadísticas desplazadas",
-    "drifting_loaded": "a la deriva, estadísticas publicadas",
-    "drift_setting": "Exactitud en prueba de la cabeza que resulta de cada forma de entrenar, con unas estadísticas y "
-    "con otras; {seeds} semillas, {epochs} épocas, lotes de {batch}, {px} px. Forma y estadísticas:",
+    "held_loaded": "fijas: publicadas",
+    "held_drifted": "fijas: desplazadas",
+    "drifting_drifted": "a la deriva: desplazadas",
+    "drifting_loaded": "a la deriva: publicadas",
+    "drift_setting": "Exactitud en prueba de la cabeza que aprendió con las estadísticas fijas o a la deriva, probada "
+    "con las publicadas o con las desplazadas ({seeds} semillas, {epochs} épocas, lotes de {batch}, {px} px):",
     "moved": "A la deriva se movieron {drifting} de los {frozen} tensores congelados, las medias móviles un {means} de "
     "su norma y las varianzas un {variances}; con las estadísticas fijas se movieron {held}.",
-    "drift_together": "Dejarlas a la deriva en lugar de fijarlas: {points}; {zero}.",
+    "drift_together": "A la deriva en lugar de fijas, cada cabeza con sus propias estadísticas: {points}; {zero}.",
     "drift_head_alone": "La cabeza entrenada a la deriva, puesta sobre la red publicada, para la que no se hizo: "
     "{points}; {zero}.",
     "drift_moved": "La cabeza entrenada con estadísticas fijas, cuando se desplazan las que tiene debajo: {points}; "
@@ -49,7 +49,7 @@ SPANISH = {
     "deeper_same": "`{deep}` termina con la misma pérdida que `{shallow}`.",
     "shifts": "Exactitud en prueba según los píxeles que se desplazan las imágenes: {points}.",
     "unmoved": "tal cual",
-    "shifted": "desplazadas {px} px ({original} del original)",
+    "shifted": "desplazadas {px} px ({original} px del original)",
     "lost": "Con un desplazamiento de {px} px, {losses}.",
     "loses": "`{network}` cambia en {points} puntos",
     "least_lost": "La que mejor resiste es `{firmest}` y la que más sufre, `{weakest}`.",
