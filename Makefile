@@ -64,9 +64,10 @@ record: setup ## run studies/$(STUDY).yaml, keep its results in docs/$(INTO), an
 	  && dvc repro && python -m tools.record 'studies/$(STUDY).yaml' 'docs/$(INTO)'
 	@dvc repro
 
-readme: setup ## fill README's figures and tables in from reports/ and docs/
+readme: setup ## fill README and the pages that explain in from reports/ and docs/
 	@python -m tools.architectures
 	@python -m tools.readme
+	@python -m tools.pages
 
 benchmark: setup ## measure speed and memory against the script one would write without this project; OPTIONS="--images 128"
 	@python -m benchmarks.freezing --memory $(OPTIONS)

@@ -343,6 +343,8 @@ def facts_of(study: Study) -> dict[str, Any]:
         "sizes": [
             {
                 "percent": percent, "train_images": 1_574 * percent // 100,
+                "backbone": study.backbones[0], "plan": f"head_{percent}", "learns": "head",
+                "rule": "head" if 1_574 * percent // 100 < 1_000 else "parts",
                 "sentence": f"{1_574 * percent // 100:,} images ({percent} %): head_{percent} is best on validation. "
                 "The rule of thumb says only the head too.",
             }

@@ -110,12 +110,15 @@ def bold(text: str) -> str:
     return f"**{text}**"
 
 
-def fill(readme: str, contents: dict[str, str]) -> str:
-    """Return the text with each block's content in its place. Raises `ValueError` when a block has no place."""
+def fill(readme: str, contents: dict[str, str], where: str = "README.md") -> str:
+    """Return the text with each block's content in its place.
+
+    Raises `ValueError` when a block has no place in it, naming the file `where` the text is from.
+    """
     for name, content in contents.items():
         place = re.search(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", readme, re.DOTALL)
         if not place:
-            raise ValueError(f"README.md must hold <!-- {name} --> and <!-- /{name} -->. Got neither instead.")
+            raise ValueError(f"{where} must hold <!-- {name} --> and <!-- /{name} -->. Got neither instead.")
         readme = readme[: place.start()] + content + "\n" + readme[place.end() :]
     return readme
 

@@ -1,0 +1,149 @@
+"""Measure what frozen BatchNorm does when it is not held: `python -m benchmarks.drift --help`.
+
+Only the head of EfficientNet-Lite0 learns, in two ways that differ in the mode of what is frozen (`drifting.py`), on
+the same images, in the same batches, from the same new head. As in the default study each seed draws its own splits.
+Neither rate nor epoch is chosen; validation is for the curves, and each test set is read in the end.
+"""
+
+import argparse
+import contextlib
+import io
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+
+from benchmarks.drift_figure import draw
+from benchmarks.drifting import BACKBONE, WAYS, Lesson, compare_ways
+from benchmarks.machine import describe_machine
+from benchmarks.racing import ROOT, SCRATCH
+from benchmarks.tables import Row
+from benchmarks.this_project import deterministic
+from stages import fetch, prepare
+from stages.command import one_line
+from stages.figures import save, styled
+from stages.mistakes import mistake
+from stages.outputs import write_csv, write_json
+from stages.prepared import Prepared, read_prepared
+from stages.spreads import Redrawn, half_width
+from stages.units import set_points
+
+COMPARED = {
+    "drifting": ("drifting_head_drifted_statistics", "held_head_loaded_statistics"),
+    "drifting_head_alone": ("drifting_head_loaded_statistics", "drifting_head_drifted_statistics"),
+    "held_head_moved": ("held_head_drifted_statistics", "held_head_loaded_statistics"),
+}
+"""Differences in test accuracy, the first minus the second: what the drifting way comes to beside the held one; what is
+left of its head when it is put on the published backbone; and of the held head when the backbone beneath it drifts."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured, and how long."""
+
+    study: Path
+    seeds: int
+    epochs: int
+    batch: int
+    px: int | None
+    learning_rate: float
+    out: Path
+
+
+def main(options: Options) -> None:
+    """Teach both ways with every seed, say what came of it, and write it."""
+    rows = []
+    with deterministic(torch.device("cpu")):
+        data = images_of(options)
+        for seed in range(options.seeds):
+            rows.append(compare_ways(lesson_of(data, options, seed)))
+            print(told(rows[-1]), flush=True)
+    differences = {name: difference(rows, *pair) for name, pair in COMPARED.items()}
+    about = {"backbone": BACKBONE, "image_px": data.images.shape[1], "machine": describe_machine()}
+    asked = {
+        name: value for name, value in asdict(options).items() if name in ("seeds", "epochs", "batch", "learning_rate")
+    }
+    write_json(options.out / "drift.json", about | asked | {"differences": differences, "of_seeds": rows})
+    write_csv(options.out / "drift.csv", pd.DataFrame(rows).drop(columns="curves"))
+    with styled():
+        save(draw(rows), options.out, "drift")
+
+
+def images_of(options: Options) -> Prepared:
+    """Return the study's images, split by so many seeds. They are in memory, as their folder vanishes."""
+    params = yaml.safe_load(options.study.read_text(encoding="utf-8"))
+    params["study"] |= {"seeds": list(range(options.seeds))}
+    params["data"]["image_px"] = options.px or params["data"]["image_px"]
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=SCRATCH, prefix="benchmark-") as scratch,
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        folder = Path(scratch)
+        (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+        fetch.main(params=folder / "params.yaml", out=folder / "raw")
+        prepare.main(params=folder / "params.yaml", raw=folder / "raw", out=folder / "prepared")
+        found = read_prepared(folder / "prepared")
+        return Prepared(np.array(found.images), found.labels, found.ids, found.classes, found.splits)
+
+
+def lesson_of(data: Prepared, options: Options, seed: int) -> Lesson:
+    """Return what the seed's splits are taught, and how."""
+    rows = {split: data.rows(split, [seed]) for split in ("train", "validation", "test")}
+    how = (len(data.classes), seed, options.epochs, options.batch, options.learning_rate)
+    return Lesson(data.images, data.labels, rows, *how)
+
+
+def difference(rows: Sequence[Row], one: str, other: str) -> dict[str, float]:
+    """Return by how much the one accuracy is above the other, seed by seed in pairs, with its 95 % interval.
+
+    Seeds draw their splits from the same images, for which the variance allows (Nadeau and Bengio 2003).
+    """
+    found = np.array([row[one] - row[other] for row in rows])
+    overlap = float(np.mean([row["test_images"] / row["train_images"] for row in rows]))
+    estimate, half = float(found.mean()), half_width(Redrawn(float(found.var(ddof=1)), overlap), len(rows))
+    return {"estimate": estimate, "low": max(-1.0, estimate - half), "high": min(1.0, estimate + half)}
+
+
+def told(row: Row) -> str:
+    """Return in a line what came of a seed."""
+    apart = {name: set_points(row[one] - row[other]) for name, (one, other) in COMPARED.items()}
+    moved = " and ".join(f"{row[f'{way}_moved_tensors']} ({way})" for way in WAYS)
+    return (
+        f"seed {row['seed']}: {moved} of {row['frozen_tensors']} frozen tensors moved; drifting against held "
+        f"{apart['drifting']} points, its head on the loaded statistics {apart['drifting_head_alone']}, the held head "
+        f"on the drifted ones {apart['held_head_moved']}"
+    )
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Return the options, or raise a `Mistake` about the first that is out of range."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.drift", description=__doc__)
+    add = made.add_argument
+    add("--study", type=Path, default=ROOT / "params.yaml", help="whose images are taken")
+    add("--seeds", type=int, default=6, help="each draws splits, head and order")
+    add("--epochs", type=int, default=4, help="all of them: none is chosen")
+    add("--batch", type=int, default=32, help="images in a batch, whose statistics are drifted by")
+    add("--px", type=int, help="side of the square images, in place of the study's")
+    add("--learning-rate", type=float, default=0.001, help="of AdamW")
+    add("--out", type=Path, default=ROOT / "docs" / "drift", help="folder for the results")
+    options = Options(**vars(made.parse_args(arguments)))
+    if not options.study.is_file():
+        raise mistake("--study", "be a study's file", f"no file at {str(options.study)!r}")
+    for option, least in {"seeds": 2, "epochs": 1, "batch": 2}.items():
+        if (got := getattr(options, option)) < least:
+            raise mistake(f"--{option}", f"be at least {least}", str(got))
+    if not options.learning_rate > 0:
+        raise mistake("--learning-rate", "be more than 0", f"{options.learning_rate:g}")
+    return options
+
+
+if __name__ == "__main__":
+    with one_line():
+        main(parse(sys.argv[1:]))

@@ -1,0 +1,202 @@
+"""The pages that explain say the same in both languages, and what the studies found."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stages.outputs import read_csv, write_csv, write_json
+from tests.project import ROOT
+from tests.reports import VARIANTS, Study, write_study
+from tools.network_blocks import deeper
+from tools.page_words import LANGUAGES, NARROW, spanish_number
+from tools.pages import PAGES, block_of, filled
+
+DOCS = {language: ROOT / "docs" / language for language in LANGUAGES}
+LINK = re.compile(r"\]\(([^)#]+)\)")
+BLOCK = re.compile(r"<!-- study -->\n.*?<!-- /study -->", re.DOTALL)
+CODE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)", re.DOTALL)
+NUMBER = {"en": r"\d[\d,]*(?:\.\d+)?", "es": rf"\d[\d{NARROW}]*(?:,\d+)?"}
+NETWORKS = ("plain20", "plain56", "residual20", "residual56")
+
+
+def numbers(text: str, language: str) -> list[str]:
+    """Return the numbers outside code and addresses, as 1234.5, sorted: languages order their words as they like."""
+    found = re.findall(NUMBER[language], CODE.sub("", text))
+    if language == "en":
+        return sorted(number.rstrip(",").replace(",", "") for number in found)
+    return sorted(number.rstrip(NARROW).replace(NARROW, "").replace(",", ".") for number in found)
+
+
+def drift_row(seed: int) -> dict[str, object]:
+    crossed = {"held_head_loaded": 0.82, "held_head_drifted": 0.41, "drifting_head_loaded": 0.66}
+    return {
+        "seed": seed, "train_images": 1_560, "test_images": 644, "frozen_tensors": 294, "held_moved_tensors": 0,
+        "drifting_moved_tensors": 147, "relative_norm_of_means": 0.08, "relative_norm_of_variances": 0.35,
+        **{f"{name}_statistics": value for name, value in crossed.items()}, "drifting_head_drifted_statistics": 0.78,
+        "curves": {"held": [0.8], "drifting": [0.7]},
+    }  # fmt: skip
+
+
+def look() -> dict[str, object]:
+    told = "Maps: stem, 36 x 36 places, which differ by 36 %; stage1, 18 x 18 places, which are the same."
+    return {
+        "backbone": "efficientnet_lite0", "plan": "all", "seed": 0, "mapped": "a.png",
+        "moved": [
+            {"part": "stem", "parameters": 13_968, "trainable": 13_968, "relative_norm": 0.0091},
+            {"part": "stage1", "parameters": 0, "trainable": 0, "relative_norm": None},
+            {"part": "head", "parameters": 2_562, "trainable": 2_562, "relative_norm": 0.46},
+        ],
+        "maps": {"stem": {"places": [36, 36]}, "stage1": {"places": [18, 18]}},
+        "pictures": {"filters": {"told": ""}, "maps": {"told": told}},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which every study was recorded, with made-up figures."""
+    root = tmp_path_factory.mktemp("recorded")
+    write_study(root / "reports")
+    write_study(root / "docs" / "beans", VARIANTS["undecided"])
+    write_study(root / "docs" / "digits", VARIANTS["networks"])
+    write_study(root / "docs" / "size", VARIANTS["sizes"])
+    depth = write_study(
+        root / "docs" / "depth", Study(plans=("scratch",), backbones=NETWORKS, advised="scratch", best="scratch")
+    )
+    history = read_csv(depth / "history.csv")
+    history["train_loss"] += 0.25 * (history.backbone == "plain56")
+    write_csv(depth / "history.csv", history)
+    drift = {"estimate": -0.04, "low": -0.07, "high": -0.01}
+    measured = {"seeds": 2, "epochs": 1, "batch": 32, "image_px": 72, "of_seeds": [drift_row(0), drift_row(1)]}
+    apart = dict.fromkeys(("drifting", "drifting_head_alone", "held_head_moved"), drift)
+    write_json(root / "docs" / "drift" / "drift.json", measured | {"differences": apart})
+    write_json(root / "reports" / "look" / "look.json", look())
+    return root
+
+
+def test_pages_hold_what_the_studies_found() -> None:
+    for path, text in filled(ROOT).items():
+        assert (ROOT / path).read_text(encoding="utf-8") == text, f"run `make readme`: {path}"
+
+
+def test_every_page_is_there_in_both_languages_and_in_both_lists() -> None:
+    names = {f"{name}.md" for name in PAGES}
+    for folder in DOCS.values():
+        assert {path.name for path in folder.iterdir()} == names | {"README.md"}
+        listed = [link for link in LINK.findall((folder / "README.md").read_text()) if "/" not in link]
+        assert listed == [f"{name}.md" for name in PAGES]
+
+
+@pytest.mark.parametrize("path", sorted(path for folder in DOCS.values() for path in folder.glob("*.md")), ids=str)
+def test_no_link_or_picture_of_a_page_leads_nowhere(path: Path) -> None:
+    links = [link for link in LINK.findall(path.read_text(encoding="utf-8")) if not link.startswith("http")]
+    assert all((path.parent / link).is_file() for link in links)
+    other = "es" if path.parent.name == "en" else "en"
+    assert links[0] == f"../{other}/{path.name}"
+
+
+@pytest.mark.parametrize("name", [*PAGES, "README"])
+def test_a_page_says_the_same_numbers_links_and_code_in_both_languages(name: str) -> None:
+    texts = {language: (folder / f"{name}.md").read_text(encoding="utf-8") for language, folder in DOCS.items()}
+    assert numbers(texts["en"], "en") == numbers(texts["es"], "es")
+    english, spanish = ([link for link in LINK.findall(text) if "README" not in link][1:] for text in texts.values())
+    assert sorted(english) == sorted(spanish)
+    codes = [[line.partition("#")[0] for line in re.findall(r"(?ms)^```.*?^```", text)] for text in texts.values()]
+    assert codes[0] == codes[1]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_result_is_typed_into_the_prose(name: str) -> None:
+    """Results have a decimal point or are per cent. Years, layers of a paper and the like are typed."""
+    for folder in DOCS.values():
+        prose = CODE.sub("", BLOCK.sub("", (folder / f"{name}.md").read_text(encoding="utf-8")))
+        assert re.findall(r"\d+[.,]\d+|\d+ ?%", prose) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_recorded_block_has_a_picture_with_its_text_and_the_same_numbers_in_both_languages(
+    recorded: Path, name: str
+) -> None:
+    blocks = {language: block_of(name, recorded, words) for language, words in LANGUAGES.items()}
+    told = {language: numbers(block, language) for language, block in blocks.items()}
+    assert told["en"] == told["es"]
+    assert len(told["en"]) > 5
+    for block in blocks.values():
+        assert re.match(r"!\[[^\]]{40,}\]\(\.\./\.\./(docs|reports)/", block)
+        assert "nan" not in CODE.sub("", block)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_was_not_recorded_is_said_to_be_so_with_no_number(tmp_path: Path, name: str) -> None:
+    for words in LANGUAGES.values():
+        block = block_of(name, tmp_path, words)
+        assert PAGES[name].command in block
+        assert not re.search(r"\d", CODE.sub("", block))
+
+
+def test_languages_have_the_same_sentences_with_the_same_places() -> None:
+    places = [
+        {name: sorted(re.findall(r"{\w+}", sentence)) for name, sentence in words.sentences.items()}
+        for words in LANGUAGES.values()
+    ]
+    assert places[0] == places[1]
+
+
+@pytest.mark.parametrize(
+    ("english", "spanish"),
+    [("0.817", "0,817"), ("1,020", "1020"), ("26,240.5", f"26{NARROW}240,5"), ("7", "7")],
+)
+def test_spanish_numbers_have_a_decimal_comma_and_spaces_from_five_digits_on(english: str, spanish: str) -> None:
+    assert spanish_number(english) == spanish
+
+
+def test_words_of_a_difference_follow_its_sign_and_its_interval() -> None:
+    words = LANGUAGES["en"]
+    assert [words.higher(value) for value in (0.1, -0.1, 0.0)] == ["higher", "lower", "as high"]
+    told = [words.where_zero_lies(*bounds) for bounds in ((-0.2, -0.1), (0.1, 0.2), (-0.1, 0.2))]
+    assert [words.split(",")[0] for words in told] == [
+        "the interval lies below 0", "the interval lies above 0", "the interval holds 0"
+    ]  # fmt: skip
+
+
+def test_the_page_about_residuals_says_what_the_losses_say(recorded: Path) -> None:
+    """Made up: plain56 ends 0.25 above the others, which end alike at 0.6 / 4 + 0.1."""
+    block = block_of("residuals", recorded, LANGUAGES["en"])
+    assert "`plain56` ends with a loss higher than that of `plain20`: a difference of 0.2500 nats in the mean" in block
+    assert "`residual56` ends with the same loss as `residual20`." in block
+    assert "| `plain20` | 3.37 M | 0.2500 (0.2500 to 0.2500) |" in block
+    turned = pd.DataFrame({"plain20": [0.3, 0.1], "plain56": [0.1, 0.2]})
+    assert deeper(turned, "plain20", "plain56", LANGUAGES["es"]) == (
+        "`plain56` termina con una pérdida menor que la de `plain20`: una diferencia de 0,0500 nats en la media de 2 "
+        "semillas. En 1 de ellas es la mayor de las dos."
+    )
+
+
+def test_the_page_about_sizes_tells_where_rule_and_validation_part(recorded: Path) -> None:
+    """Made up: head is always best on validation, and of 1,574 images the rule says the last parts."""
+    block = block_of("how_many_images", recorded, LANGUAGES["en"])
+    rows = [line for line in block.splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[-3:-1] for row in rows[2:]] == [
+        ["`head`", "only the head"], ["`head`", "only the head"], ["`head`", "the last parts"]
+    ]  # fmt: skip
+    assert [row.split(" | ")[-1] for row in rows[2:4]] == ["the same |", "the same |"]
+    pair = read_csv(recorded / "docs/size/pairs.csv").query("plan == 'head_100' and other_plan == 'stage4_100'").iloc[0]
+    assert f"{-100 * pair.difference:+.1f} points".replace("-", "\N{MINUS SIGN}") in rows[4]
+
+
+def test_the_page_about_shifts_names_who_stands_firmest(recorded: Path) -> None:
+    """Made up: 8 px cost the networks 3, 2 and 1 times 16 points."""
+    block = block_of("mlp_or_cnn", recorded, LANGUAGES["en"])
+    assert "`residual20` stands firmest, `mlp` suffers most." in block
+    assert "`mlp` changes by \N{MINUS SIGN}48.0 points" in block
+
+
+def test_a_look_that_tells_nothing_of_a_map_is_refused(recorded: Path, tmp_path: Path) -> None:
+    without = look() | {"pictures": {"maps": {"told": "nothing"}}}
+    write_json(tmp_path / "reports" / "look" / "look.json", without)
+    with pytest.raises(ValueError, match=r"look.json must tell by how much the maps of stem differ. Got 'nothing'"):
+        block_of("weights_and_activations", tmp_path, LANGUAGES["en"])
+    told = block_of("weights_and_activations", recorded, LANGUAGES["es"])
+    assert f"| `stem` | 13{NARROW}968 | 0,91 % | 36 x 36 | 36 % |" in told
+    assert "| `stage1` | 0 |  | 18 x 18 | 0 % |" in told
