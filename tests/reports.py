@@ -197,7 +197,8 @@ def runs_of(study: Study) -> pd.DataFrame:
             rows.append(
                 {
                     "backbone": backbone, "plan": plan, "seed": seed, "learning_rate": _rate(study, plan),
-                    "train_images": 1_574 * _percent(plan) / 100, "best_epoch": 2, "val_loss": 0.41, "val_accuracy": accuracy, "test_images": 656,
+                    "train_images": 1_574 * _percent(plan) / 100,
+                    "best_epoch": 2, "val_loss": 0.41, "val_accuracy": accuracy, "test_images": 656,
                     **dict(zip(MEASURES, (accuracy, accuracy - 0.07, accuracy - 0.06, 0.44, 0.031), strict=True)),
                     "majority_accuracy": 0.686,
                 }
