@@ -82,9 +82,18 @@ def _left_open(study: Study, choice: Choice) -> tuple[list[str], Needed]:
     subject = f"It {priced}" if cheapest == best else f"The cheapest plan that may do is {named}, which {priced}"
     held = f"on validation, against {study.options[against].named}: {told(open_, study.margin)}"
     return [
-        f"The data cannot tell how deep to unfreeze to within {margin}; {leader} is best on validation.",
+        f"The data cannot tell {_question(study)} to within {margin}; {leader} is best on validation.",
         f"{subject} ({held}); {_in_words(needed, study)}",
     ], needed
+
+
+def _question(study: Study) -> str:
+    """Return what the study asks: from random weights nothing is unfrozen."""
+    return "which of them to train" if _is_of_scratch(study) else "how deep to unfreeze"
+
+
+def _is_of_scratch(study: Study) -> bool:
+    return all(option.learns == "scratch" for option in study.options)
 
 
 def _ratio(study: Study, run: int) -> tuple[float, str]:
@@ -121,7 +130,7 @@ def rule_of_thumb(study: Study, advised: int | None) -> dict[str, Any]:
     count = study.train_images
     says = rule_for(count)
     first = f"The rule of thumb for {count:,} training images: train {RULE_WORDS[says]}"
-    if all(option.learns == "scratch" for option in study.options):
+    if _is_of_scratch(study):
         rest = "it is about pretrained weights, and this study has none."
     elif advised is None:
         rest = "this study cannot tell whether that is right."

@@ -236,6 +236,14 @@ def test_the_rule_of_thumb_is_left_open_where_the_study_is_or_has_no_such_plan()
     assert rule_of_thumb(no_all, 1)["sentence"].endswith("no plan of this study does that.")
 
 
+def test_a_study_of_random_weights_asks_which_network_and_has_no_rule_of_thumb() -> None:
+    networks = [Option(f"net{place}", "train", "scratch", cost, f"net{place}") for place, cost in enumerate(COSTS)]
+    advice = advise(study((0.80, 0.896, 0.90, 0.901), SETTLED[1], half=0.03, options=networks))
+    first = "The data cannot tell which of them to train to within 1 point; net3 is best on validation."
+    assert advice["sentences"][0] == first
+    assert advice["rule_of_thumb"]["sentence"].endswith("it is about pretrained weights, and this study has none.")
+
+
 def test_points_are_written_with_their_sign() -> None:
     assert [points(each) for each in (0.012, -0.0025, 0.0004, -0.0004)] == ["+1.2", "-0.2", "0.0", "0.0"]
     assert (in_points(0.01), in_points(0.005)) == ("1 point", "0.5 points")
