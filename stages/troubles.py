@@ -20,7 +20,7 @@ from stages.mistakes import mistake
 from stages.params import Hub
 from stages.patience import BROKEN_DOWN
 
-OFFLINE = "Offline, run make study STUDY=digits or STUDY=elpv_random, or take images of your own: data.source: folder."
+OFFLINE = "Offline, run make study STUDY=quick or STUDY=elpv_random, or take images of your own: data.source: folder."
 TROUBLES = (httpx2.TransportError, HfHubHTTPError)
 """What the library raises where the hub gives no answer, or one that is no success."""
 

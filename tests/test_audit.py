@@ -97,9 +97,9 @@ def test_the_audit_looks_at_every_frozen_parameter_and_buffer_and_at_nothing_els
     }
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in ("mlp", "cnn2")])
 def test_the_audit_of_a_backbone_looks_at_every_tensor_of_its_frozen_parts(name: str) -> None:
-    backbone = build_backbone(name, "none", 2)
+    backbone = build_backbone(name, "none", 2)  # in which stage2 has parameters
     apply_plan(backbone, Plan(train=["stage2", "head"], weights="pretrained", learning_rates=[0.1]))
     frozen = {key for key in backbone.state_dict() if key.split(".")[0] not in ("stage2", "head")}
     assert set(frozen_digests(backbone)) >= frozen

@@ -21,7 +21,7 @@ from stages.grid import Job, build_parts
 from stages.mistakes import Mistake, listed
 from stages.params import Plan
 from stages.prepared import Prepared
-from stages.vocabulary import BACKBONES, MOST_PX, PARTS
+from stages.vocabulary import BACKBONES, MOST_PX, PARTS, WITHOUT_WEIGHTS
 from tests import toys
 
 DAISY = 985  # the class of ImageNet's 1,000
@@ -72,6 +72,10 @@ def original(request: pytest.FixtureRequest) -> Original:
 
 
 every_backbone = pytest.mark.parametrize("original", ARCHITECTURES, indirect=True, scope="module")
+every_published = pytest.mark.parametrize(
+    "original", [name for name in ARCHITECTURES if name not in WITHOUT_WEIGHTS], indirect=True, scope="module"
+)
+"""test_networks.py has the like of the others."""
 
 
 def noise(images: int, side: int) -> Tensor:
@@ -117,7 +121,7 @@ def test_every_backbone_that_params_may_name_can_be_built_and_no_other() -> None
     assert tuple(ARCHITECTURES) == tuple(BACKBONES)
 
 
-@every_backbone
+@every_published
 def test_the_sequence_of_parts_gives_bit_for_bit_what_the_original_model_gives(original: Original) -> None:
     pixels = noise(4, max(64, original.smallest))
     with torch.inference_mode():
@@ -136,7 +140,7 @@ def test_every_parameter_and_buffer_of_the_original_is_in_exactly_one_part(origi
     assert len(set(held)) == len(held)
 
 
-@every_backbone
+@every_published
 def test_the_parts_sum_to_the_published_number_of_parameters(original: Original) -> None:
     if original.name in PUBLISHED_BY_TIMM:
         parameters = sum(count(part) for part in original.parts)
@@ -149,7 +153,7 @@ def test_the_parts_sum_to_the_published_number_of_parameters(original: Original)
     assert sum(count(part) for part in original.parts) == count(original.model) == published
 
 
-@every_backbone
+@every_published
 def test_stage1_to_stage4_work_at_strides_4_8_16_and_32_where_the_architecture_has_them(original: Original) -> None:
     """A block works at the stride of its last convolution, or for Swin of its last layer over a map of patches."""
     side = 224
@@ -175,7 +179,7 @@ def test_stage1_to_stage4_work_at_strides_4_8_16_and_32_where_the_architecture_h
     assert found == {part: {stride} - {None} for part, stride in named.items()}
 
 
-@every_backbone
+@every_published
 def test_the_head_is_one_linear_layer_and_gives_one_logit_for_each_class(original: Original) -> None:
     """SqueezeNet's is a convolution of single pixels, whose maps are averaged: the same, in another order."""
     backbone = build_backbone(original.name, "none", 5).eval()
@@ -191,7 +195,7 @@ def test_the_head_is_one_linear_layer_and_gives_one_logit_for_each_class(origina
         assert backbone(noise(2, original.smallest)).shape == (2, 5)
 
 
-@every_backbone
+@every_published
 def test_an_original_refuses_images_one_pixel_smaller_than_the_smallest_that_is_let_through(original: Original) -> None:
     """That it takes the smallest in training is what the training steps of test_freezing.py show."""
     sides = BACKBONES[original.name]

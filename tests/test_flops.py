@@ -8,6 +8,7 @@ from stages.architectures import ARCHITECTURES
 from stages.backbones import build_backbone
 from stages.flops import Work, count_work
 from stages.freezing import apply_plan, cut_at_boundary
+from stages.vocabulary import WITHOUT_WEIGHTS
 from tests.toys import plan
 
 
@@ -93,7 +94,7 @@ LITES = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in LITES])
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in (*LITES, *WITHOUT_WEIGHTS)])
 def test_one_image_forward_costs_what_the_authors_of_its_architecture_published(name: str) -> None:
     """In billions of multiplications with their additions. Lite0 is B0 without its attention to channels (0.2 %)."""
     about = models.get_model_weights("efficientnet_b0" if name == "efficientnet_lite0" else name)["IMAGENET1K_V1"]

@@ -44,7 +44,7 @@ def test_the_estimate_is_the_mean_over_seeds_of_each_metric_as_scikit_learn_has_
     ]
     figures = measure(scored_on([pd.concat(tables)], CLASSES, np.arange(40), 100.0), RESAMPLES).figures[0]
     scores = [score_predictions(table, CLASSES) for table in tables]
-    for name in METRICS:
+    for name in METRICS.keys() - {"top_5_accuracy"}:  # of two classes it is 1, and not told
         assert figures[name].estimate == pytest.approx(np.mean([score[name] for score in scores]))
         assert figures[name].low < figures[name].estimate < figures[name].high
 

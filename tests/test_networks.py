@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from stages.architectures import ARCHITECTURES
-from stages.backbones import build_backbone
+from stages.backbones import architecture_of, build_backbone, cut_into_parts, original_classifier
 from stages.freezing import count_by_part
 from stages.mistakes import Mistake
 from stages.networks import ResidualBlock, of_depth
-from stages.vocabulary import WITHOUT_WEIGHTS
+from stages.vocabulary import PARTS, WITHOUT_WEIGHTS
 
 # With ten classes, layer by layer: weights and biases of convolutions (3 x 3) and of linear layers, two of each norm's
 # channels. He et al. 2015 give 0.27 million for 20 layers and 0.85 million for 56.
@@ -55,6 +55,29 @@ def test_each_network_has_the_parameters_that_are_counted_by_hand(name: str) -> 
 
 def test_he_s_networks_have_as_many_parameters_as_he_published() -> None:
     assert [round(sum(BY_HAND[name].values()) / 1e6, 2) for name in ("residual20", "residual56")] == [0.27, 0.85]
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_each_network_is_the_sequence_of_its_parts_and_tells_images_and_classes_apart(name: str) -> None:
+    torch.manual_seed(0)
+    network = original_classifier(name, "none").eval()
+    parts = cut_into_parts(architecture_of(name), network)
+    pixels = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        logits = parts(pixels)
+        assert torch.equal(logits, network(pixels))
+        assert build_backbone(name, "none", 3).eval()(pixels).shape == (4, 3)
+    assert tuple(dict(parts.named_children())) == PARTS
+    assert len(logits.unique()) == 4 * 10
+
+
+@pytest.mark.parametrize(("name", "strides"), [("cnn2", [2, 4]), ("cnn3", [2, 4, 8]), ("residual20", [1, 1, 2, 4])])
+def test_a_network_s_parts_work_at_the_strides_that_it_says(name: str, strides: list[int]) -> None:
+    features, found = torch.zeros(1, 3, 32, 32), []
+    for part in build_backbone(name, "none", 3).eval().children():
+        features = part(features)
+        found += [32 // features.shape[2]] if features.dim() == 4 else []
+    assert list(dict.fromkeys(found)) == list(dict.fromkeys(strides))
 
 
 @pytest.mark.parametrize(("layers", "shortcut"), [(20, False), (20, True), (56, False), (56, True)])
