@@ -6,6 +6,10 @@ from pathlib import Path
 
 # Threads that wait by spinning slow each other down tenfold where the processor has other work. Read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Tests that run side by side share the cores, and so do the commands that they start.
+os.environ.setdefault(
+    "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+)
 
 import pytest
 import torch
