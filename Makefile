@@ -35,7 +35,7 @@ $(BIN)/ready: requirements.lock
 study: setup ## run the study of params.yaml, as far as it is stale, and show its comparison; STUDY=beans: a ready one
 	$(CHOSEN)
 	@python -m tools.check params.yaml
-	@dvc repro || { dvc checkout --quiet; echo "Nothing is lost: what dvc had cleared is back."; exit 1; }
+	@dvc repro || { dvc checkout --quiet; echo "Nothing is lost: what dvc had cleared is back, and other studies' runs are in its cache."; exit 1; }
 	@python -m tools.show reports
 
 parallel: setup ## the same with JOBS=2 plans at a time, each with its share of the cores
@@ -52,7 +52,7 @@ plans: setup ## what each plan of params.yaml lets learn, part by part
 	@python -m tools.plans params.yaml
 
 look: setup ## see inside RUN (a folder of data/runs) what it makes of IMAGE (a file): filters, maps, Grad-CAM
-	@python -m tools.look '$(RUN)' '$(IMAGE)'
+	@python -m tools.look "$$RUN" "$$IMAGE"
 
 show: setup ## the experiments so far, one row each (dvc exp show)
 	@COLUMNS=150 dvc exp show --no-pager --hide-failed --hide-queued --hide-workspace --drop '.*' --keep '^($(SHOWN))$$' --sort-by trainable_parameters

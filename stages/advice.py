@@ -31,6 +31,7 @@ class Study:
     """What advice is drawn from: the options, what was measured of them on validation and on test, and on how much.
 
     `margin` is a share (0.01 is one accuracy point); `cost` names the cost; `train_images` is a seed's, `images` all.
+    With `several_sizes` the plans are shown different shares of the training images.
     """
 
     options: list[Option]
@@ -41,6 +42,7 @@ class Study:
     cost: str
     train_images: int
     images: int
+    several_sizes: bool = False
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,7 @@ def words_of_maps(inside: Inside) -> Words:
 
 
 def _difference(each: PartMaps) -> str:
-    norms = [float(np.linalg.norm(values)) for values in (each.after - each.before, each.before, each.after)]
-    return f"which differ by {percent(norms[0] / max(norms[1:]))}" if norms[0] else "which are the same"
+    return f"which differ by {percent(each.difference)}" if each.difference else "which are the same"
 
 
 def _size(values: NDArray[np.float32]) -> str:

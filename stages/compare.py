@@ -25,7 +25,7 @@ from stages.params import Params, load_params
 from stages.protocol import describe_study
 from stages.scored import Scored, scored_on
 from stages.sentences import advise, learns_what
-from stages.sizes import compare_sizes, on_share
+from stages.sizes import compare_sizes, have_several_sizes, on_share
 from stages.stopped import stopped_table
 from stages.tables import (
     Cell,
@@ -151,6 +151,7 @@ def advice_of(
         cost=settings.advice.cost,
         train_images=round(images.train_images),
         images=images.about["images"],
+        several_sizes=have_several_sizes([cell.run for cell in cells]),
     )
     advice = advise(study)
     chosen, against = cells[advice.pop("run")].key, cells[advice.pop("against")].key

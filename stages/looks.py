@@ -57,7 +57,12 @@ def numbers_of(inside: Inside) -> dict[str, Any]:
         "gradcam": None if evidence is None else {"block": evidence.block, "places": [*evidence.heat.shape[1:]]},
         "mapped": inside.mapped.name,
         "maps": {
-            each.part: {"block": each.block, "places": [*each.after.shape[1:]], "channels": each.channels}
+            each.part: {
+                "block": each.block,
+                "places": [*each.after.shape[1:]],
+                "channels": each.channels,
+                "difference": _rounded(each.difference),
+            }
             for each in inside.maps
         },
         "pictures": told_pictures(inside),

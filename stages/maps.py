@@ -25,6 +25,14 @@ class PartMaps:
     before: NDArray[np.float32]
     after: NDArray[np.float32]
 
+    @property
+    def difference(self) -> float:
+        """The norm of what changed in these channels, as a share of the larger of both norms: 0 is the same."""
+        changed, before, after = (
+            float(np.linalg.norm(values)) for values in (self.after - self.before, self.before, self.after)
+        )
+        return changed / max(before, after) if changed else 0.0
+
 
 def outputs_by_block(backbone: nn.Sequential, pixels: Tensor) -> dict[str, Tensor]:
     """Return what each block gives, by its name, up to the head, whose output, the logits, stands under "head".

@@ -132,6 +132,8 @@ def rule_of_thumb(study: Study, advised: int | None) -> dict[str, Any]:
     first = f"The rule of thumb for {count:,} training images: train {RULE_WORDS[says]}"
     if _is_of_scratch(study):
         rest = "it is about pretrained weights, and this study has none."
+    elif study.several_sizes:
+        rest = "the plans of this study are shown different shares of them, and each share is told by itself."
     elif advised is None:
         rest = "this study cannot tell whether that is right."
     elif study.options[advised].learns == says:

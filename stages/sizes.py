@@ -16,11 +16,10 @@ def compare_sizes(
     `runs` hold what run.json tells, `options` what they do. A sentence says which depth is best on validation with so
     many images, and how it stands on test to what the rule of thumb would take.
     """
-    shares = sorted({percent_of(run) for run in runs})
-    if len(shares) == 1:
+    if not have_several_sizes(runs):
         return []
     told = []
-    for percent in shares:
+    for percent in sorted({percent_of(run) for run in runs}):
         mine = [place for place, run in enumerate(runs) if percent_of(run) == percent]
         best = max(mine, key=lambda place: measured["validation"].figures[place]["accuracy"].estimate)
         seeds = runs[best]["seeds"].values()
@@ -46,10 +45,14 @@ def percent_of(run: dict[str, Any]) -> float:
     return float(run["definition"].get("train_percent", 100))
 
 
+def have_several_sizes(runs: list[dict[str, Any]]) -> bool:
+    """Return whether the runs were shown different shares of the training images."""
+    return len({percent_of(run) for run in runs}) > 1
+
+
 def on_share(run: dict[str, Any], runs: list[dict[str, Any]]) -> str:
-    """Return " on 25 % of the images" or the like, where another of the runs was shown another share; else nothing."""
-    several = len({percent_of(each) for each in runs}) > 1
-    return f" on {percent_of(run):g} % of the training images" if several else ""
+    """Return " (on 25 % of the training images)" or the like, where others were shown another share; else nothing."""
+    return f" (on {percent_of(run):g} % of the training images)" if have_several_sizes(runs) else ""
 
 
 def _beside(options: list[Option], best: int, ruled: int | None, test: Measured) -> str:

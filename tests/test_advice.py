@@ -236,6 +236,14 @@ def test_the_rule_of_thumb_is_left_open_where_the_study_is_or_has_no_such_plan()
     assert rule_of_thumb(no_all, 1)["sentence"].endswith("no plan of this study does that.")
 
 
+def test_plans_that_saw_different_shares_of_the_images_neither_bear_the_rule_of_thumb_out_nor_refute_it() -> None:
+    of_sizes = study(*SETTLED, several_sizes=True)
+    assert rule_of_thumb(of_sizes, 1)["sentence"].endswith(
+        "train the last parts; the plans of this study are shown "
+        "different shares of them, and each share is told by itself."
+    )
+
+
 def test_a_study_of_random_weights_asks_which_network_and_has_no_rule_of_thumb() -> None:
     networks = [Option(f"net{place}", "train", "scratch", cost, f"net{place}") for place, cost in enumerate(COSTS)]
     advice = advise(study((0.80, 0.896, 0.90, 0.901), SETTLED[1], half=0.03, options=networks))

@@ -126,5 +126,5 @@ def test_a_study_of_one_size_has_nothing_to_tell_of_sizes() -> None:
 
 
 def test_advice_says_on_how_many_of_the_images_where_plans_differ_in_it() -> None:
-    assert on_share(RUNS[0], RUNS) == " on 10 % of the training images"
+    assert on_share(RUNS[0], RUNS) == " (on 10 % of the training images)"
     assert on_share(RUNS[2], RUNS[2:]) == ""

@@ -25,7 +25,7 @@ from stages.gradcam import grad_cam
 from stages.inside import open_run
 from stages.insights import pictures_of
 from stages.looks import write_look
-from stages.maps import CHANNELS_FIRST, CHANNELS_LAST, POOLED, activation_maps, as_maps
+from stages.maps import CHANNELS_FIRST, CHANNELS_LAST, POOLED, PartMaps, activation_maps, as_maps
 from stages.movement import Moved, moved_by_part
 from stages.outputs import read_json, write_json
 from stages.report import render_report
@@ -356,6 +356,13 @@ def look_at(study: Path, out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
 
+def test_how_far_maps_differ_is_a_share_of_the_larger_of_both() -> None:
+    zero, three, four = (np.full((1, 1, 1), value, np.float32) for value in (0, 3, 4))
+    assert PartMaps("stem", "stem.0", [0], three, four).difference == pytest.approx(1 / 4)
+    assert PartMaps("stem", "stem.0", [0], four, -three).difference == pytest.approx(7 / 4)
+    assert PartMaps("stem", "stem.0", [0], zero, zero).difference == 0
+
+
 def test_a_run_is_seen_as_it_began_and_as_it_was_left_and_the_same_again(trained: Path, tmp_path: Path) -> None:
     once, again = (look_at(trained, tmp_path / name) for name in ("once", "again"))
     assert once == again
@@ -376,6 +383,7 @@ def test_a_run_is_seen_as_it_began_and_as_it_was_left_and_the_same_again(trained
         ("Confident hits", "67", "bright", "bright"), ("Confident hits", "68", "dark", "dark"),
     ]  # fmt: skip
     assert told["mapped"] == "67"
+    assert {maps["difference"] for maps in told["maps"].values()} == {0.0}  # at 16 px stage4 has no maps
     assert "exactly nothing" in told["pictures"]["filters"]["told"]
     opened = open_run(trained / "runs" / "efficientnet_lite0-block")
     changed = toys.differing(dict(opened.loaded.named_parameters()), dict(opened.trained.named_parameters()))
@@ -408,8 +416,8 @@ def test_make_look_draws_any_image_and_says_what_it_is_taken_for(
     shares = {line.split()[1]: float(line.split()[0]) for line in told}
     assert set(shares) == {"dark", "bright"}
     assert sum(shares.values()) == pytest.approx(1, abs=0.002)
-    assert where == f"{run}, seed 0: {out / run / 'leaf 1'}"
-    seen = read_json(out / run / "leaf 1" / "look.json")
+    assert where == f"{run}, seed 0: {out / run / 'leaf 1.jpg'}"
+    seen = read_json(out / run / "leaf 1.jpg" / "look.json")
     assert [(each["image"], each["actual"]) for each in seen["cases"]] == [("leaf 1.jpg", None)]
     assert seen["mapped"] == "leaf 1.jpg"
     (trained / "broken.png").write_bytes(b"no image")
@@ -424,6 +432,31 @@ def test_make_look_draws_any_image_and_says_what_it_is_taken_for(
             look_tool.main(*asked, data, out)
         assert str(ended.value.code).startswith(said)
         assert "\n" not in str(ended.value.code)
+
+
+def test_a_run_of_other_prepared_images_is_refused_by_make_look(trained: Path) -> None:
+    """Of another study, whose images had another size or other classes: dvc knows what each run was trained on."""
+    (trained / "data").mkdir()
+    for name in ("runs", "prepared"):
+        (trained / name).rename(trained / "data" / name)
+    run, image = "efficientnet_lite0-block", trained / "leaf.png"
+    Image.new("RGB", (8, 8), "green").save(image)
+
+    def locked(md5: str) -> None:
+        entries = {name: [{"path": "data/prepared", "md5": kept}] for name, kept in (("deps", md5), ("outs", "now"))}
+        stages = {f"train@{run}": {"deps": entries["deps"]}, "prepare": {"outs": entries["outs"]}}
+        toys.write_yaml(trained / "dvc.lock", {"stages": stages})
+
+    locked("before")
+    with pytest.raises(SystemExit) as ended:
+        look_tool.main(run, str(image), trained / "data", trained / "look")
+    assert str(ended.value.code) == (
+        f"RUN must be a run on the images that are prepared now. Got '{run}' instead. "
+        "It saw others: `make study STUDY=...` brings its study back."
+    )
+    assert not (trained / "look").exists()
+    locked("now")
+    look_tool.main(run, str(image), trained / "data", trained / "look")
 
 
 def test_without_any_run_make_look_says_how_to_train_one(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ ENGLISH = {
     "final_loss": "final training loss (least to most)",
     "final_range": "{mean} ({least} to {most})",
     "deeper": "`{deep}` ends with a loss {higher} than that of `{shallow}`: a difference of {difference} nats in the "
-    "mean of {seeds} seeds. On {count} of them it is the higher one.",
+    "mean. It is the higher one on {count} of {seeds} seeds.",
     "deeper_same": "`{deep}` ends with the same loss as `{shallow}`.",
     "shifts": "Test accuracy over the pixels by which the images are shifted: {points}.",
     "unmoved": "as they are",

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 import torch
+import yaml
 
 from stages.cases import Case
 from stages.command import one_line
@@ -21,13 +22,14 @@ def main(run: str, image: str, data: Path = Path("data"), out: Path = Path("look
     """Draw what the run in `data/runs` makes of the image file, into a folder of its own in `out`, and say so."""
     with one_line():
         folder = find_run(data / "runs", run)
+        check_study(data.parent / "dvc.lock", run)
         file = find_image(image)
         pixels = decode(file.read_bytes(), image_px=read_prepared(data / "prepared").images.shape[1])
         if isinstance(pixels, str):
             raise mistake("IMAGE", "be an image that can be read", f"{image} ({pixels})")
         opened = open_run(folder)
         case = told_case(opened, Case(file.name, pixels.pixels, [], None))
-        into = out / run / file.stem
+        into = out / run / file.name
         write_look(into, look_inside(opened, {file.name: [case]}, mapped=case))
         for each in case.likeliest(LIKELIEST):
             print(f"{case.probabilities[each]:.3f} {opened.run.classes[each]}")
@@ -43,6 +45,23 @@ def find_run(runs: Path, name: str) -> Path:
         more = "" if len(known) <= SHOWN else f" (and {len(known) - SHOWN} more)"
         raise mistake("RUN", f"be {listed(known[:SHOWN])}{more}", repr(name), "Say make look RUN=<run> IMAGE=<file>.")
     return runs / name
+
+
+def check_study(lock: Path, run: str) -> None:
+    """Raise a `Mistake` if dvc knows the run to be of other prepared images than those that there are.
+
+    `data/runs` may still hold the runs of the study before, which saw images of another size, or other classes.
+    """
+    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
+    hashes = [
+        entry["md5"]
+        for stage, role in ((f"train@{run}", "deps"), ("prepare", "outs"))
+        for entry in stages.get(stage, {}).get(role, [])
+        if entry["path"] == "data/prepared"
+    ]
+    if len(set(hashes)) > 1:
+        hint = "It saw others: `make study STUDY=...` brings its study back."
+        raise mistake("RUN", "be a run on the images that are prepared now", repr(run), hint)
 
 
 def find_image(name: str) -> Path:

@@ -7,9 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from stages.mistakes import mistake
 from stages.outputs import read_csv, read_json
-from stages.units import human, set_points
+from stages.units import human, percent, set_points
 from tools.page_layout import accuracy_of, at, laid_out, picture
 from tools.page_words import Words
 from tools.tables import markdown
@@ -123,14 +122,5 @@ def row_of_part(look: dict[str, Any], moved: dict[str, Any], words: Words) -> tu
     maps = ("", "")
     if part in look["maps"]:
         across, up = look["maps"][part]["places"]
-        maps = f"{across} x {up}", f"{differing(look, part)} %"
+        maps = f"{across} x {up}", percent(look["maps"][part]["difference"])
     return (f"`{part}`", words.number(f"{moved['parameters']:,}"), share, *maps)
-
-
-def differing(look: dict[str, Any], part: str) -> str:
-    """Return by how many per cent a part's maps differ, which look.json tells in the words of their picture alone."""
-    told = look["pictures"]["maps"]["told"]
-    found = re.search(rf"\b{part}, [^;]*?(?:which differ by (?P<share>\d+) %|which are the same)", told)
-    if not found:
-        raise mistake("look.json", f"tell by how much the maps of {part} differ", repr(told))
-    return found["share"] or "0"
