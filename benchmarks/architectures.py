@@ -20,17 +20,21 @@ from benchmarks.machine import describe_machine
 from benchmarks.options import ROOT
 from benchmarks.tables import Row, figure
 from benchmarks.this_project import deterministic
-from stages.backbones import build_backbone
-from stages.command import one_line
-from stages.folding import as_run
-from stages.inputs import SMALLEST_PREFIX_BATCH, in_batches, live_inputs, prefixed_inputs
-from stages.machine import processor
-from stages.mistakes import mistake
-from stages.outputs import write_json
-from stages.params import Training, load_params
-from stages.precision import resolve_precision, usable_device
-from stages.training import Lessons, predict, start_fit, train_one_epoch
-from stages.vocabulary import BACKBONES
+from frostline.backbones.inference import (
+    SMALLEST_PREFIX_BATCH,
+    as_run,
+    in_batches,
+    live_inputs,
+    predict,
+    prefixed_inputs,
+)
+from frostline.backbones.registry import build_backbone
+from frostline.constants import BACKBONES
+from frostline.errors import mistake, one_line
+from frostline.files import write_json
+from frostline.hardware import processor, resolve_precision, usable_device
+from frostline.params import Training, load_params
+from frostline.training.loop import Lessons, start_fit, train_one_epoch
 
 CLASSES = 2
 LEARNING_RATE = 1e-4

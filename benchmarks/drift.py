@@ -25,14 +25,13 @@ from benchmarks.machine import describe_machine
 from benchmarks.racing import ROOT, SCRATCH
 from benchmarks.tables import Row
 from benchmarks.this_project import deterministic
+from frostline.data.images import Prepared, read_prepared
+from frostline.errors import mistake, one_line
+from frostline.files import write_csv, write_json
+from frostline.plotting import save, styled
+from frostline.stats.intervals import Redrawn, half_width
+from frostline.units import set_points
 from stages import fetch, prepare
-from stages.command import one_line
-from stages.figures import save, styled
-from stages.mistakes import mistake
-from stages.outputs import write_csv, write_json
-from stages.prepared import Prepared, read_prepared
-from stages.spreads import Redrawn, half_width
-from stages.units import set_points
 
 COMPARED = {
     "drifting": ("drifting_head_drifted_statistics", "held_head_loaded_statistics"),

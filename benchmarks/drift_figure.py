@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks.drifting import WAYS
-from stages.figures import INK
-from stages.points import COLOURS
+from frostline.plotting import COLOURS, INK
 
 LOOKS = {"held": (COLOURS[0], "-", "o"), "drifting": (COLOURS[1], "--", "s")}
 """Colour, line and mark of each way: grey print tells them apart."""

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.task import WEIGHT_DECAY
-from stages.audit import frozen_digests
-from stages.backbones import build_backbone, scale_pixels
-from stages.freezing import apply_plan
-from stages.inputs import in_batches
-from stages.params import Depth
-from stages.prepared import Rows
+from frostline.backbones.audit import frozen_digests
+from frostline.backbones.freezing import apply_plan
+from frostline.backbones.inference import in_batches
+from frostline.backbones.registry import build_backbone, scale_pixels
+from frostline.data.images import Rows
+from frostline.params import Depth
 
 BACKBONE = "efficientnet_lite0"
 WAYS = ("held", "drifting")

@@ -23,7 +23,7 @@ from benchmarks.speed import Measured, Rates, measure, warm_up
 from benchmarks.tables import Row, console, memory_table, speed_row, speed_table, total, write_results
 from benchmarks.task import MANY, MEASURED, Task
 from benchmarks.this_project import available_weights, precision, prepare_images
-from stages.command import one_line
+from frostline.errors import one_line
 
 SCRATCH = ROOT / ".dvc" / "tmp" / "frostline"
 

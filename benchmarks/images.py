@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from stages.mistakes import mistake
-from stages.sources import elpv, list_images
-from stages.vocabulary import SPLITS
+from frostline.constants import SPLITS
+from frostline.errors import mistake
+from frostline.sources.local import elpv, list_images
 
 ELPV_IMAGES = {"train": 1034, "validation": 133, "test": 128}
 """As many as the bean leaves have, so that seconds compare."""

@@ -7,7 +7,7 @@ from statistics import median
 
 import torch
 
-from stages.machine import processor
+from frostline.hardware import processor
 
 SIDE = 2048
 """Of the square matrices: large enough that a larger product is no faster."""

@@ -5,7 +5,7 @@ import sys
 
 from benchmarks.scripts import script_named
 from benchmarks.task import Task
-from stages.memory import peak_memory_bytes
+from frostline.hardware import peak_memory_bytes
 
 STEPS = 4
 """Batches of an epoch, of training and of validation: from the second on memory no longer grows."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from benchmarks.published import PUBLISHED
 from benchmarks.scripts import COMPARED, SCRIPTS
-from stages.mistakes import mistake
-from stages.vocabulary import PARTS
+from frostline.constants import PARTS
+from frostline.errors import mistake
 
 ROOT = Path(__file__).parent.parent
 BEANS = ROOT.parent / "shared" / "beans"

@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.task import Task
 from benchmarks.this_project import initial_parts
-from stages.mistakes import listed, mistake
+from frostline.errors import listed, mistake
 
 Triple = tuple[float, float, float]
 

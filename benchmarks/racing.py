@@ -25,18 +25,17 @@ from rich.table import Table
 from benchmarks.images import folder_images, link
 from benchmarks.machine import describe_machine
 from benchmarks.tables import Row, console, table
+from frostline.backbones.precision import compute_deterministically
+from frostline.constants import Rates, run_name
+from frostline.errors import mistake, one_line
+from frostline.files import read_json, write_csv, write_json
+from frostline.params import Params, load_params
+from frostline.racing import Course, Lap, introduced, lap_of
+from frostline.training.grid import make_job
+from frostline.training.loop import Epoch
+from frostline.training.results import Histories, best_rates
 from stages import compare, evaluate, fetch, prepare
-from stages.command import one_line
-from stages.entrants import Course, Lap, introduced, lap_of
-from stages.jobs import make_job
-from stages.mistakes import mistake
-from stages.outcomes import Histories, best_rates
-from stages.outputs import read_json, write_csv, write_json
-from stages.params import Params, load_params
-from stages.precision import compute_deterministically
 from stages.race import Racer, hold_race, tell
-from stages.training import Epoch
-from stages.vocabulary import Rates, run_name
 
 ROOT = Path(__file__).parent.parent
 SCRATCH = ROOT / ".dvc" / "tmp" / "frostline"

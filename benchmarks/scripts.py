@@ -3,7 +3,7 @@
 from functools import partial
 
 from benchmarks.task import Script
-from stages.mistakes import listed, mistake
+from frostline.errors import listed, mistake
 
 SCRIPTS = {
     "lightning": "the script one would write: Lightning, ImageFolder, float32; frozen layers wholly frozen",

@@ -8,7 +8,7 @@ from benchmarks.machine import product_rates
 from benchmarks.scripts import script_named
 from benchmarks.task import MANY, Outcome, Task
 from benchmarks.this_project import count_images, cut_parts, precision
-from stages.flops import Work, count_work
+from frostline.training.costs import Work, count_work
 
 
 @dataclass

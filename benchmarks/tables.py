@@ -12,7 +12,7 @@ from rich.table import Table
 from benchmarks.scripts import LETTERS
 from benchmarks.speed import Measured, Rates
 from benchmarks.task import MANY
-from stages.outputs import write_csv, write_json
+from frostline.files import write_csv, write_json
 
 NARROWEST = 132
 """Columns of a page that is no terminal: the widest table fits."""

@@ -15,12 +15,13 @@ import yaml
 from torch import nn
 
 from benchmarks.task import MANY, WEIGHT_DECAY, Outcome, Task
-from stages.backbones import build_backbone
-from stages.grid import Feed, Job, build_parts, make_feed, train_cell
-from stages.mistakes import Mistake
-from stages.params import Augmentation, Plan, load_params
-from stages.precision import compute_deterministically, resolve_precision
-from stages.prepared import read_prepared
+from frostline.backbones.precision import compute_deterministically
+from frostline.backbones.registry import build_backbone
+from frostline.data.images import read_prepared
+from frostline.errors import Mistake
+from frostline.hardware import resolve_precision
+from frostline.params import Augmentation, Plan, load_params
+from frostline.training.grid import Feed, Job, build_parts, make_feed, train_cell
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 DEVICE = torch.device("cpu")
@@ -91,7 +92,7 @@ def prepare_images(folder: Path, image_px: int, seeds: int) -> float:
     params["study"]["seeds"] = list(range(seeds))
     written = folder / "params.yaml"
     written.write_text(yaml.safe_dump(params), encoding="utf-8")
-    from stages import fetch, prepare  # not above: their imports would count as memory of every script
+    from stages import fetch, prepare
 
     began = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):

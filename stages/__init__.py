@@ -1,4 +1,4 @@
-"""Frostline: how deep to unfreeze a pretrained classifier, what each depth costs, and how sure that is.
+"""The stages of dvc.yaml, one file each: fetch, prepare, race, train, evaluate, compare, look, plot.
 
-Verbs are stages of dvc.yaml (fetch, prepare, train, evaluate, compare, plot); nouns are the modules they share.
+They are the verbs, run as `python -m stages.<name>`; the nouns that they use are the package `frostline`.
 """

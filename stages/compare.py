@@ -17,17 +17,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.advice import Option, Study
-from stages.command import command
-from stages.intervals import Measured, measure
-from stages.outputs import read_csv, read_json, write_csv, write_json
-from stages.params import Params, load_params
-from stages.protocol import describe_study
-from stages.scored import Scored, scored_on
-from stages.sentences import advise, learns_what
-from stages.sizes import compare_sizes, have_several_sizes, on_share
-from stages.stopped import stopped_table
-from stages.tables import (
+from frostline.constants import PARTS, run_name
+from frostline.errors import command
+from frostline.files import read_csv, read_json, write_csv, write_json
+from frostline.params import Params, load_params
+from frostline.stats.ablations import compare_sizes, compare_views, have_several_sizes, on_share, with_views
+from frostline.stats.advice import Option, Study
+from frostline.stats.advice_text import advise, learns_what
+from frostline.stats.intervals import Measured, measure
+from frostline.stats.methods import describe_study
+from frostline.stats.metrics import Scored, scored_on
+from frostline.stats.tables import (
     Cell,
     confusion_table,
     costs_table,
@@ -36,9 +36,8 @@ from stages.tables import (
     plans_table,
     runs_table,
     shifted_table,
+    stopped_table,
 )
-from stages.views import compare_views, with_views
-from stages.vocabulary import PARTS, run_name
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,25 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from stages.command import command
-from stages.folding import as_run
-from stages.freezing import cut_at_boundary
-from stages.inputs import Augmented, in_batches, live_inputs, prefix_batch, prefixed_inputs
-from stages.metrics import score_predictions
-from stages.outputs import whole_folder, write_json
-from stages.params import load_params
-from stages.precision import compute_deterministically, usable_device
-from stages.prepared import Prepared, read_prepared
-from stages.runs import Run, load_backbone, read_run
-from stages.shifts import DIRECTIONS, shifter
-from stages.training import predict
+from frostline.backbones.freezing import cut_at_boundary
+from frostline.backbones.inference import (
+    Augmented,
+    as_run,
+    in_batches,
+    live_inputs,
+    predict,
+    prefix_batch,
+    prefixed_inputs,
+)
+from frostline.backbones.precision import compute_deterministically
+from frostline.backbones.runs import Run, load_backbone, read_run
+from frostline.data.augmentation import DIRECTIONS, shifter
+from frostline.data.images import Prepared, read_prepared
+from frostline.errors import command
+from frostline.files import whole_folder, write_json
+from frostline.hardware import usable_device
+from frostline.params import load_params
+from frostline.stats.metrics import score_predictions
 
 
 def main(*, params: Path, prepared: Path, run: Path, out: Path) -> None:

@@ -12,12 +12,11 @@ from pathlib import Path
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
-from stages.command import command
-from stages.examples import Example, Source
-from stages.mistakes import Mistake
-from stages.outputs import sha256_of, whole_folder, write_json
-from stages.params import load_params
-from stages.sources import open_source
+from frostline.errors import Mistake, command
+from frostline.files import sha256_of, whole_folder, write_json
+from frostline.params import load_params
+from frostline.sources.base import Example, Source
+from frostline.sources.local import open_source
 
 
 def main(*, params: Path, out: Path) -> None:

@@ -10,15 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.cases import telling_cases
-from stages.command import command
-from stages.inside import look_inside, open_run
-from stages.looks import post_pictures, write_look
-from stages.outputs import read_json
-from stages.params import load_params
-from stages.places import logs_of
-from stages.prepared import read_prepared
-from stages.vocabulary import run_name
+from frostline.constants import run_name
+from frostline.data.images import read_prepared
+from frostline.errors import command
+from frostline.files import logs_of, read_json
+from frostline.interpret.inspection import look_inside, open_run, telling_cases
+from frostline.interpret.output import post_pictures, write_look
+from frostline.params import load_params
 
 CASES = 4
 """So many worst mistakes, and so many confident hits, where there are as many."""

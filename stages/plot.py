@@ -7,14 +7,15 @@ Writes: `figures/` (tradeoff against each cost, curves, confusion, and what the 
 
 from pathlib import Path
 
-from stages.command import command
-from stages.comparison import Comparison, read_comparison
-from stages.figures import confusion, curves, save, styled, tradeoff
-from stages.lessons import lessons_of
-from stages.outputs import whole_file, whole_folder
-from stages.points import KEYS, labels_of, points_of
-from stages.report import render_report
-from stages.vocabulary import COSTS
+from frostline.constants import COSTS
+from frostline.errors import command
+from frostline.files import whole_file, whole_folder
+from frostline.plotting import save, styled
+from frostline.report.comparison import Comparison, read_comparison
+from frostline.report.figures import confusion, curves, tradeoff
+from frostline.report.lessons import lessons_of
+from frostline.report.page import render_report
+from frostline.report.points import KEYS, labels_of, points_of
 
 
 def main(*, reports: Path, look: Path, source: Path, figures: Path, report: Path) -> None:

@@ -13,14 +13,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from stages.command import command
-from stages.examples import HUB, MEND_IN_A_FOLDER
-from stages.images import Decoded, decode
-from stages.mistakes import mistake
-from stages.outputs import read_json, sha256_of, whole_folder, write_csv, write_json
-from stages.params import Data, load_params
-from stages.splits import codes, complete_official, draw_splits, join_groups
-from stages.vocabulary import SPLITS
+from frostline.constants import HUB, MEND_IN_A_FOLDER, SPLITS
+from frostline.data.images import Decoded, decode
+from frostline.data.splits import codes, complete_official, draw_splits, join_groups
+from frostline.errors import command, mistake
+from frostline.files import read_json, sha256_of, whole_folder, write_csv, write_json
+from frostline.params import Data, load_params
 
 # Enough to keep the decoding threads busy, few enough that memory does not grow with the number of images.
 IMAGES_AT_ONCE = 256

@@ -16,15 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.command import command
-from stages.entrants import Entrant, Lap, entered
-from stages.mistakes import mistake
-from stages.outcomes import as_column, told_rates
-from stages.outputs import read_csv, whole_folder, write_json
-from stages.params import Params, load_params
-from stages.prepared import read_prepared
-from stages.racing import Standing, Stop, better_half, find_stops, rungs
-from stages.vocabulary import Rates, run_name
+from frostline.constants import Rates, run_name
+from frostline.data.images import read_prepared
+from frostline.errors import command, mistake
+from frostline.files import read_csv, whole_folder, write_json
+from frostline.params import Params, load_params
+from frostline.racing import Entrant, Lap, Standing, Stop, better_half, entered, find_stops, rungs
+from frostline.training.results import as_column, told_rates
 
 SPARED = 0.02
 """The share of what a fit of the dearest plan computes, up to which a plan keeps all its rates and never stops."""

@@ -15,11 +15,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from stages.checkpoints import remove_checkpoints
-from stages.command import command
-from stages.grid import Feed, Job, make_feed, train_cell
-from stages.jobs import make_job
-from stages.outcomes import (
+from frostline.backbones.precision import compute_deterministically
+from frostline.constants import run_name
+from frostline.errors import command
+from frostline.files import whole_folder
+from frostline.hardware import usable_device
+from frostline.params import load_params
+from frostline.training.checkpoints import remove_checkpoints
+from frostline.training.grid import Feed, Job, make_feed, make_job, train_cell
+from frostline.training.results import (
     Histories,
     Phased,
     best_rates,
@@ -29,10 +33,6 @@ from stages.outcomes import (
     what_became,
     write_outcome,
 )
-from stages.outputs import whole_folder
-from stages.params import load_params
-from stages.precision import compute_deterministically, usable_device
-from stages.vocabulary import run_name
 
 
 def main(*, params: Path, prepared: Path, race: Path, backbone: str, plan: str, out: Path) -> None:

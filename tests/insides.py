@@ -8,16 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.cases import Case
-from stages.filters import Filters
-from stages.gradcam import Evidence
-from stages.inside import Inside
-from stages.looks import numbers_of, write_look
-from stages.maps import PartMaps
-from stages.movement import Moved
-from stages.outputs import write_json
-from stages.runs import Run
-from stages.vocabulary import PARTS
+from frostline.backbones.runs import Run
+from frostline.constants import PARTS
+from frostline.files import write_json
+from frostline.interpret.gradcam import Evidence, PartMaps
+from frostline.interpret.inspection import Case, Inside
+from frostline.interpret.output import numbers_of, write_look
+from frostline.interpret.weight_changes import Filters, Moved
 
 CLASSES = ("functional", "defective")
 MOVED = (0.0, 0.0, None, 0.0, 0.0125, 0.8)

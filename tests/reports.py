@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.outputs import write_csv, write_json
-from stages.vocabulary import COSTS, PARTS, run_name
+from frostline.constants import COSTS, PARTS, run_name
+from frostline.files import write_csv, write_json
 from tests.insides import write_made_up_look
 
 PLANS = ("head", "stage4", "stage3", "all", "scratch")

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from stages.metrics import Floats
-from stages.scored import Scored, scored_on
+from frostline.stats.metrics import Floats, Scored, scored_on
 
 CLASSES = ["a", "b"]
 DIFFICULTY = 1.0

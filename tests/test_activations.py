@@ -1,4 +1,4 @@
-"""Claims about stages/activations.py: what a step saves of each image is counted once, and nothing else is."""
+"""What a step saves of each image is counted once, and nothing else is."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.activations import saved_activation_bytes
-from stages.backbones import build_backbone
-from stages.freezing import apply_plan, cut_at_boundary
-from stages.optimizers import state_bytes
-from stages.precision import autocast
-from stages.training import start_fit, take_step
+from frostline.backbones.freezing import apply_plan, cut_at_boundary
+from frostline.backbones.precision import autocast
+from frostline.backbones.registry import build_backbone
+from frostline.training.costs import saved_activation_bytes
+from frostline.training.loop import start_fit, take_step
+from frostline.training.optimizer import state_bytes
 from tests.toys import CPU, plan
 
 FLOAT32 = 4  # bytes of a number

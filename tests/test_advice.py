@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.advice import Needed, Option, Study, choose, what_it_takes
-from stages.intervals import Interval, Measured
-from stages.metrics import METRICS
-from stages.sentences import advise, learns_what, rule_of_thumb, told
-from stages.spreads import Redrawn, half_width
-from stages.units import in_points, points
+from frostline.stats.advice import Needed, Option, Study, choose, what_it_takes
+from frostline.stats.advice_text import advise, learns_what, rule_of_thumb, told
+from frostline.stats.intervals import Interval, Measured, Redrawn, half_width
+from frostline.stats.metrics import METRICS
+from frostline.units import in_points, points
 
 COSTS = (1.0, 31.0, 62.0, 100.0)
 OPTIONS = [

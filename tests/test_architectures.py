@@ -1,4 +1,4 @@
-"""Claims about the table of architectures: counted, published or measured, and empty where none of these."""
+"""Counted, published or measured, and empty where none of these."""
 
 import re
 import shutil
@@ -12,11 +12,11 @@ import torch
 from torchvision import models
 
 from benchmarks import architectures as benchmark
-from stages.backbones import build_backbone, scale_pixels
-from stages.mistakes import Mistake
-from stages.outputs import read_csv, read_json, write_csv, write_json
-from stages.params import load_params
-from stages.weights import torchvision_tensors
+from frostline.backbones.registry import build_backbone, scale_pixels
+from frostline.backbones.weights import torchvision_tensors
+from frostline.errors import Mistake
+from frostline.files import read_csv, read_json, write_csv, write_json
+from frostline.params import load_params
 from tests.project import ROOT
 from tests.test_figures import overlaps, text_boxes
 from tests.toys import TRAINING

@@ -1,4 +1,4 @@
-"""Claims about stages/audit.py: whatever moves although it is frozen is found, and named, in a module of any kind."""
+"""Whatever moves although it is frozen is found, and named, in a module of any kind."""
 
 import ast
 import sys
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision import models
 
-from stages.architectures import ARCHITECTURES
-from stages.audit import AuditError, audit, check_batch_mates, frozen_digests
-from stages.backbones import build_backbone
-from stages.freezing import apply_plan, cut_at_boundary
-from stages.params import Plan
+from frostline.backbones.audit import AuditError, audit, check_batch_mates, frozen_digests
+from frostline.backbones.cuts import ARCHITECTURES
+from frostline.backbones.freezing import apply_plan, cut_at_boundary
+from frostline.backbones.registry import build_backbone
+from frostline.params import Plan
 from tests.project import ROOT
 
 
@@ -79,7 +79,7 @@ class Tied(nn.Module):
 
 
 def test_the_audit_needs_torch_and_the_standard_library_alone() -> None:
-    tree = ast.parse((ROOT / "stages" / "audit.py").read_text())
+    tree = ast.parse((ROOT / "frostline" / "backbones" / "audit.py").read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in imported} - sys.stdlib_module_names == {"torch"}

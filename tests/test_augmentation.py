@@ -1,4 +1,4 @@
-"""Claims about stages/augmentation.py: a view follows from seed, image and view alone, and looks as it should."""
+"""A view follows from seed, image and view alone, and looks as it should."""
 
 import random
 from typing import Any
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stages.augmentation import augment, augmenter, image_keys
-from stages.params import Augmentation
+from frostline.data.augmentation import augment, augmenter, image_keys
+from frostline.params import Augmentation
 from tests.toys import AS_THEY_ARE
 
 WAYS: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""Claims about stages/backbones.py and architectures.py: a backbone is the published model, cut into named parts."""
+"""A backbone is the published model, cut into named parts."""
 
 import re
 from collections.abc import Iterator
@@ -14,14 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision import models
 
-from stages.architectures import ARCHITECTURES
-from stages.backbones import architecture_of, build_backbone, cut_into_parts, original_classifier, scale_pixels
-from stages.freezing import blocks_of
-from stages.grid import Job, build_parts
-from stages.mistakes import Mistake, listed
-from stages.params import Plan
-from stages.prepared import Prepared
-from stages.vocabulary import BACKBONES, MOST_PX, PARTS, WITHOUT_WEIGHTS
+from frostline.backbones.cuts import ARCHITECTURES
+from frostline.backbones.freezing import blocks_of
+from frostline.backbones.registry import (
+    architecture_of,
+    build_backbone,
+    cut_into_parts,
+    original_classifier,
+    scale_pixels,
+)
+from frostline.constants import BACKBONES, MOST_PX, PARTS, WITHOUT_WEIGHTS
+from frostline.data.images import Prepared
+from frostline.errors import Mistake, listed
+from frostline.params import Plan
+from frostline.training.grid import Job, build_parts
 from tests import toys
 
 DAISY = 985  # the class of ImageNet's 1,000

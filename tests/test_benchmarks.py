@@ -17,10 +17,10 @@ from benchmarks.speed import Measured, Rates, in_turn
 from benchmarks.tables import figure, speed_row, total
 from benchmarks.task import MANY, Outcome, Task
 from benchmarks.this_project import count_images, cut_parts, initial_parts, precision, prepare_images
-from stages.flops import Work
-from stages.memory import peak_memory_bytes
-from stages.mistakes import Mistake
-from stages.vocabulary import BACKBONES, PARTS
+from frostline.constants import BACKBONES, PARTS
+from frostline.errors import Mistake
+from frostline.hardware import peak_memory_bytes
+from frostline.training.costs import Work
 
 KNOWN = [name for name in PUBLISHED if name in BACKBONES]
 

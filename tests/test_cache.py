@@ -1,4 +1,4 @@
-"""Claims about stages/cache.py: kept outputs are the live ones bit for bit, lie where they fit, and leave no trace."""
+"""Kept outputs are the live ones bit for bit, lie where they fit, and leave no trace."""
 
 import itertools
 import resource
@@ -15,16 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from stages.architectures import ARCHITECTURES
-from stages.augmentation import augmenter
-from stages.backbones import build_backbone
-from stages.cache import cached_inputs, choose_place
-from stages.freezing import apply_plan, cut_at_boundary
-from stages.grid import make_feed
-from stages.inputs import Inputs, in_batches, live_inputs, prefixed_inputs
-from stages.params import Plan
-from stages.prepared import Rows
-from stages.vocabulary import BACKBONES
+from frostline.backbones.cuts import ARCHITECTURES
+from frostline.backbones.freezing import apply_plan, cut_at_boundary
+from frostline.backbones.inference import Inputs, in_batches, live_inputs, prefixed_inputs
+from frostline.backbones.registry import build_backbone
+from frostline.constants import BACKBONES
+from frostline.data.augmentation import augmenter
+from frostline.data.images import Rows
+from frostline.params import Plan
+from frostline.training.grid import make_feed
+from frostline.training.prefix_cache import cached_inputs, choose_place
 from tests import toys
 from tests.project import ROOT
 from tests.toys import CPU, assert_same, differing, plan, timeless, train, train_whole, training
@@ -270,8 +270,8 @@ def in_a_process(folder: Path, code: str, *, ends: bool = True) -> subprocess.Po
 import resource, sys, time
 from pathlib import Path
 import numpy as np, torch
-from stages.cache import cached_inputs
-from stages.command import one_line
+from frostline.training.prefix_cache import cached_inputs
+from frostline.errors import one_line
 def keep(rows, numbers, budget=1):
     def source(batches, view):
         return (torch.ones(len(batch), numbers) for batch in batches)

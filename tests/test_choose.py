@@ -1,4 +1,4 @@
-"""Claims about tools/choose.py and make's STUDY and FOLDER: a ready study becomes params.yaml, and nothing is lost."""
+"""A ready study becomes params.yaml, and nothing is lost."""
 
 import json
 from pathlib import Path

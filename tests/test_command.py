@@ -1,4 +1,4 @@
-"""Claims about stages/command.py, mistakes.py and outputs.py: a mistake is one line, an output is whole or absent."""
+"""A mistake is one line, an output is whole or absent."""
 
 import subprocess
 import sys
@@ -7,9 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages.command import one_line
-from stages.mistakes import Mistake, listed, mistake
-from stages.outputs import read_json, sha256_of, whole_file, whole_folder, write_csv, write_json
+from frostline.errors import Mistake, listed, mistake, one_line
+from frostline.files import read_json, sha256_of, whole_file, whole_folder, write_csv, write_json
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from frostline.stats.metrics import score_predictions
 from stages import compare
-from stages.metrics import score_predictions
 from tests.project import ROOT
 
 HITS = {"head": {0: 6, 1: 7}, "stage4": {0: 9, 1: 7}}

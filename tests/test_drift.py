@@ -17,7 +17,7 @@ from benchmarks.drifting import (
     teach,
     with_statistics,
 )
-from stages.mistakes import Mistake
+from frostline.errors import Mistake
 
 
 @pytest.fixture(scope="module")

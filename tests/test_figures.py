@@ -15,12 +15,12 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import ImageFont
 
+from frostline.constants import COSTS
+from frostline.plotting import COLOURS, save, shortened, styled, text_width, wrapped
+from frostline.report.figures import confusion, curves, faded, tradeoff
+from frostline.report.points import SHAPES, Point, columns, cost_axis, points_of, spread
+from frostline.units import human_cost, set_points
 from stages import plot
-from stages.figures import confusion, curves, faded, save, styled, tradeoff
-from stages.lettering import shortened, text_width, wrapped
-from stages.points import COLOURS, SHAPES, Point, columns, cost_axis, points_of, spread
-from stages.units import human_cost, set_points
-from stages.vocabulary import COSTS
 from tests.reports import (
     VARIANTS,
     Study,

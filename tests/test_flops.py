@@ -1,14 +1,14 @@
-"""Claims about stages/flops.py: what is counted is what is computed, no more and no less."""
+"""What is counted is what is computed, no more and no less."""
 
 import pytest
 from torch import nn
 from torchvision import models
 
-from stages.architectures import ARCHITECTURES
-from stages.backbones import build_backbone
-from stages.flops import Work, count_work
-from stages.freezing import apply_plan, cut_at_boundary
-from stages.vocabulary import WITHOUT_WEIGHTS
+from frostline.backbones.cuts import ARCHITECTURES
+from frostline.backbones.freezing import apply_plan, cut_at_boundary
+from frostline.backbones.registry import build_backbone
+from frostline.constants import WITHOUT_WEIGHTS
+from frostline.training.costs import Work, count_work
 from tests.toys import plan
 
 

@@ -1,4 +1,4 @@
-"""Claims about stages/freezing.py: what a plan freezes stands still, and what it does not freeze learns."""
+"""What a plan freezes stands still, and what it does not freeze learns."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stages.backbones import build_backbone
-from stages.freezing import (
+from frostline.backbones.freezing import (
     PartCount,
     apply_plan,
     blocks_of,
@@ -22,9 +21,10 @@ from stages.freezing import (
     describe_learned,
     refuse_unfit,
 )
-from stages.mistakes import Mistake
-from stages.params import Plan
-from stages.vocabulary import BACKBONES, PARTS, SELECTORS
+from frostline.backbones.registry import build_backbone
+from frostline.constants import BACKBONES, PARTS, SELECTORS
+from frostline.errors import Mistake
+from frostline.params import Plan
 
 NORMLESS = ("alexnet", "vgg16", "squeezenet1_1", "mlp", "cnn2")
 ONE_BLOCK = ("mlp", "cnn2", "cnn3")

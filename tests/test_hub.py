@@ -1,4 +1,4 @@
-"""Claims about stages/hub.py and stages/columns.py, shown on a server that speaks the hub's protocol."""
+"""Images come from the hub whole and verified, or not at all: shown on a server that speaks the hub's protocol."""
 
 import fcntl
 import hashlib
@@ -27,10 +27,11 @@ import yaml
 from huggingface_hub import constants
 from PIL import Image
 
-from stages import fetch, patience, prepare
-from stages.mistakes import Mistake
-from stages.outputs import read_json
-from stages.troubles import OFFLINE
+from frostline import downloads
+from frostline.errors import Mistake
+from frostline.files import read_json
+from frostline.sources.hub import OFFLINE
+from stages import fetch, prepare
 from tests.loopback import Server, serving
 from tests.project import ENVIRONMENT, ROOT, copy_project, run, write_params
 
@@ -94,7 +95,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache/hub"))
         monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "cache/assets"))
-        monkeypatch.setattr(patience, "WAITS", (0.01, 0.01))
+        monkeypatch.setattr(downloads, "WAITS", (0.01, 0.01))
         yield mine
 
 

@@ -1,4 +1,4 @@
-"""Claims about stages/inputs.py: what a suffix is fed, as pixels or by way of a prefix."""
+"""What a suffix is fed, as pixels or by way of a prefix."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,13 +10,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stages.architectures import ARCHITECTURES
-from stages.augmentation import augmenter
-from stages.backbones import build_backbone, scale_pixels
-from stages.inputs import SMALLEST_PREFIX_BATCH, Inputs, in_batches, live_inputs, prefix_batch, prefixed_inputs
-from stages.params import Training
-from stages.prepared import Rows
-from stages.vocabulary import BACKBONES
+from frostline.backbones.cuts import ARCHITECTURES
+from frostline.backbones.inference import (
+    SMALLEST_PREFIX_BATCH,
+    Inputs,
+    in_batches,
+    live_inputs,
+    prefix_batch,
+    prefixed_inputs,
+)
+from frostline.backbones.registry import build_backbone, scale_pixels
+from frostline.constants import BACKBONES
+from frostline.data.augmentation import augmenter
+from frostline.data.images import Rows
+from frostline.params import Training
 from tests.toys import FLIPPED
 
 CPU = torch.device("cpu")

@@ -7,10 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t, ttest_rel
 
-from stages.intervals import LEAST_LUCK, counts, measure
-from stages.metrics import METRICS, score_predictions
-from stages.scored import Scored, scored_on, seed_values
-from stages.spreads import Crossed, Redrawn, crossed, half_width
+from frostline.stats.intervals import LEAST_LUCK, Crossed, Redrawn, counts, crossed, half_width, measure
+from frostline.stats.metrics import METRICS, Scored, score_predictions, scored_on, seed_values
 from tests.simulated import CLASSES, Design, predictions, simulate
 
 RESAMPLES = 499

@@ -1,4 +1,4 @@
-"""Claims about stages/lessons.py and sizes.py: which pictures a study draws beside, and what they say."""
+"""Which pictures a study draws beside, and what they say."""
 
 from pathlib import Path
 from typing import Any
@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from stages.advice import Option
-from stages.comparison import Comparison, read_comparison
-from stages.intervals import Interval, Measured
-from stages.lessons import Lesson, lessons_of
-from stages.metrics import METRICS
-from stages.sizes import compare_sizes, on_share
-from stages.spreads import Redrawn
+from frostline.report.comparison import Comparison, read_comparison
+from frostline.report.lessons import Lesson, lessons_of
+from frostline.stats.ablations import compare_sizes, on_share
+from frostline.stats.advice import Option
+from frostline.stats.intervals import Interval, Measured, Redrawn
+from frostline.stats.metrics import METRICS
 from tests.reports import VARIANTS, write_study
 
 

@@ -13,23 +13,28 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
+from frostline.backbones.freezing import apply_plan
+from frostline.backbones.registry import build_backbone, cut_into_parts
+from frostline.constants import PARTS
+from frostline.files import read_json, write_json
+from frostline.interpret.captions import notes_of, told_movement, told_pictures, where_it_lies
+from frostline.interpret.figures import pictures_of
+from frostline.interpret.gradcam import (
+    CHANNELS_FIRST,
+    CHANNELS_LAST,
+    POOLED,
+    PartMaps,
+    activation_maps,
+    as_maps,
+    grad_cam,
+)
+from frostline.interpret.inspection import open_run, telling_cases
+from frostline.interpret.output import write_look
+from frostline.interpret.weight_changes import Moved, first_filters, moved_by_part
+from frostline.plotting import styled
+from frostline.report.comparison import read_comparison
+from frostline.report.page import render_report
 from stages import look as look_stage
-from stages.backbones import build_backbone, cut_into_parts
-from stages.captions import notes_of, told_movement, told_pictures, where_it_lies
-from stages.cases import telling_cases
-from stages.comparison import read_comparison
-from stages.figures import styled
-from stages.filters import first_filters
-from stages.freezing import apply_plan
-from stages.gradcam import grad_cam
-from stages.inside import open_run
-from stages.insights import pictures_of
-from stages.looks import write_look
-from stages.maps import CHANNELS_FIRST, CHANNELS_LAST, POOLED, PartMaps, activation_maps, as_maps
-from stages.movement import Moved, moved_by_part
-from stages.outputs import read_json, write_json
-from stages.report import render_report
-from stages.vocabulary import PARTS
 from tests import insides, toys
 from tests.insides import made_up, without_places
 from tests.reports import write_study

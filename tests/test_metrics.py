@@ -1,11 +1,11 @@
-"""Claims about stages/metrics.py, on tables whose scores can be worked out by hand."""
+"""Claims about frostline/stats/metrics.py, on tables whose scores can be worked out by hand."""
 
 from math import log
 
 import pandas as pd
 import pytest
 
-from stages.metrics import count_confusion, score_predictions
+from frostline.stats.metrics import count_confusion, score_predictions
 
 CLASSES = ["ant", "bee", "cat"]
 

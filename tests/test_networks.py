@@ -1,15 +1,15 @@
-"""Claims about stages/networks.py: what each network holds, counted by hand, and what a shortcut does."""
+"""What each network holds, counted by hand, and what a shortcut does."""
 
 import pytest
 import torch
 from torch import nn
 
-from stages.architectures import ARCHITECTURES
-from stages.backbones import architecture_of, build_backbone, cut_into_parts, original_classifier
-from stages.freezing import count_by_part
-from stages.mistakes import Mistake
-from stages.networks import ResidualBlock, of_depth
-from stages.vocabulary import PARTS, WITHOUT_WEIGHTS
+from frostline.backbones.cuts import ARCHITECTURES
+from frostline.backbones.freezing import count_by_part
+from frostline.backbones.registry import architecture_of, build_backbone, cut_into_parts, original_classifier
+from frostline.backbones.small_networks import ResidualBlock, of_depth
+from frostline.constants import PARTS, WITHOUT_WEIGHTS
+from frostline.errors import Mistake
 
 # With ten classes, layer by layer: weights and biases of convolutions (3 x 3) and of linear layers, two of each norm's
 # channels. He et al. 2015 give 0.27 million for 20 layers and 0.85 million for 56.

@@ -1,4 +1,4 @@
-"""Claims about stages/optimizers.py: it is AdamW, however weights and gradients lie in memory."""
+"""It is AdamW, however weights and gradients lie in memory."""
 
 import copy
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.optimizers import FusedAdamW, state_bytes
+from frostline.training.optimizer import FusedAdamW, state_bytes
 
 LAYOUTS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages.outputs import read_csv, write_csv, write_json
+from frostline.files import read_csv, write_csv, write_json
 from tests.project import ROOT
 from tests.reports import VARIANTS, Study, write_study
 from tools.network_blocks import deeper

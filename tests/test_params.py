@@ -1,4 +1,4 @@
-"""Claims about params.yaml: what loads, and the one line by which a person mends what does not."""
+"""What loads, and the one line by which a person mends what does not."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.mistakes import Mistake, listed
-from stages.params import Params, Phase, Plan, load_params
-from stages.vocabulary import BACKBONES, MOST_PX, WITHOUT_WEIGHTS
+from frostline.constants import BACKBONES, MOST_PX, WITHOUT_WEIGHTS
+from frostline.errors import Mistake, listed
+from frostline.params import Params, Phase, Plan, load_params
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "params.yaml"

@@ -1,4 +1,4 @@
-"""Claims about plans with phases: what learns when, what goes on, and that nothing else changes."""
+"""What learns when, what goes on, and that nothing else changes."""
 
 import json
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages import grid
-from stages.audit import AuditError
-from stages.checkpoints import saved_best
-from stages.grid import Job, build_parts, checkpoint_path, make_feed, train_cell
-from stages.optimizers import State, named_state
-from stages.params import Plan
-from stages.training import Fit
+from frostline.backbones.audit import AuditError
+from frostline.params import Plan
+from frostline.training import grid
+from frostline.training.checkpoints import saved_best
+from frostline.training.grid import Job, build_parts, checkpoint_path, make_feed, train_cell
+from frostline.training.loop import Fit
+from frostline.training.optimizer import State, named_state
 from tests import toys
 from tests.toys import differing, left_in_scratch, train_toy, training
 

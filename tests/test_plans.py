@@ -1,4 +1,4 @@
-"""Claims about tools/plans.py and tools/check.py: what a study lets learn is told before anything is trained."""
+"""What a study lets learn is told before anything is trained."""
 
 import re
 import subprocess
@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from stages.outputs import write_json
-from stages.vocabulary import PARTS
+from frostline.constants import PARTS
+from frostline.files import write_json
 from tests.project import ENVIRONMENT, ROOT
 from tools import check, plans
 

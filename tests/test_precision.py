@@ -1,4 +1,4 @@
-"""Claims about stages/precision.py: bfloat16 computes the same thing as float32, only more coarsely."""
+"""Bfloat16 computes the same thing as float32, only more coarsely."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,8 +11,9 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stages.backbones import build_backbone, scale_pixels
-from stages.precision import autocast, has_native_bfloat16, resolve_precision
+from frostline.backbones.precision import autocast
+from frostline.backbones.registry import build_backbone, scale_pixels
+from frostline.hardware import has_native_bfloat16, resolve_precision
 
 CPU = torch.device("cpu")
 BFLOAT16 = 2**-8  # the distance from 1 to the next number in bfloat16

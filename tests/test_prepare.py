@@ -1,4 +1,4 @@
-"""Claims about stages/images.py and stages/prepare.py: every image is decoded as it was meant, or told by name."""
+"""Every image is decoded as it was meant, or told by name."""
 
 import io
 import json
@@ -11,9 +11,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from frostline.data.images import Decoded, decode
+from frostline.errors import Mistake
 from stages import fetch, prepare
-from stages.images import Decoded, decode
-from stages.mistakes import Mistake
 
 ROOT = Path(__file__).parents[1]
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

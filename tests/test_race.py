@@ -1,4 +1,4 @@
-"""Claims about stages/race.py and entrants.py: a race trains less, and what it trains is what the grid would have."""
+"""A race trains less, and what it trains is what the grid would have."""
 
 import json
 import multiprocessing
@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from benchmarks.racing import Noted, race_over_notes
+from frostline.backbones.runs import load_backbone
+from frostline.constants import run_name
+from frostline.errors import Mistake
+from frostline.params import load_params
+from frostline.racing import enter
+from frostline.training.grid import make_job
 from stages import race as race_stage
-from stages.entrants import enter
-from stages.jobs import make_job
-from stages.mistakes import Mistake
-from stages.params import load_params
 from stages.race import tell
-from stages.runs import load_backbone
-from stages.vocabulary import run_name
 from tests import toys
 from tests.toys import left_in_scratch, train_toy
 

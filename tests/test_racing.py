@@ -1,4 +1,4 @@
-"""Claims about stages/racing.py: what stops, and what never does."""
+"""What stops, and what never does."""
 
 from math import nan
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages.racing import Standing, better_half, find_stops, rungs
+from frostline.racing import Standing, better_half, find_stops, rungs
 
 MARGIN = 0.01
 

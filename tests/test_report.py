@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from frostline.constants import COSTS
+from frostline.report.page import told_saving
+from frostline.report.points import cost_axis, points_of
+from frostline.report.tips import tell
+from frostline.units import COST_LABELS
 from stages import plot
-from stages.points import cost_axis, points_of
-from stages.report import told_saving
-from stages.tips import tell
-from stages.units import COST_LABELS
-from stages.vocabulary import COSTS
 from tests.browser import open_browser, open_page
 from tests.reports import VARIANTS, advice_of, costs_of, plans_of, runs_of, write_study
 

@@ -1,4 +1,4 @@
-"""Claims about stages/schedules.py and the rates of stages/optimizers.py: how fast each part learns, and when."""
+"""How fast each part learns, and when."""
 
 import math
 
@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from stages.optimizers import optimizer_of, rates_of
-from stages.schedules import heights
-from stages.training import epochs, start_fit, take_step
-from stages.vocabulary import PARTS
+from frostline.constants import PARTS
+from frostline.training.loop import epochs, start_fit, take_step
+from frostline.training.optimizer import heights, optimizer_of, rates_of
 from tests.test_training import doubted_lessons, lessons, line
 from tests.toys import training
 

@@ -1,11 +1,11 @@
-"""Claims about what dvc brings from elsewhere: weights by their address, a prepared set of another repository."""
+"""Weights by their address, a prepared set of another repository."""
 
 from pathlib import Path
 
 import pytest
 import yaml
 
-from stages.outputs import write_json
+from frostline.files import write_json
 from tests.loopback import serving
 from tests.project import commit, copy_project, run
 from tests.toys import write_prepared

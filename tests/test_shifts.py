@@ -1,4 +1,4 @@
-"""Claims about stages/shifts.py: an image that moved is the same image."""
+"""An image that moved is the same image."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.shifts import DIRECTIONS, shift
+from frostline.data.augmentation import DIRECTIONS, shift
 
 ROWS = torch.arange(4, dtype=torch.uint8).reshape(1, 4, 1, 1).expand(1, 4, 4, 3)
 COLUMNS = ROWS.transpose(1, 2)

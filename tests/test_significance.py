@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from stages.front import front_probabilities
-from stages.intervals import Interval
-from stages.significance import holm, pair_p, sign_flip_p, smallest_p, student_p
-from stages.spreads import Redrawn
+from frostline.stats.intervals import Interval, Redrawn
+from frostline.stats.significance import holm, pair_p, sign_flip_p, smallest_p, student_p
+from frostline.stats.tables import front_probabilities
 
 
 @pytest.mark.parametrize(("seeds", "p"), [(2, 0.5), (3, 0.25), (4, 0.125), (5, 0.0625), (6, 0.03125)])

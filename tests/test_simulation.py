@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from stages.advice import Option, Study
-from stages.intervals import METRICS, Measured, measure
-from stages.scored import Scored, seed_values
-from stages.sentences import advise
-from stages.significance import LEVEL, holm, pair_p
+from frostline.stats.advice import Option, Study
+from frostline.stats.advice_text import advise
+from frostline.stats.intervals import Measured, measure
+from frostline.stats.metrics import METRICS, Scored, seed_values
+from frostline.stats.significance import LEVEL, holm, pair_p
 from tests.simulated import Design, Simulated, simulate
 
 OFFICIAL = Design(redrawn=False, seeds=6, images=1_200, luck=0.15)

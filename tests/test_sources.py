@@ -1,4 +1,4 @@
-"""Claims about stages/sources.py and stages/fetch.py: what is fetched is what was published, no more and no less."""
+"""What is fetched is what was published, no more and no less."""
 
 import hashlib
 import io
@@ -14,10 +14,10 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from frostline.errors import Mistake
+from frostline.sources.base import Example, Source
+from frostline.sources.local import digits, elpv, folder
 from stages import fetch
-from stages.examples import Example, Source
-from stages.mistakes import Mistake
-from stages.sources import digits, elpv, folder
 
 ROOT = Path(__file__).parents[1]
 ELPV = Path(next(iter(elpv_dataset.__path__))) / "data"

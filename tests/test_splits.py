@@ -1,4 +1,4 @@
-"""Claims about stages/splits.py: what may never happen to a split, on toys and on the real order of the solar cells."""
+"""What may never happen to a split, on toys and on the real order of the solar cells."""
 
 from itertools import combinations
 
@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.mistakes import Mistake
-from stages.sources import elpv
-from stages.splits import Integers, Names, codes, complete_official, draw_splits, join_groups
+from frostline.data.splits import Integers, Names, codes, complete_official, draw_splits, join_groups
+from frostline.errors import Mistake
+from frostline.sources.local import elpv
 
 SEEDS = st.integers(0, 2**31 - 1)
 some = settings(max_examples=30, deadline=None)  # a draw takes 30 ms, more on a busy machine

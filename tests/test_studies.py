@@ -1,13 +1,13 @@
-"""Claims about the files in studies/: what is ready is what it says."""
+"""What is ready is what it says."""
 
 from pathlib import Path
 
 import pytest
 
-from stages.backbones import build_backbone
-from stages.freezing import apply_plan, count_parameters
-from stages.hub import COMMIT
-from stages.params import Params, load_params
+from frostline.backbones.freezing import apply_plan, count_parameters
+from frostline.backbones.registry import build_backbone
+from frostline.params import Params, load_params
+from frostline.sources.hub import COMMIT
 from tests.project import ROOT
 from tools import check
 

@@ -1,4 +1,4 @@
-"""Claims about stages/train.py, evaluate.py and runs.py: what a run keeps, refuses, and gives back."""
+"""What a run keeps, refuses, and gives back."""
 
 import json
 import re
@@ -16,21 +16,22 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
-from stages import evaluate, grid, outcomes
-from stages.audit import AuditError
-from stages.backbones import build_backbone, original_classifier
-from stages.checkpoints import save_fit, saved_best
-from stages.flops import Work, count_work
-from stages.freezing import apply_plan, count_parameters, cut_at_boundary
-from stages.inputs import in_batches, live_inputs
-from stages.metrics import score_predictions
-from stages.mistakes import Mistake
-from stages.outcomes import best_rates
-from stages.outputs import sha256_of
-from stages.params import Plan
-from stages.prepared import read_prepared, with_share
-from stages.runs import load_backbone, read_run
-from stages.training import Epoch, Fit, predict, start_fit
+from frostline.backbones.audit import AuditError
+from frostline.backbones.freezing import apply_plan, count_parameters, cut_at_boundary
+from frostline.backbones.inference import in_batches, live_inputs, predict
+from frostline.backbones.registry import build_backbone, original_classifier
+from frostline.backbones.runs import load_backbone, read_run
+from frostline.data.images import read_prepared, with_share
+from frostline.errors import Mistake
+from frostline.files import sha256_of
+from frostline.params import Plan
+from frostline.stats.metrics import score_predictions
+from frostline.training import grid, results
+from frostline.training.checkpoints import save_fit, saved_best
+from frostline.training.costs import Work, count_work
+from frostline.training.loop import Epoch, Fit, start_fit
+from frostline.training.results import best_rates
+from stages import evaluate
 from tests import toys
 
 
@@ -110,7 +111,7 @@ def test_what_comes_back_is_bit_for_bit_what_was_trained(plan: str, toy: Path, m
         trained.append({name: tensor.clone() for name, tensor in saved_best(path).items()})
         return trained[-1]
 
-    monkeypatch.setattr(outcomes, "saved_best", telling)
+    monkeypatch.setattr(results, "saved_best", telling)
     folder = toys.train_toy(toy, plan)
     for seed, suffix in zip((0, 1), trained, strict=True):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Claims about stages/training.py, checkpoints.py and grid.py: a fit depends on what it is given and nothing else."""
+"""A fit depends on what it is given and nothing else."""
 
 import gc
 import re
@@ -13,12 +13,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from stages import checkpoints
-from stages.architectures import ARCHITECTURES
-from stages.audit import AuditError, frozen_digests
-from stages.cache import Cache
-from stages.checkpoints import checkpoint_folder, remove_checkpoints, restore_fit, save_fit, saved_best
-from stages.grid import (
+from frostline.backbones.audit import AuditError, frozen_digests
+from frostline.backbones.cuts import ARCHITECTURES
+from frostline.backbones.inference import in_batches, live_inputs, predict
+from frostline.constants import PARTS
+from frostline.data.images import Rows
+from frostline.params import Training
+from frostline.training import checkpoints
+from frostline.training.checkpoints import checkpoint_folder, remove_checkpoints, restore_fit, save_fit, saved_best
+from frostline.training.grid import (
     Feed,
     audit_prefix,
     build_parts,
@@ -29,12 +32,10 @@ from stages.grid import (
     wanted_rows,
     would_pay,
 )
-from stages.inputs import in_batches, live_inputs
-from stages.params import Training
-from stages.prepared import Rows
-from stages.training import Epoch, Fit, Lessons, best_epoch, epochs, is_finished, predict, start_fit
-from stages.vocabulary import PARTS
+from frostline.training.loop import Epoch, Fit, Lessons, best_epoch, epochs, is_finished, start_fit
+from frostline.training.prefix_cache import Cache
 from tests import toys
+from tests.project import ROOT
 from tests.toys import CPU, TRAINING, assert_same, differing, plan, start, train, training
 
 
@@ -226,13 +227,17 @@ def test_a_checkpoint_that_could_not_be_written_whole_leaves_the_one_before(tmp_
     assert [each.name for each in tmp_path.iterdir()] == ["fit.pt"]
 
 
+FOLDERS = [path.parent for path in sorted((ROOT / "frostline").rglob("__init__.py"))] + [ROOT / "stages"]
+"""The package, each of its rooms, and the verbs."""
+
+
 @pytest.fixture
 def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a copy of the code, as which stages/checkpoints.py takes its own."""
-    folder = tmp_path / "stages"
-    shutil.copytree(Path(checkpoints.__file__).parent, folder)
-    monkeypatch.setattr(checkpoints, "__file__", str(folder / "checkpoints.py"))
-    return folder
+    """Return a copy of the code, as which frostline/training/checkpoints.py takes its own."""
+    for folder in checkpoints.CODE:
+        shutil.copytree(folder, tmp_path / folder.name)
+    monkeypatch.setattr(checkpoints, "CODE", [tmp_path / folder.name for folder in checkpoints.CODE])
+    return tmp_path
 
 
 def test_the_same_code_params_and_data_have_the_same_folder_wherever_the_code_lies(
@@ -248,12 +253,17 @@ def test_other_params_or_data_have_another_folder() -> None:
     assert len({checkpoint_folder(*inputs) for inputs in asked}) == len(asked)
 
 
-@pytest.mark.parametrize("module", ["training", "grid", "backbones", "cache"])
-def test_other_code_has_another_folder(code: Path, module: str) -> None:
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_file_that_changed_in_any_room_leaves_older_checkpoints_where_no_run_finds_them(
+    code: Path, folder: Path
+) -> None:
     before = checkpoint_folder("data", "params")
-    source = (code / f"{module}.py").read_text()
-    (code / f"{module}.py").write_text(source.replace("return", "return  # changed", 1))
-    assert checkpoint_folder("data", "params") != before
+    for source in sorted(folder.glob("*.py")):
+        edited = code / source.relative_to(ROOT)
+        edited.write_text(edited.read_text() + "# edited\n")
+        after = checkpoint_folder("data", "params")
+        assert after != before
+        before = after
 
 
 def test_checkpoints_lie_in_dvcs_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:

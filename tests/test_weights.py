@@ -1,4 +1,4 @@
-"""Claims about stages/weights.py: what was published or saved is read bit for bit, or refused in words."""
+"""What was published or saved is read bit for bit, or refused in words."""
 
 import hashlib
 import io
@@ -23,10 +23,11 @@ from torchvision import models
 from torchvision.models.googlenet import InceptionAux as GoogLeNetAux
 from torchvision.models.inception import InceptionAux
 
-from stages import patience, weights
-from stages.backbones import build_backbone, original_classifier
-from stages.mistakes import Mistake
-from stages.weights import published_tensors, read_tensors
+from frostline import downloads
+from frostline.backbones import weights
+from frostline.backbones.registry import build_backbone, original_classifier
+from frostline.backbones.weights import published_tensors, read_tensors
+from frostline.errors import Mistake
 from tests.loopback import Server, serving
 
 TENSORS = {"a.weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "a.bias": torch.tensor([5.0, 6.0])}
@@ -46,7 +47,7 @@ class Published(Server):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Published]:
-    monkeypatch.setattr(patience, "WAITS", (0.01, 0.01))
+    monkeypatch.setattr(downloads, "WAITS", (0.01, 0.01))
     with serving(Published) as mine:
         yield mine
 
@@ -131,7 +132,7 @@ def test_weights_that_are_not_there_are_told_with_the_servers_answer(server: Pub
 def test_without_a_connection_one_is_told_how_to_do_without(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as other:
         url = f"{other.address}/models/resnet18-00000000.pth"
-    monkeypatch.setattr(patience, "WAITS", (0.01, 0.01))
+    monkeypatch.setattr(downloads, "WAITS", (0.01, 0.01))
     with pytest.raises(Mistake) as caught:
         published_tensors(url)
     words = rf"{re.escape(url)} must be reachable\. Got no connection \(.*refused.*\) instead\. {re.escape(OFFLINE)}"

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models import VisionTransformer
 
+from frostline.backbones.cuts import Architecture, cut_vision_transformer
+from frostline.backbones.freezing import apply_plan
+from frostline.backbones.inference import live_inputs
+from frostline.backbones.registry import build_backbone
+from frostline.data.augmentation import augmenter
+from frostline.data.images import Prepared
+from frostline.files import write_json
+from frostline.params import Augmentation, Plan, Training
+from frostline.training.grid import Feed, Job, train_cell
+from frostline.training.loop import Epoch, Fit, Lessons, epochs, start_fit
 from stages import train as train_stage
-from stages.architectures import Architecture, cut_vision_transformer
-from stages.augmentation import augmenter
-from stages.backbones import build_backbone
-from stages.freezing import apply_plan
-from stages.grid import Feed, Job, train_cell
-from stages.inputs import live_inputs
-from stages.outputs import write_json
-from stages.params import Augmentation, Plan, Training
-from stages.prepared import Prepared
-from stages.training import Epoch, Fit, Lessons, epochs, start_fit
 from tests.project import ROOT
 
 CPU = torch.device("cpu")

@@ -16,12 +16,12 @@ import torch
 from torch import nn
 from torchvision import models
 
-from stages.backbones import architecture_of, cut_into_parts
-from stages.command import one_line
-from stages.figures import save, styled
-from stages.flops import count_work
-from stages.outputs import read_csv, read_json, whole_file, write_csv
-from stages.params import load_params
+from frostline.backbones.registry import architecture_of, cut_into_parts
+from frostline.errors import one_line
+from frostline.files import read_csv, read_json, whole_file, write_csv
+from frostline.params import load_params
+from frostline.plotting import save, styled
+from frostline.training.costs import count_work
 from tools.architectures_figure import draw
 from tools.architectures_page import page
 from tools.publications import publication_of
@@ -86,7 +86,7 @@ def published(name: str) -> tuple[int, float | None]:
     if name not in models.list_models():
         size: Any = timm.get_pretrained_cfg_value(f"tf_{name}", "input_size")
         return size[-1], None
-    weights = models.get_model_weights(name)["IMAGENET1K_V1"]  # as stages/weights.py takes them
+    weights = models.get_model_weights(name)["IMAGENET1K_V1"]  # as frostline/backbones/weights.py takes them
     (px,) = weights.transforms().crop_size
     return px, weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
 

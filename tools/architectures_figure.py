@@ -9,10 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from stages.figures import GREY, INK
-from stages.lettering import text_width
-from stages.points import COLOURS
-from stages.units import human
+from frostline.plotting import COLOURS, GREY, INK, text_width
+from frostline.units import human
 
 LOOKS = {
     "full convolutions": (COLOURS[0], "o"),

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from stages.outputs import read_csv, read_json
-from stages.units import human
+from frostline.files import read_csv, read_json
+from frostline.units import human
 from tools.publications import PUBLICATIONS
 from tools.tables import markdown
 

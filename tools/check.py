@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from stages.command import one_line
-from stages.mistakes import mistake
-from stages.params import Params, load_params
-from stages.vocabulary import PARTS
+from frostline.constants import PARTS
+from frostline.errors import mistake, one_line
+from frostline.params import Params, load_params
 
 
 def main(params: Path) -> None:
@@ -14,7 +13,7 @@ def main(params: Path) -> None:
     with one_line():
         settings = load_params(params)
         if settings.data.source == "folder":
-            from stages.sources import folder
+            from frostline.sources.local import folder
 
             folder(Path(settings.data.folder))
         for name in settings.study.plans:
@@ -36,8 +35,8 @@ def check_depths(settings: Params) -> None:
     plans = {name: settings.plans[name] for name in settings.study.plans}
     finer = {name: plan for name, plan in plans.items() if any(depth.from_ not in PARTS for depth in plan.depths)}
     if finer:
-        from stages.backbones import build_backbone
-        from stages.freezing import refuse_unfit
+        from frostline.backbones.freezing import refuse_unfit
+        from frostline.backbones.registry import build_backbone
 
         for backbone in settings.backbones:
             parts = build_backbone(backbone, "none", classes=2)

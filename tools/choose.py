@@ -7,8 +7,7 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from stages.command import one_line
-from stages.mistakes import listed, mistake
+from frostline.errors import listed, mistake, one_line
 
 VALUE = r'("(?:[^"\\]|\\.)*"|\S+)'
 """A scalar of YAML, quoted or plain."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from stages.outputs import read_csv
-from stages.units import human_cost
+from frostline.files import read_csv
+from frostline.units import human_cost
 from tools.page_layout import accuracy_of, at, difference, laid_out, picture
 from tools.page_words import Words
 from tools.size_block import kind_of

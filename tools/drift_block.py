@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.outputs import read_json
+from frostline.files import read_json
 from tools.page_layout import laid_out, picture
 from tools.page_words import Words
 from tools.tables import markdown

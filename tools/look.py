@@ -6,13 +6,10 @@ from pathlib import Path
 import torch
 import yaml
 
-from stages.cases import Case
-from stages.command import one_line
-from stages.images import decode
-from stages.inside import Opened, look_inside, open_run
-from stages.looks import LIKELIEST, write_look
-from stages.mistakes import listed, mistake
-from stages.prepared import read_prepared
+from frostline.data.images import decode, read_prepared
+from frostline.errors import listed, mistake, one_line
+from frostline.interpret.inspection import Case, Opened, look_inside, open_run
+from frostline.interpret.output import LIKELIEST, write_look
 
 SHOWN = 20
 """Of more runs than this the first are named."""

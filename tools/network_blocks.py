@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from stages.outputs import read_csv, read_json
-from stages.units import human, percent, set_points
+from frostline.files import read_csv, read_json
+from frostline.units import human, percent, set_points
 from tools.page_layout import accuracy_of, at, laid_out, picture
 from tools.page_words import Words
 from tools.tables import markdown

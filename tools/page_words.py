@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stages.units import set_points
+from frostline.units import set_points
 from tools.english import ENGLISH
 from tools.spanish import SPANISH
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.outputs import whole_file
+from frostline.files import whole_file
 from tools.depth_blocks import feature_extraction, freezing
 from tools.drift_block import batchnorm
 from tools.network_blocks import mlp_or_cnn, residuals, weights_and_activations

@@ -6,11 +6,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from stages.backbones import build_backbone
-from stages.command import one_line
-from stages.freezing import PartCount, apply_plan, count_by_part, describe_learned, refuse_unfit
-from stages.outputs import read_json
-from stages.params import load_params
+from frostline.backbones.freezing import PartCount, apply_plan, count_by_part, describe_learned, refuse_unfit
+from frostline.backbones.registry import build_backbone
+from frostline.errors import one_line
+from frostline.files import read_json
+from frostline.params import load_params
 
 
 def main(params: Path, prepared: Path) -> None:

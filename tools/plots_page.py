@@ -9,7 +9,7 @@ from pathlib import Path
 
 import vl_convert
 
-from stages.outputs import whole_file
+from frostline.files import whole_file
 
 # Of the major version that DVC's built-in templates and those in .dvc/plots are written for.
 VEGA_LITE = "5.21"

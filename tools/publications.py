@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stages.mistakes import listed, mistake
+from frostline.errors import listed, mistake
 
 
 @dataclass(frozen=True)

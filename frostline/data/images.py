@@ -1,0 +1,88 @@
+"""Images: decoded once, into arrays that training reads."""
+
+import hashlib
+import io
+import struct
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from frostline.files import read_csv, read_json
+
+EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
+"""Pillow's modes of at most 8 bits a channel. Others would lose their range in silence."""
+
+
+class Decoded(NamedTuple):
+    """An image as uint8 H x W x 3 in its final size, and the SHA-256 of its pixels before they were resized."""
+
+    pixels: NDArray[np.uint8]
+    digest: str
+
+
+def decode(encoded: bytes, image_px: int) -> Decoded | str:
+    """Return the image turned upright, cropped to its central square and resized, or why it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            if image.mode not in EIGHT_BITS:
+                return f"it has mode {image.mode}, not 8 bits a channel"
+            whole = ImageOps.exif_transpose(image).convert("RGB")
+    except UnidentifiedImageError:
+        return "cannot identify image file"
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        return str(error).partition("\n")[0] or type(error).__name__
+    digest = hashlib.sha256(f"{whole.size}".encode() + whole.tobytes()).hexdigest()
+    fitted = ImageOps.fit(whole, (image_px, image_px), Image.Resampling.BICUBIC)
+    return Decoded(np.asarray(fitted), digest)
+
+
+Rows = NDArray[np.int64]
+"""Rows of images.npy."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Memory-mapped uint8 images (N x H x W x 3), int64 labels (N), their names, and each seed's splits."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    ids: list[str]
+    classes: list[str]
+    splits: pd.DataFrame
+
+    def rows(self, split: str, seeds: list[int]) -> Rows:
+        """Return the rows that are in the split for any of the seeds, ascending."""
+        chosen = self.splits[(self.splits.split == split) & self.splits.seed.isin(seeds)]
+        return np.unique(chosen.image.to_numpy(np.int64))
+
+
+def with_share(data: Prepared, percent: float) -> Prepared:
+    """Return the same with so many per cent of each seed's training images, rounded up, class by class.
+
+    Which ones is drawn by the seed. A smaller share is a part of a larger one, so that they differ in nothing else.
+    """
+    splits = data.splits.copy()
+    for seed, its in splits[splits.split == "train"].groupby("seed"):
+        labels = data.labels[its.image]
+        for label in np.unique(labels):
+            of_class = its.index[labels == label].to_numpy()
+            drawn = np.random.default_rng([int(str(seed)), int(label)]).permutation(of_class)
+            splits.loc[drawn[ceil(percent / 100 * len(drawn)) :], "split"] = "left out"
+    return replace(data, splits=splits)
+
+
+def read_prepared(folder: Path) -> Prepared:
+    """Return what prepare wrote into the folder."""
+    return Prepared(
+        images=np.load(folder / "images.npy", mmap_mode="r"),
+        labels=np.load(folder / "labels.npy"),
+        ids=[str(name) for name in read_csv(folder / "images.csv").id],
+        classes=read_json(folder / "prepared.json")["classes"],
+        splits=read_csv(folder / "splits.csv"),
+    )

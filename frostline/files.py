@@ -1,0 +1,91 @@
+"""Files: written whole or not at all, read in one way, and known by their SHA-256."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from frostline.errors import mistake
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder to fill, which takes the name `folder` when all went well and vanishes when not."""
+    unfinished, replaced = _beside(folder), folder.with_name(f".replaced-{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        if folder.exists():
+            folder.rename(replaced)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path to write to, which takes the name `path` when all went well and vanishes when not."""
+    unfinished = _beside(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Return the name under which `path` is written until it is whole. Its ending stays, for those who go by it."""
+    return path.with_name(f".unfinished-{path.name}")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the content, readable and diffable."""
+    with whole_file(path) as unfinished:
+        unfinished.write_text(
+            json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        fix = "`dvc repro` runs the stage that writes it."
+        raise mistake(str(path), "be a file", "no file", fix) from None
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write the table with six significant digits: more than its figures deserve, and stable to diff."""
+    with whole_file(path) as unfinished:
+        table.to_csv(unfinished, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Return the table. An empty cell is missing; NA or None may be somebody's class."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def project_root() -> Path:
+    """Return where dvc was called, which may run an experiment in a folder of its own."""
+    return Path(os.environ.get("DVC_ROOT", "."))
+
+
+def logs_of(run: str) -> Path:
+    """Return the folder in which TensorBoard finds the run's curves and pictures."""
+    return project_root() / "logs" / run

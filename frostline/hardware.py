@@ -1,0 +1,52 @@
+"""The hardware: which device computes, by which name, in which number format, and how much memory it took."""
+
+import platform
+import re
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+
+def processor(device: torch.device) -> str:
+    """Return the name of the device's processor as the system tells it."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    told = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*:\s*(.+)$", told.read_text(), re.MULTILINE) if told.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process held: on the GPU if it uses one, else in RAM.
+
+    Linux hands `ru_maxrss` on from the process that starts another, however large that was; VmHWM is of this one alone.
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others kibibytes
+
+
+def resolve_precision(wanted: str, device: torch.device) -> str:
+    """Return "float32" or "bfloat16". "auto" is bfloat16 where the processor multiplies it natively."""
+    if wanted == "auto":
+        return "bfloat16" if has_native_bfloat16(device) else "float32"
+    return wanted
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Return whether the device multiplies bfloat16 in hardware. Where it does not, it is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def usable_device() -> torch.device:
+    """Return the GPU if there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,74 @@
+"""Looks: what is seen inside a run, as pictures and numbers in a folder."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from frostline.files import whole_folder, write_json
+from frostline.interpret.captions import notes_of, told_pictures
+from frostline.interpret.figures import pictures_of
+from frostline.interpret.inspection import Inside
+from frostline.plotting import save, styled
+
+LIKELIEST = 5
+"""So many classes of a case are told, with their probabilities."""
+
+
+def write_look(folder: Path, inside: Inside) -> None:
+    """Write each picture, as SVG and PNG, and look.json into the folder, in place of what was there."""
+    with whole_folder(folder) as unfinished, styled():
+        for name, picture in pictures_of(inside).items():
+            save(picture, unfinished, name)
+        write_json(unfinished / "look.json", numbers_of(inside))
+
+
+def post_pictures(folder: Path, inside: Inside) -> None:
+    """Show each picture in TensorBoard, whose files lie in the folder, in place of what was there."""
+    from torch.utils.tensorboard import SummaryWriter  # takes a second, which only those pay who asked for it
+
+    shutil.rmtree(folder, ignore_errors=True)
+    with styled(), SummaryWriter(folder) as writer:
+        for name, picture in pictures_of(inside).items():
+            writer.add_figure(name, picture, close=False)
+
+
+def numbers_of(inside: Inside) -> dict[str, Any]:
+    """Return what look.json tells: numbers to six digits, and the words of each picture."""
+    run, classes, evidence = inside.run, inside.run.classes, inside.evidence
+    return {
+        "backbone": run.backbone,
+        "plan": run.plan,
+        "seed": inside.seed,
+        "moved": [asdict(each) | {"relative_norm": _rounded(each.relative_norm)} for each in inside.moved],
+        "cases": [
+            {
+                "group": group,
+                "image": case.name,
+                "actual": None if case.actual is None else classes[case.actual],
+                "predicted": classes[case.predicted],
+                "probabilities": {
+                    classes[each]: _rounded(case.probabilities[each]) for each in case.likeliest(LIKELIEST)
+                },
+            }
+            for group, cases in inside.groups.items()
+            for case in cases
+        ],
+        "gradcam": None if evidence is None else {"block": evidence.block, "places": [*evidence.heat.shape[1:]]},
+        "mapped": inside.mapped.name,
+        "maps": {
+            each.part: {
+                "block": each.block,
+                "places": [*each.after.shape[1:]],
+                "channels": each.channels,
+                "difference": _rounded(each.difference),
+            }
+            for each in inside.maps
+        },
+        "pictures": told_pictures(inside),
+        "notes": notes_of(inside),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")

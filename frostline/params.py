@@ -1,0 +1,369 @@
+"""params.yaml, typed and checked: what is unknown, missing, misspelt or out of range is refused by name."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from frostline.constants import BACKBONES, MOST_PX, PARTS, SELECTORS, WITHOUT_WEIGHTS
+from frostline.errors import Mistake, listed, mistake
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+Text = Annotated[str, Field(min_length=1)]
+Percent = Annotated[float, Field(gt=0, lt=100)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Epochs = Annotated[int, Field(ge=1)]
+Rates = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+LayerDecay = Annotated[float, Field(gt=0, le=1)]
+WEIGHTS = "data/weights"
+"""Where weights files lie: dvc watches it, so that a run is trained anew when its file changes."""
+# pydantic's own words speak of its classes and of Python.
+IN_PLAIN_WORDS = {
+    "dict_type": "be a mapping of names to values",
+    "model_type": "be a mapping of names to values",
+    "string_pattern_mismatch": "be a name of letters, digits and _",
+    "too_short": "hold at least one value",
+}
+
+
+class Section(BaseModel):
+    """A mapping in params.yaml whose names and types are all known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Hub(Section):
+    """A data set of the Hugging Face hub: its columns of images and classes, and what its splits are called there."""
+
+    dataset: Text
+    revision: Text
+    image: Text
+    label: Text
+    train: Text
+    validation: Text | None
+    test: Text | None
+
+
+class Data(Section):
+    """Which images, what their labels mean, and how they are drawn into train, validation and test."""
+
+    source: Literal["package", "folder", "hub"]
+    package: Literal["elpv", "digits"]
+    folder: Text
+    hub: Hub
+    elpv_defective: Literal["probability >= 0.5", "probability > 0"]
+    image_px: Annotated[int, Field(ge=16, le=MOST_PX)]
+    groups: Literal["blocks", "none"]
+    block_files: Annotated[int, Field(ge=2)]
+    validation_percent: Percent
+    test_percent: Percent
+
+
+class Study(Section):
+    """Which plans are compared, over which seeds; `shifts` are pixels of the prepared images."""
+
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    plans: Annotated[list[Name], Field(min_length=1)]
+    racing: bool
+    shifts: list[Annotated[int, Field(ge=1)]]
+
+
+class Depth(Section):
+    """What learns: `from_` names the shallowest part or block, or `train` names each part, block and selector."""
+
+    from_: Annotated[str | None, Field(alias="from")] = None
+    train: Annotated[list[str], Field(min_length=1)] | None = None
+
+    @property
+    def depths(self) -> Sequence["Depth"]:
+        """What learns in each phase, of which this is one."""
+        return [self]
+
+
+class Phase(Depth):
+    """A stretch of a plan's training: what learns in it, for how many epochs at most, and at which learning rates.
+
+    Each part's rate is `layer_decay` times that of the part after it; the head's is the learning rate itself.
+    """
+
+    epochs: Epochs
+    learning_rates: Rates
+    layer_decay: LayerDecay = 1.0
+
+
+class Plan(Depth):
+    """A freezing configuration: what learns, from which weights, at which learning rates; or in which phases.
+
+    `views` takes the place of `training.views`. Of each seed's training images `train_percent` are shown.
+    """
+
+    weights: str
+    learning_rates: Rates | None = None
+    layer_decay: LayerDecay = 1.0
+    phases: Annotated[list[Phase], Field(min_length=1)] | None = None
+    views: Annotated[int, Field(ge=1)] | None = None
+    train_percent: Annotated[float, Field(gt=0, le=100)] | None = None
+
+    @property
+    def depths(self) -> Sequence[Depth]:
+        """What learns in each phase."""
+        return self.phases or [self]
+
+    def as_phases(self, epochs: int) -> list[Phase]:
+        """Return the plan's phases, of which one that names none has one, of so many epochs."""
+        if self.phases is not None:
+            return self.phases
+        whole = {"from": self.from_, "train": self.train, "epochs": epochs, "learning_rates": self.learning_rates}
+        return [Phase.model_validate(whole | {"layer_decay": self.layer_decay})]
+
+
+class Augmentation(Section):
+    """What the views of an image that is trained on may differ in: done in the order crop, flips, policy, colour.
+
+    `crop_padding` is in pixels, `crop_scale` the least share of the area, `colour` the share by which brightness,
+    contrast and saturation may change; hue may turn by a quarter of it (1 is the whole circle).
+    """
+
+    flips: Literal["none", "horizontal", "vertical", "both"]
+    crop: Literal["none", "padding", "resized"]
+    crop_padding: Annotated[int, Field(ge=1)]
+    crop_scale: Annotated[float, Field(gt=0, le=1)]
+    colour: Annotated[float, Field(ge=0, le=1)]
+    policy: Literal["none", "randaugment", "trivialaugment"]
+
+
+class Training(Section):
+    """How every plan is trained."""
+
+    epochs: Epochs
+    patience: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=3)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    precision: Literal["auto", "float32", "bfloat16"]
+    schedule: Literal["constant", "cosine", "plateau"]
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)]
+    plateau_patience: Annotated[int, Field(ge=0)]
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    augmentation: Augmentation
+    views: Annotated[int, Field(ge=1)]
+    cache_bytes: Annotated[int, Field(ge=0)]
+    augmentation_seed: Seed
+    tensorboard: bool
+
+
+class Advice(Section):
+    """What the advised plan must cost little of, and how many accuracy points it may be worse than another plan."""
+
+    cost: Literal["trainable_parameters", "train_flops", "train_seconds", "peak_memory_bytes"]
+    margin: Annotated[float, Field(gt=0, lt=100)]
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    data: Data
+    study: Study
+    backbones: Annotated[list[str], Field(min_length=1)]
+    plans: Annotated[dict[Name, Plan], Field(min_length=1)]
+    training: Training
+    advice: Advice
+
+
+def load_params(path: Path) -> Params:
+    """Return the checked params, or raise a `Mistake` about the first thing that is wrong in them."""
+    try:
+        params = Params.model_validate(_read_yaml(path))
+    except ValidationError as error:
+        raise _first_mistake(error) from None
+    _check_choices(params)
+    return params
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise mistake(str(path), "be a params file", "no file") from None
+    except IsADirectoryError:
+        raise mistake(str(path), "be a params file", "a folder") from None
+    except UnicodeDecodeError:
+        raise mistake(str(path), "be YAML in UTF-8", "other bytes") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise mistake(str(path), "be YAML", f"a mistake{place}", f"PyYAML says: {error.problem}.") from None
+    except yaml.YAMLError as error:
+        raise mistake(str(path), "be YAML", "a mistake", " ".join(f"PyYAML says: {error}.".split())) from None
+
+
+def _check_choices(params: Params) -> None:
+    """Check what one value must be in the light of another."""
+    _check_known("backbones", params.backbones, tuple(BACKBONES))
+    for backbone in params.backbones:
+        _check_side(backbone, params.data.image_px)
+    _check_known("study.plans", params.study.plans, tuple(params.plans))
+    for name in params.study.plans:
+        _check_published(f"plans.{name}.weights", params.plans[name].weights, params.backbones)
+    _check_distinct("study.seeds", params.study.seeds)
+    for name, plan in params.plans.items():
+        _check_plan(f"plans.{name}", plan)
+        _check_warmup(f"plans.{name}", plan, params.training)
+    _check_crop(params.training.augmentation, params.data.image_px)
+    _check_shifts(params.study.shifts, params.data.image_px)
+    held_out = params.data.validation_percent + params.data.test_percent
+    if held_out >= 100:
+        must = "leave images to train on: data.validation_percent + data.test_percent below 100"
+        raise mistake("data", must, f"{held_out:g}")
+
+
+def _check_plan(where: str, plan: Plan) -> None:
+    if plan.weights not in ("pretrained", "none") and not plan.weights.startswith(f"{WEIGHTS}/"):
+        raise mistake(f"{where}.weights", f"be pretrained, none or a file in {WEIGHTS}", repr(plan.weights))
+    _check_learning(where, plan)
+    frozen = [depth for depth in plan.depths if depth.from_ != "stem" and not set(PARTS) <= set(depth.train or ())]
+    if plan.weights == "none" and frozen:
+        raise mistake(f"{where}.weights", "be pretrained or a file where parts are frozen", "'none'")
+
+
+def _check_learning(where: str, plan: Plan) -> None:
+    if plan.phases is not None:
+        _check_phases(where, plan, plan.phases)
+        return
+    _check_depth(where, plan)
+    if plan.learning_rates is None:
+        raise mistake(f"{where}.learning_rates", "be given", "nothing")
+    _check_distinct(f"{where}.learning_rates", plan.learning_rates)
+
+
+def _check_phases(where: str, plan: Plan, phases: Sequence[Phase]) -> None:
+    for name in ("from_", "train", "learning_rates", "layer_decay"):
+        if name in plan.model_fields_set:
+            said = name.rstrip("_")
+            raise mistake(where, f"say {said} in each of its phases", f"{said} beside them")
+    for place, phase in enumerate(phases):
+        _check_depth(f"{where}.phases.{place}", phase)
+        _check_distinct(f"{where}.phases.{place}.learning_rates", phase.learning_rates)
+
+
+def _check_depth(where: str, depth: Depth) -> None:
+    if (depth.from_ is None) == (depth.train is None):
+        got = "neither" if depth.from_ is None else "both"
+        phases = ", or phases: [...]" if isinstance(depth, Plan) else ""
+        raise mistake(where, f"say either from: <part> or train: [<part>, ...]{phases}", got)
+    if depth.from_ is not None:
+        _check_parts(f"{where}.from", [depth.from_], ())
+    else:
+        _check_parts(f"{where}.train", depth.train or [], SELECTORS)
+
+
+def _check_warmup(where: str, plan: Plan, training: Training) -> None:
+    told = [(f"{where}.phases.{place}.epochs", phase.epochs) for place, phase in enumerate(plan.phases or ())]
+    for name, epochs in told or [("training.epochs", training.epochs)]:
+        if training.warmup_epochs >= epochs:
+            raise mistake("training.warmup_epochs", f"be less than {name}, {epochs}", str(training.warmup_epochs))
+
+
+def _check_crop(augmentation: Augmentation, image_px: int) -> None:
+    """Check that what an image is padded with, its own mirror image, is not more than there is of it."""
+    if augmentation.crop == "padding" and augmentation.crop_padding >= image_px:
+        must = f"be less than data.image_px, {image_px}"
+        raise mistake("training.augmentation.crop_padding", must, str(augmentation.crop_padding))
+
+
+def _check_shifts(shifts: Sequence[int], image_px: int) -> None:
+    for shift in shifts:
+        if shift >= image_px:
+            raise mistake("study.shifts", f"be less than data.image_px, {image_px}", str(shift))
+    _check_distinct("study.shifts", shifts)
+
+
+def _check_side(backbone: str, image_px: int) -> None:
+    sides = BACKBONES[backbone]
+    if image_px not in sides:
+        must = f"be {sides[0]}" if len(sides) == 1 else f"be {sides[0]} to {sides[-1]}"
+        raise mistake("data.image_px", f"{must} for {backbone}", str(image_px))
+
+
+def _check_published(where: str, weights: str, backbones: Sequence[str]) -> None:
+    """Check that pretrained weights are asked for only where there are some."""
+    for backbone in backbones:
+        if weights == "pretrained" and backbone in WITHOUT_WEIGHTS:
+            raise mistake(where, f"be none or a file for {backbone}", "'pretrained'", "Nobody has published any.")
+
+
+def _check_parts(where: str, names: Sequence[str], selectors: Sequence[str]) -> None:
+    """Check that each is a part, or looks like a block of one: which blocks there are, only the backbone knows."""
+    for name in names:
+        part, _, block = name.partition(".")
+        is_block = part in PARTS and block.isdecimal()
+        if not is_block and name not in (*PARTS, *selectors):
+            raise mistake(where, f"name {listed([*PARTS, *selectors])}, or a block such as stage4.1", repr(name))
+    _check_distinct(where, names)
+
+
+def _check_known(where: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise mistake(where, f"name {listed(known)}", repr(name))
+    _check_distinct(where, names)
+
+
+def _check_distinct(where: str, values: Sequence[Any]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise mistake(where, "name each value once", f"{value!r} more than once")
+
+
+def _first_mistake(error: ValidationError) -> Mistake:
+    """Return the first thing that pydantic found, in the house grammar.
+
+    Unknown names come first: a misspelt name is also a missing one, and to be told that it is missing misleads.
+    """
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    path = [str(step) for step in first["loc"] if step != "[key]"]
+    where = ".".join(path) or "params.yaml"
+    if first["type"] == "missing":
+        return mistake(where, "be given", "nothing")
+    if first["type"] == "extra_forbidden":
+        known = _known_names(path[:-1])
+        return mistake(f"{'.'.join(path[:-1]) or 'params.yaml'}", f"hold only {listed(known)}", repr(path[-1]))
+    must = IN_PLAIN_WORDS.get(first["type"]) or first["msg"].replace("Input should ", "")
+    return mistake(where, must, repr(first["input"]), _number_hint(first["type"], first["input"]))
+
+
+def _number_hint(kind: str, value: object) -> str:
+    """Return how to write the number that was given as text, if it was one."""
+    try:
+        number = {"int_type": int, "float_type": float}[kind](value) if isinstance(value, str) else math.nan
+    except (KeyError, ValueError):
+        return ""
+    if not math.isfinite(number):
+        return ""
+    # As YAML writes it: 1e-05, as Python does, is text for it again.
+    return f"YAML reads it as text: write {yaml.safe_dump(number).split()[0]}."
+
+
+def _known_names(path: Sequence[str]) -> list[str]:
+    """Return the names that may stand in the section at `path`."""
+    section: Any = Params
+    steps = iter(path)
+    for step in steps:
+        section = _unwrapped(section.model_fields[step].annotation)
+        if get_origin(section) in (dict, list):
+            next(steps, None)
+            section = get_args(section)[-1]
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """Return the annotation of a section, or of many, without what it says besides."""
+    if get_origin(annotation) is Annotated:
+        return _unwrapped(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return _unwrapped(next(each for each in get_args(annotation) if each is not NoneType))
+    return annotation

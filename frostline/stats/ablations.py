@@ -1,0 +1,114 @@
+"""Ablations: the same depth with and without views, and on shares of the training images."""
+
+from itertools import combinations
+from typing import Any
+
+from frostline.stats.advice import Option
+from frostline.stats.advice_text import RULE_WORDS, rule_for
+from frostline.stats.intervals import Measured
+from frostline.units import points
+
+DEPTH = ("from", "train", "phases", "weights")
+"""What of a plan's definition says how deep it unfreezes, and what it starts from."""
+
+
+def compare_views(runs: list[dict[str, Any]], measured: Measured) -> list[dict[str, Any]]:
+    """Return an entry for every two runs that differ in their views alone, `plan` being the one that had fewer.
+
+    `runs` hold what run.json tells; the sentence says the difference in accuracy, with its interval of 95 %.
+    """
+    several, told = len({run["backbone"] for run in runs}) > 1, []
+    for pair in combinations(range(len(runs)), 2):
+        few, many = sorted(pair, key=lambda place: runs[place]["definition"]["views"])
+        one, other = runs[few], runs[many]
+        if one["backbone"] != other["backbone"] or _but_views(one) != _but_views(other):
+            continue
+        views, other_views = one["definition"]["views"], other["definition"]["views"]
+        if views == other_views:
+            continue
+        found = measured.difference(few, many)
+        named = f"{one['backbone']} {one['plan']}" if several else one["plan"]
+        sentence = (
+            f"{in_views(views)} instead of {other_views} ({named} against {other['plan']}): "
+            f"accuracy {points(found.estimate)} points (95 % interval {points(found.low)} to {points(found.high)})."
+        )
+        names = {"backbone": one["backbone"], "plan": one["plan"], "other_plan": other["plan"]}
+        told.append({**names, "views": views, "other_views": other_views, "sentence": sentence})
+    return told
+
+
+def with_views(run: dict[str, Any], runs: list[dict[str, Any]]) -> str:
+    """Return " with 1 view" or the like, where another of the runs unfreezes as deep with other views; else nothing."""
+    mine = run["definition"]["views"]
+    alike = [each for each in runs if each["backbone"] == run["backbone"] and _depth(each) == _depth(run)]
+    return f" with {in_views(mine)}" if any(each["definition"]["views"] != mine for each in alike) else ""
+
+
+def in_views(views: int) -> str:
+    """Return so many views in words."""
+    return f"{views} view{'' if views == 1 else 's'}"
+
+
+def _but_views(run: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in run["definition"].items() if name != "views"}
+
+
+def _depth(run: dict[str, Any]) -> list[Any]:
+    return [run["definition"].get(name) for name in DEPTH]
+
+
+def compare_sizes(
+    runs: list[dict[str, Any]], options: list[Option], measured: dict[str, Measured]
+) -> list[dict[str, Any]]:
+    """Return an entry for each share of the training images, if there are several, from the smallest on.
+
+    `runs` hold what run.json tells, `options` what they do. A sentence says which depth is best on validation with so
+    many images, and how it stands on test to what the rule of thumb would take.
+    """
+    if not have_several_sizes(runs):
+        return []
+    told = []
+    for percent in sorted({percent_of(run) for run in runs}):
+        mine = [place for place, run in enumerate(runs) if percent_of(run) == percent]
+        best = max(mine, key=lambda place: measured["validation"].figures[place]["accuracy"].estimate)
+        seeds = runs[best]["seeds"].values()
+        images = round(sum(each["train_images"] for each in seeds) / len(seeds))
+        says = rule_for(images)
+        ruled = next((place for place in mine if options[place].learns == says), None)
+        beside = _beside(options, best, ruled, measured["test"])
+        told.append({
+            "percent": percent,
+            "train_images": images,
+            "backbone": runs[best]["backbone"],
+            "plan": runs[best]["plan"],
+            "learns": options[best].learns,
+            "rule": says,
+            "sentence": f"{images:,} images ({percent:g} %): {options[best].named} is best on validation. "
+            f"The rule of thumb says {RULE_WORDS[says]}{beside}.",
+        })  # fmt: skip
+    return told
+
+
+def percent_of(run: dict[str, Any]) -> float:
+    """Return the share of the training images that the run was shown, in per cent."""
+    return float(run["definition"].get("train_percent", 100))
+
+
+def have_several_sizes(runs: list[dict[str, Any]]) -> bool:
+    """Return whether the runs were shown different shares of the training images."""
+    return len({percent_of(run) for run in runs}) > 1
+
+
+def on_share(run: dict[str, Any], runs: list[dict[str, Any]]) -> str:
+    """Return " (on 25 % of the training images)" or the like, where others were shown another share; else nothing."""
+    return f" (on {percent_of(run):g} % of the training images)" if have_several_sizes(runs) else ""
+
+
+def _beside(options: list[Option], best: int, ruled: int | None, test: Measured) -> str:
+    if ruled is None:
+        return ", which no plan does"
+    if options[best].learns == options[ruled].learns:
+        return " too"
+    found = test.difference(ruled, best)
+    told = f"{points(found.estimate)} points, 95 % interval {points(found.low)} to {points(found.high)}"
+    return f": on test {options[ruled].named} is {told} from it"

@@ -1,0 +1,202 @@
+"""Metrics of predictions, and the tallies of groups from which intervals are drawn again."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, recall_score
+
+from frostline.errors import mistake
+
+Floats = NDArray[np.float64]
+BINS = 15
+"""Bins of equal width in which confidence is compared with accuracy (Guo et al. 2017, arXiv 1706.04599)."""
+OF_ALL = 4
+"""Columns of a tally before those of bins and classes."""
+
+
+def score_predictions(predictions: pd.DataFrame, classes: list[str]) -> dict[str, object]:
+    """Return the metrics of predictions that hold `label` and a `probability_<class>` for each class.
+
+    Accuracies, F1, recalls and the expected calibration error are 0 to 1; the negative log likelihood is in nats per
+    image. `majority_accuracy` is what always naming the commonest class among these images would get.
+    """
+    labels, probabilities = predictions.label.to_numpy(), probability_array(predictions, classes)
+    named, known = probabilities.argmax(1), np.arange(len(classes))
+    seen = np.unique(labels)
+    recalls = dict(zip(seen, recall_score(labels, named, labels=seen, average=None), strict=True))
+    totals = tally(predictions, classes).sum(axis=0)
+    return {
+        "images": len(labels),
+        "accuracy": float(accuracy_score(labels, named)),
+        "balanced_accuracy": float(np.mean([*recalls.values()])),
+        "macro_f1": float(f1_score(labels, named, average="macro", zero_division=0.0)),
+        **({"top_5_accuracy": float(METRICS["top_5_accuracy"](totals))} if tells_top_5(classes) else {}),
+        "negative_log_likelihood": float(log_loss(labels, probabilities, labels=known)),
+        "expected_calibration_error": float(METRICS["expected_calibration_error"](totals)),
+        "majority_accuracy": float(np.bincount(labels).max() / len(labels)),
+        "recall": {name: float(recalls[c]) if c in recalls else None for c, name in enumerate(classes)},
+    }
+
+
+def tally(predictions: pd.DataFrame, classes: list[str]) -> csr_array:
+    """Return what each image adds to the sums that `METRICS` are functions of, images x (4 + bins + 3 x classes).
+
+    The columns: 1, whether it was named rightly, its negative log likelihood (nats), whether its class is among the
+    five likeliest; in the bin of its confidence, hit minus confidence; then 1 in the column of its class, in that of
+    the class named, and, if they agree, again.
+    """
+    labels, probabilities = predictions.label.to_numpy(), probability_array(predictions, classes)
+    images, named = np.arange(len(labels)), probabilities.argmax(1)
+    hit, confidence = (named == labels).astype(float), probabilities.max(1)
+    near = np.any(np.argsort(-probabilities, axis=1, kind="stable")[:, :5] == labels[:, None], axis=1).astype(float)
+    # As scikit-learn's log_loss: the probabilities of a row add up to 1, and none is 0.
+    of_label = probabilities[images, labels] / probabilities.sum(1)
+    loss = -np.log(np.clip(of_label, np.finfo(np.float64).eps, 1))
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    per_class = OF_ALL + BINS + len(classes) * np.arange(3)[:, None] + np.stack([labels, named, labels])
+    columns = np.concatenate([np.repeat(np.arange(OF_ALL)[:, None], len(labels), axis=1), [OF_ALL + bins], per_class])
+    ones = np.ones(len(labels))
+    values = np.concatenate([[ones, hit, loss, near, hit - confidence], [ones, ones, hit]])
+    shape = (len(labels), OF_ALL + BINS + 3 * len(classes))
+    return csr_array((values.ravel(), (np.tile(images, len(values)), columns.ravel())), shape=shape)
+
+
+def _per_class(totals: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return how many images are of each class, were taken for it, and both (..., classes)."""
+    actual, named, both = np.split(totals[..., OF_ALL + BINS :], 3, axis=-1)
+    return actual, named, both
+
+
+def _mean_over_classes(of_class: Floats, counted: NDArray[np.bool_]) -> Floats:
+    """Return the mean over the classes that count, along the last axis."""
+    mean: Floats = np.where(counted, of_class, 0).sum(-1) / counted.sum(-1)
+    return mean
+
+
+def _balanced_accuracy(totals: Floats) -> Floats:
+    actual, _, both = _per_class(totals)
+    return _mean_over_classes(both / actual, actual > 0)
+
+
+def _macro_f1(totals: Floats) -> Floats:
+    actual, named, both = _per_class(totals)
+    return _mean_over_classes(2 * both / (actual + named), actual + named > 0)
+
+
+def _calibration_error(totals: Floats) -> Floats:
+    error: Floats = np.abs(totals[..., OF_ALL : OF_ALL + BINS]).sum(-1) / totals[..., 0]
+    return error
+
+
+METRICS: dict[str, Callable[[Floats], Floats]] = {
+    "accuracy": lambda totals: totals[..., 1] / totals[..., 0],
+    "balanced_accuracy": _balanced_accuracy,
+    "macro_f1": _macro_f1,
+    "top_5_accuracy": lambda totals: totals[..., 3] / totals[..., 0],
+    "negative_log_likelihood": lambda totals: totals[..., 2] / totals[..., 0],
+    "expected_calibration_error": _calibration_error,
+}
+"""Each metric of sums of `tally`, along the last axis. Sums over no image give no number."""
+
+
+def tells_top_5(classes: list[str]) -> bool:
+    """Return whether there are classes beside the five likeliest: else the right one is always among them."""
+    return len(classes) > 5
+
+
+def count_confusion(predictions: pd.DataFrame, classes: list[str]) -> NDArray[np.int64]:
+    """Return how many images of each class (row) were taken for each class (column)."""
+    named = probability_array(predictions, classes).argmax(1)
+    return np.asarray(confusion_matrix(predictions.label, named, labels=np.arange(len(classes))))
+
+
+def probability_array(predictions: pd.DataFrame, classes: list[str]) -> Floats:
+    """Return the probabilities, images x classes."""
+    return predictions[[f"probability_{name}" for name in classes]].to_numpy(np.float64)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What every run named the images of a split, as sums over groups of images.
+
+    `tallies` holds for each run and seed what `metrics.tally` returns, groups x sums; a group that is not in a seed's
+    split adds nothing. `singles` holds the same image by image, in the order of the images. `images` and
+    `train_images` are a seed's (means over seeds), `distinct_images` those of all seeds together. `redrawn` says
+    whether seeds have splits of their own; else all are scored on the same images.
+    """
+
+    tallies: list[list[csr_array]]
+    singles: list[list[csr_array]]
+    images: float
+    train_images: float
+    distinct_images: int
+    redrawn: bool
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are."""
+        return len(self.tallies)
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds each run has."""
+        return len(self.tallies[0])
+
+    @property
+    def groups(self) -> int:
+        """How many groups of images there are, over all seeds."""
+        return int(self.tallies[0][0].shape[0])
+
+
+def scored_on(
+    predictions: Sequence[pd.DataFrame], classes: list[str], groups: NDArray[np.int64], train_images: float
+) -> Scored:
+    """Return the split that the runs' predictions are of; `groups` gives each row of images.npy its group.
+
+    Raises `Mistake` unless all runs have the same seeds and images.
+    """
+    shown = predictions[0].groupby("seed").image.agg(frozenset)
+    if any(not shown.equals(table.groupby("seed").image.agg(frozenset)) for table in predictions):
+        must = "hold predictions of the same seeds and images for every run of the study"
+        raise mistake("data/scores", must, "others for some", "`dvc repro` scores them anew.")
+    of_image = pd.Series(groups).reindex(np.unique(predictions[0].image))
+    places = pd.Series(pd.factorize(of_image)[0], index=of_image.index)
+    count = int(places.max()) + 1
+    by_seed = [[each.sort_values("image") for _, each in table.groupby("seed")] for table in predictions]
+    singles = [[tally(each, classes) for each in tables] for tables in by_seed]
+    tallies = [
+        [_by_group(single, places.loc[each.image].to_numpy(), count) for single, each in zip(one, tables, strict=True)]
+        for one, tables in zip(singles, by_seed, strict=True)
+    ]
+    images = float(shown.map(len).mean())
+    return Scored(tallies, singles, images, train_images, len(of_image), redrawn=shown.nunique() > 1)
+
+
+def _by_group(single: csr_array, places: NDArray[np.int64], groups: int) -> csr_array:
+    """Return the sums over each group of images, whose places are given."""
+    images = np.arange(len(places))
+    return csr_array(csr_array((np.ones(len(places)), (places, images)), shape=(groups, len(places))) @ single)
+
+
+def seed_values(scored: Scored, weights: Floats) -> Floats:
+    """Return every metric, runs x metrics x seeds x draws, with each group counted as often as `weights` says.
+
+    `weights`: draws x groups. A seed with no image left in a draw has no number there.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = [[_metrics((each.T @ weights.T).T) for each in tallies] for tallies in scored.tallies]
+    return np.array(values).transpose(0, 2, 1, 3)
+
+
+def without_each(tallies: list[list[csr_array]], seed: int) -> Floats:
+    """Return every metric of one seed with one row of its tallies left out after the other, runs x metrics x rows."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.array([_metrics(of[seed].sum(axis=0) - of[seed].toarray()) for of in tallies])
+
+
+def _metrics(totals: Floats) -> Floats:
+    return np.array([metric(totals) for metric in METRICS.values()])

@@ -1,0 +1,201 @@
+"""The tables of a study: runs, plans, pairs, histories, confusions, shifts, costs, and what a race stopped."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from frostline.constants import COSTS
+from frostline.stats.intervals import Measured
+from frostline.stats.metrics import METRICS, Floats, count_confusion, tells_top_5
+from frostline.stats.significance import LEVEL, holm, pair_p
+from frostline.units import in_points, points
+
+
+def front_probabilities(accuracies: Floats, costs: Floats) -> Floats:
+    """Return each run's share of draws (accuracies: runs x draws) in which it is on the front for the cost.
+
+    A run is off the front when another is no dearer and no less accurate, and better in one of the two.
+    """
+    cheaper, as_cheap = costs[:, None] < costs, costs[:, None] <= costs
+    dominated = np.zeros(accuracies.shape, dtype=bool)
+    for run in range(len(accuracies)):
+        better, as_good = accuracies > accuracies[run], accuracies >= accuracies[run]
+        beats = (as_cheap[:, run, None] & better) | (cheaper[:, run, None] & as_good)
+        dominated[run] = beats.any(axis=0)
+    share: Floats = 1 - dominated.mean(axis=1)
+    return share
+
+
+COLUMNS = ("backbone", "plan", "learning_rate", "seeds", "epochs", "reason")
+
+
+def stopped_table(races: Mapping[tuple[str, str], dict[str, Any]], margin: float) -> pd.DataFrame:
+    """Return a row for everything that was stopped, by the seeds and epochs that it had; a plan has no learning rate.
+
+    `races` holds what race.json tells of each backbone and plan; `margin` is a share of images.
+    """
+    rows = []
+    for (backbone, plan), race in races.items():
+        for each in race["dropped"]:
+            reason = f"validation loss {each['val_loss']:.3f}, and {each['kept_val_loss']:.3f} at a rate that went on"
+            rows.append((backbone, plan, each["learning_rate"], each["seeds"], each["epochs"], reason))
+        if stop := race["stopped"]:
+            reason = (
+                f"{stop['against']} is cheaper and not worse by more than {in_points(margin)}: on validation so far "
+                f"{points(stop['difference'])} points, at least {points(stop['least'])} at 90 %"
+            )
+            rows.append((backbone, plan, None, stop["seeds"], stop["epochs"], reason))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one run of the study left: run.json, both costs.json, history.csv, metrics.json and its predictions."""
+
+    run: dict[str, Any]
+    costs: dict[str, Any]
+    history: pd.DataFrame
+    scores: dict[str, dict[str, Any]]
+    predictions: pd.DataFrame
+    shifted: pd.DataFrame
+
+    @property
+    def key(self) -> dict[str, str]:
+        """The columns that name the run in every table."""
+        return {"backbone": self.run["backbone"], "plan": self.run["plan"]}
+
+
+def runs_table(cells: list[Cell]) -> pd.DataFrame:
+    """Return a row per backbone, plan and seed: what was chosen on validation and what that scored on test."""
+    return pd.DataFrame([_run_row(cell, seed) for cell in cells for seed in cell.run["seeds"]])
+
+
+def _run_row(cell: Cell, seed: str) -> dict[str, Any]:
+    scores = dict(cell.scores[seed])
+    recall = {f"recall_{name}": value for name, value in scores.pop("recall").items()}
+    chosen = {"seed": int(seed), "learning_rate": cell.run["learning_rate"], **cell.run["seeds"][seed]}
+    return {**cell.key, **chosen, "test_images": scores.pop("images"), **scores, **recall}
+
+
+def plans_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured, advice: dict[str, Any]) -> pd.DataFrame:
+    """Return a row per backbone and plan: its metrics as means over seeds, each with its interval of 95 %.
+
+    Of accuracy, `accuracy_sd` is the sample standard deviation over seeds (empty for one seed), `accuracy_least` and
+    `accuracy_most` the least and the greatest.
+    """
+    rows = []
+    for cell, figures in zip(cells, measured.figures, strict=True):
+        mine = per_run[(per_run.backbone == cell.run["backbone"]) & (per_run.plan == cell.run["plan"])]
+        row: dict[str, Any] = _plan_row(cell, mine)
+        for name in metrics_told(cell.run["classes"]):
+            row |= {name: figures[name].estimate, f"{name}_low": figures[name].low, f"{name}_high": figures[name].high}
+        rows.append(row | {"advised": cell.key == {"backbone": advice["backbone"], "plan": advice["plan"]}})
+    return pd.DataFrame(rows)
+
+
+def metrics_told(classes: list[str]) -> list[str]:
+    """Return the names of the metrics that can differ between plans."""
+    return [name for name in METRICS if name != "top_5_accuracy" or tells_top_5(classes)]
+
+
+def _plan_row(cell: Cell, mine: pd.DataFrame) -> dict[str, Any]:
+    run = cell.run
+    return {
+        **cell.key,
+        "learns": " ".join(run["learned"]),
+        "weights": run["definition"]["weights"],
+        "trainable_parameters": run["trainable_parameters"],
+        "parameters": run["parameters"],
+        "trainable_percent": 100 * run["trainable_parameters"] / run["parameters"],
+        "train_flops": cell.costs["train_flops"],
+        "learning_rate": run["learning_rate"],
+        "audit": run["audit"],
+        "audited_tensors": run["audited_tensors"],
+        "seeds": len(mine),
+        "train_images": mine.train_images.mean(),
+        "val_accuracy": mine.val_accuracy.mean(),
+        "majority_accuracy": mine.majority_accuracy.mean(),
+        "accuracy_sd": mine.accuracy.std(ddof=1),
+        "accuracy_least": mine.accuracy.min(),
+        "accuracy_most": mine.accuracy.max(),
+    }
+
+
+def pairs_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured) -> pd.DataFrame:
+    """Return a row per pair of plans: the difference in accuracy with its interval, its test, and who is better.
+
+    A plan is called better where the p-value, corrected for all pairs (Holm 1979), and the interval agree.
+    """
+    accuracies = per_run.sort_values("seed", kind="stable").groupby(["backbone", "plan"], sort=False).accuracy.agg(list)
+    of_seed = [pd.Series(accuracies[cell.run["backbone"], cell.run["plan"]]).to_numpy() for cell in cells]
+    pairs = list(combinations(range(len(cells)), 2))
+    p_values = [pair_p(of_seed[one] - of_seed[other], measured.differences[one, other]) for one, other in pairs]
+    columns = (
+        "backbone",
+        "plan",
+        "other_backbone",
+        "other_plan",
+        "difference",
+        "low",
+        "high",
+        "p_value",
+        "p_holm",
+        "better",
+    )
+    rows = []
+    for (one, other), p_value, p_holm in zip(pairs, p_values, holm(p_values), strict=True):
+        found = measured.difference(one, other)
+        sure = p_holm is not None and p_holm <= LEVEL and not found.low <= 0 <= found.high
+        better = None if not sure else "plan" if found.estimate > 0 else "other"
+        names = (*cells[one].key.values(), *cells[other].key.values())
+        rows.append((*names, found.estimate, found.low, found.high, p_value, p_holm, better))
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def history_table(cells: list[Cell]) -> pd.DataFrame:
+    """Return every epoch of every fit, but for its seconds. `chosen` marks the learning rate that was kept."""
+    tables = []
+    for cell in cells:
+        table = cell.history.drop(columns="seconds")
+        table.insert(0, "backbone", cell.run["backbone"])
+        table["chosen"] = table.learning_rate == cell.run["learning_rate"]
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def confusion_table(cells: list[Cell]) -> pd.DataFrame:
+    """Return, for each run, how many test images of each class were taken for each class, added up over seeds."""
+    rows = []
+    for cell in cells:
+        classes = cell.run["classes"]
+        counts = count_confusion(cell.predictions[cell.predictions.split == "test"], classes)
+        rows += [
+            {**cell.key, "actual": actual, "predicted": predicted, "images": counts[i, j]}
+            for i, actual in enumerate(classes)
+            for j, predicted in enumerate(classes)
+        ]
+    return pd.DataFrame(rows)
+
+
+def shifted_table(cells: list[Cell], by_shift: dict[int, Measured]) -> pd.DataFrame:
+    """Return a row per run and shift (pixels; 0 is the images as they are): the accuracy on test, with its interval."""
+    columns = ("backbone", "plan", "shift_px", "accuracy", "accuracy_low", "accuracy_high")
+    rows = []
+    for shift, measured in by_shift.items():
+        for cell, figures in zip(cells, measured.figures, strict=True):
+            found = figures["accuracy"]
+            rows.append((*cell.key.values(), shift, found.estimate, found.low, found.high))
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def costs_table(cells: list[Cell], measured: Measured) -> pd.DataFrame:
+    """Return a row per run with all that it cost, and for each cost the probability of being on the Pareto front."""
+    counted = [{"trainable_parameters": cell.run["trainable_parameters"]} for cell in cells]
+    table = pd.DataFrame([cell.key | mine | cell.costs for cell, mine in zip(cells, counted, strict=True)])
+    for cost in COSTS:
+        table[f"front_{cost}"] = front_probabilities(measured.draws, table[cost].to_numpy(float))
+    return table

@@ -1,0 +1,14 @@
+"""Training: plans, rates and seeds fitted to prepared images, the frozen prefix computed once.
+
+In go prepared images, a backbone and a plan; out come a run's tensors, histories and costs. A fit follows from its
+inputs alone, also where it was interrupted. Race and train need the whole of it.
+
+grid: every rate and seed of a plan, each fit trained once
+loop: one fit, epoch by epoch
+optimizer: AdamW with a rate for each part, and the heights of the rate over a run
+prefix_cache: what frozen layers give of each image, kept in memory or on disk
+checkpoints: a fit's state after each epoch, from which it goes on
+results: what a run was and took, as its files tell it
+costs: floating-point operations and saved bytes, counted
+tensorboard: curves of a run while it trains
+"""

@@ -1,0 +1,176 @@
+"""Training: one suffix, one learning rate, one seed, one phase, epoch by epoch."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import isnan
+from statistics import fmean
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from frostline.backbones.inference import Inputs, in_batches, predict
+from frostline.backbones.precision import autocast
+from frostline.data.images import Rows
+from frostline.params import Training
+from frostline.training.optimizer import heights, optimizer_of, rates_of, set_rate
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's losses (mean cross-entropy, in nats; smoothed in training) and accuracies (0 to 1).
+
+    `learning_rates` has that of each part that learned, as a mean over the epoch's steps. Epochs are counted from 1
+    through all phases, as phases are.
+    """
+
+    epoch: int
+    phase: int
+    learning_rates: dict[str, float]
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+@dataclass
+class Fit:
+    """A suffix on its way: what it has learned so far, and the best that it was.
+
+    `best_hits` says which validation images, in the order of their rows, it named rightly at its best.
+    `learning_rate` is the head's at its full height. `audited` is how many frozen tensors, its prefix's included, the
+    audit found as they were when it had ended.
+    """
+
+    suffix: nn.Sequential
+    optimizer: torch.optim.Optimizer
+    learning_rate: float
+    seed: int
+    phase: int
+    history: list[Epoch] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_hits: list[bool] = field(default_factory=list)
+    audited: int | None = None
+
+    @property
+    def of_phase(self) -> list[Epoch]:
+        """The epochs of the phase that it is in."""
+        return [epoch for epoch in self.history if epoch.phase == self.phase]
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a fit learns from: inputs by row and view, labels by row, and the rows of its seed's split."""
+
+    inputs: Inputs
+    labels: Tensor
+    train: Rows
+    validation: Rows
+
+
+def best_epoch(history: list[Epoch]) -> Epoch:
+    """Return the epoch of lowest validation loss, the earliest of them."""
+    return min(history, key=lambda epoch: (isnan(epoch.val_loss), epoch.val_loss))
+
+
+def start_fit(
+    suffix: nn.Sequential,
+    learning_rate: float,
+    weight_decay: float,
+    seed: int,
+    layer_decay: float = 1.0,
+    phase: int = 1,
+) -> Fit:
+    """Return a fit that has learned nothing. Only what is not frozen reaches the optimizer (AdamW)."""
+    return Fit(suffix, optimizer_of(suffix, learning_rate, weight_decay, layer_decay), learning_rate, seed, phase)
+
+
+def is_finished(fit: Fit, training: Training) -> bool:
+    """Return whether the fit's phase has had its epochs, or `patience` of them without a lower validation loss."""
+    history = fit.of_phase
+    if not history:
+        return False
+    idle = history[-1].epoch - best_epoch(history).epoch
+    return len(history) >= training.epochs or idle >= training.patience
+
+
+def epochs(fit: Fit, lessons: Lessons, training: Training, precision: str) -> Iterator[Epoch]:
+    """Train epoch by epoch until finished, yielding each; the fit may be one that was interrupted between two.
+
+    `training.epochs` are those of the fit's phase.
+    Each epoch is a pure function of the fit's state, its seed and the epoch's number.
+    """
+    while not is_finished(fit, training):
+        number = len(fit.history) + 1
+        began = time.perf_counter()
+        taught = train_one_epoch(fit, lessons, training, precision, number)
+        val_loss, hits = score(fit.suffix, lessons, training, precision)
+        seconds = time.perf_counter() - began
+        fit.history.append(
+            Epoch(number, fit.phase, taught.rates, taught.loss, taught.accuracy, val_loss, fmean(hits), seconds)
+        )
+        if best_epoch(fit.history).epoch == number:
+            fit.best = {name: tensor.detach().clone() for name, tensor in fit.suffix.state_dict().items()}
+            fit.best_hits = hits
+        yield fit.history[-1]
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What became of the training images in one epoch, and the mean rate at which each part learned from them."""
+
+    loss: float
+    accuracy: float
+    rates: dict[str, float]
+
+
+def train_one_epoch(fit: Fit, lessons: Lessons, training: Training, precision: str, number: int) -> Taught:
+    """Show the suffix every training image once, in view `number` mod `views`."""
+    view = (number - 1) % training.views
+    order = np.random.default_rng([fit.seed, number]).permutation(lessons.train)
+    torch.manual_seed(fit.seed * 1_000_003 + number)  # for dropout, where a suffix has it
+    fit.suffix.train()
+    losses, hits = [], []
+    batches = in_batches(order, training.batch_size)
+    shares = heights(training, [epoch.val_loss for epoch in fit.of_phase], len(batches))
+    for rows, batch, share in zip(batches, lessons.inputs(batches, view), shares, strict=True):
+        labels = lessons.labels[torch.from_numpy(rows)]
+        set_rate(fit.optimizer, fit.learning_rate * share)
+        loss, logits = take_step(fit, batch, labels, precision, training.label_smoothing)
+        # Read once an epoch: to read them here would let a GPU wait for the processor after every batch.
+        losses.append(loss * len(rows))
+        hits.append((logits.argmax(1) == labels).sum())
+    set_rate(fit.optimizer, fit.learning_rate * fmean(shares))
+    return Taught(
+        loss=float(torch.stack(losses).double().sum()) / len(order),
+        accuracy=int(torch.stack(hits).sum()) / len(order),
+        rates=rates_of(fit.optimizer),
+    )
+
+
+def take_step(
+    fit: Fit, batch: Tensor, labels: Tensor, precision: str, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Let the fit learn from one batch; return the loss, and the float32 logits by which it was made."""
+    with autocast(precision, labels.device):
+        logits = fit.suffix(batch).float()
+        loss = functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    fit.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    fit.optimizer.step()
+    return loss.detach(), logits.detach()
+
+
+def score(suffix: nn.Sequential, lessons: Lessons, training: Training, precision: str) -> tuple[float, list[bool]]:
+    """Return the mean loss on the validation images as they are, and which of them are named rightly.
+
+    Validation keeps no activations, so that its batches may be larger than training's.
+    """
+    batches = in_batches(lessons.validation, 2 * training.batch_size)
+    logits = predict(suffix, lessons.inputs, batches, precision, lessons.labels.device)
+    labels = lessons.labels[torch.from_numpy(lessons.validation)]
+    hits: list[bool] = (logits.argmax(1) == labels).tolist()
+    return float(functional.cross_entropy(logits, labels)), hits

@@ -1,0 +1,129 @@
+"""The prefix cache: what a frozen prefix makes of each image and view, computed once for all that learns from it."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frostline.backbones.inference import SMALLEST_PREFIX_BATCH, Inputs, in_batches, to_device
+from frostline.data.images import Rows
+from frostline.errors import mistake
+
+Wanted = Mapping[int | None, Rows]
+"""The rows that will be asked for in each view."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Inputs, where they are kept ("memory", "scratch" or "off"), and the bytes that they take there."""
+
+    inputs: Inputs
+    place: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one image's output is: its type, and its shape in the order in which it lies in memory."""
+
+    dtype: torch.dtype
+    sides: tuple[int, ...]
+    axes: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of one image's output."""
+        return self.dtype.itemsize * int(np.prod(self.sides))
+
+
+def cached_inputs(source: Inputs, wanted: Wanted, budget: int, scratch: Path, device: torch.device) -> Cache:
+    """Return inputs bit for bit those of `source`, which are kept where they fit: in memory up to `budget` bytes.
+
+    Beyond the budget they go to a file in `scratch` that has no name, so that it vanishes with the process, however
+    that ends; it takes at most half of the free disk. What fits nowhere, or a budget of 0, leaves `source` as it is.
+    """
+    view, rows = next(iter(wanted.items()))
+    shape = _shape_of(next(source([rows[:1]], view)))
+    needed = shape.bytes * sum(len(rows) for rows in wanted.values())
+    place = choose_place(needed, budget, scratch)
+    if place == "off":
+        return Cache(source, place, 0)
+    fill = _fill_scratch if place == "scratch" else _fill_memory
+    stores = {view: fill(source, rows, view, shape, scratch, device) for view, rows in wanted.items()}
+    return Cache(_reader(stores, wanted, shape, device), place, needed)
+
+
+def choose_place(needed: int, budget: int, scratch: Path) -> str:
+    """Return where so many bytes are kept: "memory", "scratch", or nowhere ("off")."""
+    if needed <= budget:
+        return "memory"
+    scratch.mkdir(parents=True, exist_ok=True)
+    return "scratch" if budget and needed <= shutil.disk_usage(scratch).free // 2 else "off"
+
+
+def _shape_of(output: Tensor) -> Shape:
+    """Return the shape of one image's output; channels_last and N x H x W x C alike lie in memory as they come."""
+    strides = output.stride()
+    axes = sorted(range(1, output.dim()), key=lambda axis: -strides[axis])
+    return Shape(output.dtype, tuple(output.shape[axis] for axis in axes), (0, *axes))
+
+
+def _outputs(source: Inputs, rows: Rows, view: int | None, shape: Shape) -> Iterator[Tensor]:
+    """Yield the outputs of the rows, batch after batch, as they are kept: contiguous, an image after the other."""
+    for output in source(in_batches(rows, SMALLEST_PREFIX_BATCH), view):
+        yield output.permute(shape.axes).contiguous()
+
+
+def _fill_memory(
+    source: Inputs, rows: Rows, view: int | None, shape: Shape, _scratch: Path, device: torch.device
+) -> Tensor:
+    """Return the outputs of the rows in one tensor: on a GPU where half of its free memory takes them, else in RAM."""
+    roomy = device.type == "cuda" and shape.bytes * len(rows) <= torch.cuda.mem_get_info(device)[0] // 2
+    store = torch.empty((len(rows), *shape.sides), dtype=shape.dtype, device=device if roomy else "cpu")
+    filled = 0
+    for output in _outputs(source, rows, view, shape):
+        store[filled : filled + len(output)] = output
+        filled += len(output)
+    return store
+
+
+def _fill_scratch(
+    source: Inputs, rows: Rows, view: int | None, shape: Shape, scratch: Path, _device: torch.device
+) -> Tensor:
+    """Return the outputs of the rows as a memory-mapped file without a name, which ends with the process."""
+    try:
+        with tempfile.TemporaryFile(dir=scratch) as file:
+            for output in _outputs(source, rows, view, shape):
+                file.write(output.cpu().view(-1).view(torch.uint8).numpy().data)
+            file.flush()
+            mapped = np.memmap(file, dtype=np.uint8, mode="c")
+    except OSError as error:  # closing the file raises it again, while what is buffered has no room
+        hint = "Free some, or set training.cache_bytes to 0 to do without the cache."
+        must = f"have room for the prefix cache ({shape.bytes * len(rows)} bytes)"
+        raise mistake(str(scratch), must, str(error.strerror), hint) from None
+    return torch.from_numpy(mapped).view(shape.dtype).view(len(rows), *shape.sides)
+
+
+def _reader(stores: Mapping[int | None, Tensor], wanted: Wanted, shape: Shape, device: torch.device) -> Inputs:
+    places = {view: _places(rows) for view, rows in wanted.items()}
+    back = tuple(int(axis) for axis in np.argsort(shape.axes))
+
+    def of(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
+        for rows in batches:
+            store = stores[view]
+            kept = store[torch.from_numpy(places[view][rows]).to(store.device)]
+            yield (kept if kept.is_cuda else to_device(kept, device)).permute(back)
+
+    return of
+
+
+def _places(rows: Rows) -> Rows:
+    """Return the inverse of `rows`: where in it each row of images.npy stands, beyond its end for other rows."""
+    places = np.full(int(rows.max()) + 1, len(rows), dtype=np.int64)
+    places[rows] = np.arange(len(rows))
+    return places

@@ -1,0 +1,241 @@
+"""Outcomes: what became of a run, phase by phase, its choices, what it cost, and the folder in which that is kept."""
+
+import copy
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from math import isfinite
+from pathlib import Path
+from statistics import mean, median
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from frostline.backbones.freezing import apply_plan, count_parameters, describe_learned, refuse_unfit
+from frostline.backbones.registry import build_backbone
+from frostline.backbones.runs import Run, combined_sha256, learned_path, write_learned, write_run
+from frostline.constants import PARTS, Rates
+from frostline.errors import mistake
+from frostline.files import write_csv, write_json
+from frostline.hardware import peak_memory_bytes, processor
+from frostline.training.checkpoints import saved_best
+from frostline.training.costs import Work, count_work
+from frostline.training.grid import Feed, Job, checkpoint_path, cut_for_phase, measure_step, wanted_rows
+from frostline.training.loop import Epoch, best_epoch
+
+Histories = dict[tuple[Rates, int], list[Epoch]]
+"""The epochs of every fit, from the first phase on, by learning rates and seed."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a phase has taken so far: the epochs of its fits, and a prefix of which so many bytes are kept."""
+
+    phase: int
+    histories: Histories
+    prefix_seconds: float
+    cache_bytes: int
+
+    @property
+    def epochs(self) -> dict[tuple[Rates, int], list[Epoch]]:
+        """The epochs of this phase alone."""
+        return {cell: [each for each in past if each.phase == self.phase] for cell, past in self.histories.items()}
+
+    @property
+    def seconds(self) -> list[float]:
+        """The seconds of each of them."""
+        return [epoch.seconds for history in self.epochs.values() for epoch in history]
+
+
+@dataclass(frozen=True)
+class Phased(Spent):
+    """What became of a phase, now that it has ended; `pretrained` is what never learned up to its end."""
+
+    audited: int
+    pretrained: dict[str, str]
+    cache: str
+    saved_activation_bytes: int
+    optimizer_bytes: int
+    peak_memory_bytes: int
+
+
+def what_became(feed: Feed, job: Job, histories: Histories, audited: int) -> Phased:
+    """Return what became of the feed's phase, now that its fits have ended."""
+    peak = peak_memory_bytes()  # first: what follows only counts
+    saved_activation_bytes, optimizer_bytes = measure_step(job, feed)
+    return Phased(
+        phase=feed.phase,
+        histories=histories,
+        audited=audited,
+        pretrained=feed.pretrained,
+        prefix_seconds=feed.seconds,
+        cache=feed.cache.place,
+        cache_bytes=feed.cache.bytes,
+        saved_activation_bytes=saved_activation_bytes,
+        optimizer_bytes=optimizer_bytes,
+        peak_memory_bytes=peak,
+    )
+
+
+def write_outcome(folder: Path, job: Job, plan: str, phases: list[Phased], rates: Rates, seeds: list[int]) -> None:
+    """Write the run into the folder: what each of these seeds learned at these rates, and all that is told of it."""
+    frozen, last = frozen_backbone(job, plan), phases[-1]
+    measured = costs(job, frozen, phases)
+    files = {seed: write_learned(folder, seed, learned_tensors(job, last, rates, seed)) for seed in seeds}
+    write_csv(folder / "history.csv", history_table(last.histories, plan))
+    write_run(folder, describe(job, plan, frozen, last, rates, files))
+    learned_bytes = learned_path(folder, seeds[0]).stat().st_size
+    write_json(folder / "costs.json", measured | {"learned_bytes": learned_bytes})
+
+
+def frozen_backbone(job: Job, plan: str) -> nn.Sequential:
+    """Return the backbone without values, as the plan freezes it, or raise a `Mistake` that names the plan."""
+    backbone = build_backbone(job.backbone, "none", len(job.data.classes))
+    refuse_unfit(backbone, job.plan, f"plans.{plan} on {job.backbone}")
+    apply_plan(backbone, job.plan)
+    return backbone.to("meta")
+
+
+def describe_history(history: list[Epoch]) -> str:
+    """Return in words what came of a fit in a phase."""
+    best, seconds = best_epoch(history), sum(epoch.seconds for epoch in history)
+    figures = f"validation loss {best.val_loss:.3f}, accuracy {best.val_accuracy:.3f}"
+    return f"best of {len(history)} epochs is {best.epoch}, {figures}, {seconds:.0f} s"
+
+
+def told_rates(rates: Rates) -> str:
+    """Return the rates in words, phase after phase, such as "0.001 then 0.0001"."""
+    return " then ".join(f"{rate:g}" for rate in rates)
+
+
+def as_column(rates: Rates) -> float | str:
+    """Return the rates as tables have them: a number where there is one phase."""
+    return rates[0] if len(rates) == 1 else told_rates(rates)
+
+
+def best_rates(histories: Histories) -> Rates:
+    """Return the learning rates with the lowest validation loss at their best epoch, as a mean over seeds.
+
+    Rates at which any seed diverged are not chosen.
+    """
+    losses: dict[Rates, list[float]] = {}
+    for (rates, _), history in histories.items():
+        losses.setdefault(rates, []).append(best_epoch(history).val_loss)
+    finite = {rates: mean(each) for rates, each in losses.items() if all(map(isfinite, each))}
+    if not finite:
+        tried = ", ".join(map(told_rates, losses))
+        must = "hold one at which training does not diverge"
+        raise mistake("learning_rates", must, f"{tried}, each with a loss that is no number", "Try lower ones.")
+    return min(finite, key=lambda rates: finite[rates])
+
+
+def history_table(histories: Histories, plan: str) -> pd.DataFrame:
+    """Return a row for every epoch of every fit: `learning_rate` as it was asked for, and as each part really had it.
+
+    A part that did not learn in an epoch had none.
+    """
+    return pd.DataFrame([
+        {"plan": plan, "learning_rate": as_column(rates), "seed": seed, **_epoch_row(epoch)}
+        for (rates, seed), history in histories.items()
+        for epoch in history
+    ])  # fmt: skip
+
+
+def _epoch_row(epoch: Epoch) -> dict[str, float | None]:
+    row = asdict(epoch)
+    had = row.pop("learning_rates")
+    return row | {f"learning_rate_{part}": had.get(part) for part in PARTS}
+
+
+def learned_tensors(job: Job, last: Phased, rates: Rates, seed: int) -> dict[str, Tensor]:
+    """Return what the cell learned, at its best epoch, and the last layer, which is new even where it is frozen."""
+    best = saved_best(checkpoint_path(job, rates, seed))
+    return {name: tensor for name, tensor in best.items() if name not in last.pretrained}
+
+
+def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Rates, files: dict[int, str]) -> Run:
+    """Return what run.json tells; `last` is the last phase, and `files` has the SHA-256 of each seed's file."""
+    trainable_parameters, parameters = count_parameters(frozen)
+    best = {seed: best_epoch(last.histories[rates, seed]) for seed in files}
+    return Run(
+        backbone=job.backbone,
+        plan=plan,
+        definition=job.plan.model_dump(by_alias=True, exclude_none=True),
+        learned=describe_learned(frozen, job.plan),
+        classes=job.data.classes,
+        trainable_parameters=trainable_parameters,
+        parameters=parameters,
+        backbone_sha256=combined_sha256(last.pretrained),
+        weights_sha256={str(seed): digest for seed, digest in files.items()},
+        learning_rate=as_column(rates),
+        seeds={
+            str(seed): {
+                "train_images": len(job.data.rows("train", [seed])),
+                "best_epoch": at.epoch,
+                "val_loss": at.val_loss,
+                "val_accuracy": at.val_accuracy,
+            }
+            for seed, at in best.items()
+        },
+        precision=job.precision,
+        device=f"{job.device.type} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})",
+        processor=processor(job.device),
+        threads=torch.get_num_threads(),
+        versions={name: version(name) for name in ("torch", "torchvision", "timm")},
+        audit="passed",  # each cell was audited when each of its phases ended, and a failed audit ends the stage
+        audited_tensors=last.audited,
+    )
+
+
+def costs(job: Job, frozen: nn.Sequential, phases: list[Phased]) -> dict[str, float | str]:
+    """Return what training cost: seconds (wall clock), bytes, FLOPs, and the epochs on which they were spent.
+
+    Of phases the seconds, FLOPs and epochs are added up, and the bytes are those of the phase that took most.
+    """
+    seconds = [each for phase in phases for each in phase.seconds]
+    prefix_seconds = sum(phase.prefix_seconds for phase in phases)
+    return {
+        **count_flops(job, frozen, phases),
+        "train_seconds": prefix_seconds + sum(seconds),
+        "prefix_seconds": prefix_seconds,
+        "epoch_seconds": median(seconds),
+        "epochs": len(seconds),
+        "peak_memory_bytes": max(phase.peak_memory_bytes for phase in phases),
+        "saved_activation_bytes": max(phase.saved_activation_bytes for phase in phases),
+        "optimizer_bytes": max(phase.optimizer_bytes for phase in phases),
+        "cache": ", ".join(dict.fromkeys(phase.cache for phase in phases)),
+        "cache_bytes": max(phase.cache_bytes for phase in phases),
+    }
+
+
+def count_flops(job: Job, frozen: nn.Sequential, phases: Sequence[Spent]) -> dict[str, float]:
+    """Return the FLOPs of all fits' training, validation left out, and those for one image in one epoch.
+
+    `train_flops` is as it ran: a prefix whose outputs were kept was computed once for each row and view, whether or not
+    a fit lived to see it. `train_flops_per_image_live` is what an image would have cost with nothing kept.
+    """
+    train_flops, live, shown_in_all = 0, 0, 0
+    works = count_phases(job, frozen)
+    for each in phases:
+        work = works[each.phase - 1]
+        shown = sum(len(job.data.rows("train", [seed])) * len(history) for (_, seed), history in each.epochs.items())
+        kept = sum(len(rows) for view, rows in wanted_rows(job, each.phase).items() if view is not None)
+        train_flops += work.train(kept if each.cache_bytes else shown, shown)
+        live, shown_in_all = live + work.live * shown, shown_in_all + shown
+    return {
+        "train_flops": train_flops,
+        "train_flops_per_image": train_flops / shown_in_all,
+        "train_flops_per_image_live": live / shown_in_all,
+    }
+
+
+def count_phases(job: Job, frozen: nn.Sequential) -> list[Work]:
+    """Return what each phase computes for one image, by prefix and suffix."""
+    backbone = copy.deepcopy(frozen)  # each phase freezes it anew
+    works = []
+    for phase in range(1, len(job.phases) + 1):
+        apply_plan(backbone, job.plan.model_copy(update={"phases": job.phases[:phase]}))
+        works.append(count_work(*cut_for_phase(job, backbone, phase), job.data.images.shape[1]))
+    return works

@@ -1,0 +1,52 @@
+"""Costs as people say them: 2.67 M parameters, 41.3 TFLOP, 112 s, 1.33 GB."""
+
+import math
+
+from frostline.constants import COSTS
+
+COST_LABELS = dict(
+    zip(COSTS, ("trainable parameters", "training computation", "training time", "peak memory"), strict=True)
+)
+"""What each cost is called where people read it."""
+COST_UNITS = dict(zip(COSTS, ("", "FLOP", "s", "B"), strict=True))
+"""The unit of each cost; a count has none."""
+PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+
+
+def human(value: float, unit: str) -> str:
+    """Return the value with three significant digits and a decimal prefix. Seconds stay seconds; missing is a dash."""
+    if math.isnan(value):
+        return "\N{EN DASH}"
+    if unit == "s":
+        return f"{value:,.0f} s" if value >= 99.95 else f"{value:.3g} s"
+    power = 0
+    while float(f"{value:.3g}") >= 1000 and power < len(PREFIXES) - 1:
+        value, power = value / 1000, power + 1
+    return f"{value:.3g} {PREFIXES[power]}{unit}".rstrip()
+
+
+def human_cost(value: float, cost: str) -> str:
+    """Return the value of one of COSTS in its unit."""
+    return human(value, COST_UNITS[cost])
+
+
+def percent(share: float) -> str:
+    """Return a share as whole per cent."""
+    return f"{100 * share:.0f} %"
+
+
+def points(share: float, digits: int = 1) -> str:
+    """Return a difference of shares in points, with its sign, such as "-0.2"; 0 has none."""
+    value = 100 * share
+    return f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
+
+
+def set_points(share: float) -> str:
+    """Return the same as a printer sets it: with a minus sign instead of a hyphen."""
+    return points(share).replace("-", "\N{MINUS SIGN}")
+
+
+def in_points(margin: float) -> str:
+    """Return a margin, a share, in words, such as "1 point"."""
+    value = 100 * margin
+    return f"{value:g} point{'' if value == 1 else 's'}"
