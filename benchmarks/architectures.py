@@ -22,19 +22,19 @@ from benchmarks.tables import Row, figure
 from benchmarks.this_project import deterministic
 from frostline.backbones.inference import (
     SMALLEST_PREFIX_BATCH,
-    as_run,
-    in_batches,
     live_inputs,
     predict,
     prefixed_inputs,
+    prepare_prefix,
+    split_batches,
 )
 from frostline.backbones.registry import build_backbone
 from frostline.constants import BACKBONES
-from frostline.errors import mistake, one_line
+from frostline.errors import InputError, end_in_one_line
 from frostline.files import write_json
-from frostline.hardware import processor, resolve_precision, usable_device
+from frostline.hardware import choose_device, name_processor, resolve_precision
 from frostline.params import Training, load_params
-from frostline.training.loop import Lessons, start_fit, train_one_epoch
+from frostline.training.loop import Batches, start_fit, train_one_epoch
 
 CLASSES = 2
 LEARNING_RATE = 1e-4
@@ -68,7 +68,7 @@ class Setting:
 def main(options: Options) -> None:
     """Measure the backbones one after the other, say what each took, and write all of it."""
     study = load_params(options.study)
-    device = usable_device()
+    device = choose_device()
     noise = np.random.default_rng(SEED).integers(0, 256, (options.images, options.px, options.px, 3), dtype=np.uint8)
     training = study.training.model_copy(update={"batch_size": options.batch, "views": 1})
     setting = Setting(noise, training, resolve_precision(training.precision, device), device, options.repeats)
@@ -83,18 +83,18 @@ def main(options: Options) -> None:
 
 
 def refuse_unfit(names: Sequence[str], px: int) -> None:
-    """Raise a `Mistake` about the first backbone that cannot see images of that side."""
+    """Raise an `InputError` about the first backbone that cannot see images of that side."""
     for name in names:
         sides = BACKBONES[name]
         if px not in sides:
             only = f"{sides[0]}" if len(sides) == 1 else f"{sides[0]} to {sides[-1]}"
-            raise mistake("--px", f"be what {name} takes, {only}", str(px))
+            raise InputError.of("--px", f"be what {name} takes, {only}", str(px))
 
 
 def describe(options: Options, setting: Setting) -> Row:
     """Return what all architectures have in common."""
     counts = {"images": options.images, "repeats": options.repeats, "batch_size": options.batch}
-    computed = {"image_px": options.px, "precision": setting.precision, "device": processor(setting.device)}
+    computed = {"image_px": options.px, "precision": setting.precision, "device": name_processor(setting.device)}
     return counts | computed | {"machine": describe_machine()}
 
 
@@ -117,10 +117,10 @@ def repeated(run: Callable[[], object], repeats: int) -> list[float]:
 def predictor(name: str, setting: Setting) -> Callable[[], object]:
     """Return what predicts all images as a study's test images are: all but the head as a frozen prefix."""
     backbone = fresh(name, setting)
-    prefix, head = as_run(backbone[:-1], setting.precision), backbone[-1:]
+    prefix, head = prepare_prefix(backbone[:-1], setting.precision), backbone[-1:]
     live = live_inputs(setting.images, name, setting.device)
     inputs = prefixed_inputs(prefix.eval(), live, setting.images.shape[1], setting.precision, setting.device)
-    batches = in_batches(np.arange(len(setting.images)), setting.training.batch_size)
+    batches = split_batches(np.arange(len(setting.images)), setting.training.batch_size)
     return lambda: predict(head, inputs, batches, setting.precision, setting.device).cpu()
 
 
@@ -128,9 +128,9 @@ def teacher(name: str, backbone: nn.Sequential, setting: Setting) -> Callable[[]
     """Return what shows all images once to the backbone, all of which learns, as an epoch of training does."""
     rows = np.arange(len(setting.images))
     labels = torch.from_numpy(rows % CLASSES).to(setting.device)
-    lessons = Lessons(live_inputs(setting.images, name, setting.device), labels, rows, rows[:0])
+    batches = Batches(live_inputs(setting.images, name, setting.device), labels, rows, rows[:0])
     fit = start_fit(backbone, LEARNING_RATE, setting.training.weight_decay, SEED)
-    return lambda: train_one_epoch(fit, lessons, setting.training, setting.precision, 1)
+    return lambda: train_one_epoch(fit, batches, setting.training, setting.precision, 1)
 
 
 def fresh(name: str, setting: Setting) -> nn.Sequential:
@@ -147,7 +147,7 @@ def told(name: str, measured: Row, images: int) -> str:
 
 
 def parse(arguments: Sequence[str]) -> Options:
-    """Return the options, or raise a `Mistake` about the first that is out of range."""
+    """Return the options, or raise an `InputError` about the first that is out of range."""
     made = argparse.ArgumentParser(prog="python -m benchmarks.architectures", description=__doc__)
     add = made.add_argument
     add("--study", type=Path, default=ROOT / "studies" / "architectures.yaml", help="whose backbones are measured")
@@ -160,12 +160,12 @@ def parse(arguments: Sequence[str]) -> Options:
     options = Options(**vars(made.parse_args(arguments)))
     for option, least in {"batch": SMALLEST_PREFIX_BATCH, "images": 1, "px": 16, "repeats": 1}.items():
         if (got := getattr(options, option)) < least:
-            raise mistake(f"--{option}", f"be at least {least}", str(got))
+            raise InputError.of(f"--{option}", f"be at least {least}", str(got))
     if options.images % options.batch:  # smaller batches would be filled up to run through a prefix
-        raise mistake("--images", f"be whole batches of {options.batch}", str(options.images))
+        raise InputError.of("--images", f"be whole batches of {options.batch}", str(options.images))
     return options
 
 
 if __name__ == "__main__":
-    with one_line():
+    with end_in_one_line():
         main(parse(sys.argv[1:]))

@@ -26,11 +26,11 @@ from benchmarks.racing import ROOT, SCRATCH
 from benchmarks.tables import Row
 from benchmarks.this_project import deterministic
 from frostline.data.images import Prepared, read_prepared
-from frostline.errors import mistake, one_line
+from frostline.errors import InputError, end_in_one_line
 from frostline.files import write_csv, write_json
 from frostline.plotting import save, styled
-from frostline.stats.intervals import Redrawn, half_width
-from frostline.units import set_points
+from frostline.stats.intervals import Redrawn, compute_half_width
+from frostline.units import typeset_points
 from stages import fetch, prepare
 
 COMPARED = {
@@ -94,7 +94,7 @@ def images_of(options: Options) -> Prepared:
 
 def lesson_of(data: Prepared, options: Options, seed: int) -> Lesson:
     """Return what the seed's splits are taught, and how."""
-    rows = {split: data.rows(split, [seed]) for split in ("train", "validation", "test")}
+    rows = {split: data.list_rows(split, [seed]) for split in ("train", "validation", "test")}
     how = (len(data.classes), seed, options.epochs, options.batch, options.learning_rate)
     return Lesson(data.images, data.labels, rows, *how)
 
@@ -106,13 +106,13 @@ def difference(rows: Sequence[Row], one: str, other: str) -> dict[str, float]:
     """
     found = np.array([row[one] - row[other] for row in rows])
     overlap = float(np.mean([row["test_images"] / row["train_images"] for row in rows]))
-    estimate, half = float(found.mean()), half_width(Redrawn(float(found.var(ddof=1)), overlap), len(rows))
+    estimate, half = float(found.mean()), compute_half_width(Redrawn(float(found.var(ddof=1)), overlap), len(rows))
     return {"estimate": estimate, "low": max(-1.0, estimate - half), "high": min(1.0, estimate + half)}
 
 
 def told(row: Row) -> str:
     """Return in a line what came of a seed."""
-    apart = {name: set_points(row[one] - row[other]) for name, (one, other) in COMPARED.items()}
+    apart = {name: typeset_points(row[one] - row[other]) for name, (one, other) in COMPARED.items()}
     moved = " and ".join(f"{row[f'{way}_moved_tensors']} ({way})" for way in WAYS)
     return (
         f"seed {row['seed']}: {moved} of {row['frozen_tensors']} frozen tensors moved; drifting against held "
@@ -122,7 +122,7 @@ def told(row: Row) -> str:
 
 
 def parse(arguments: Sequence[str]) -> Options:
-    """Return the options, or raise a `Mistake` about the first that is out of range."""
+    """Return the options, or raise an `InputError` about the first that is out of range."""
     made = argparse.ArgumentParser(prog="python -m benchmarks.drift", description=__doc__)
     add = made.add_argument
     add("--study", type=Path, default=ROOT / "params.yaml", help="whose images are taken")
@@ -134,15 +134,15 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--out", type=Path, default=ROOT / "docs" / "drift", help="folder for the results")
     options = Options(**vars(made.parse_args(arguments)))
     if not options.study.is_file():
-        raise mistake("--study", "be a study's file", f"no file at {str(options.study)!r}")
+        raise InputError.of("--study", "be a study's file", f"no file at {str(options.study)!r}")
     for option, least in {"seeds": 2, "epochs": 1, "batch": 2}.items():
         if (got := getattr(options, option)) < least:
-            raise mistake(f"--{option}", f"be at least {least}", str(got))
+            raise InputError.of(f"--{option}", f"be at least {least}", str(got))
     if not options.learning_rate > 0:
-        raise mistake("--learning-rate", "be more than 0", f"{options.learning_rate:g}")
+        raise InputError.of("--learning-rate", "be more than 0", f"{options.learning_rate:g}")
     return options
 
 
 if __name__ == "__main__":
-    with one_line():
+    with end_in_one_line():
         main(parse(sys.argv[1:]))

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.task import WEIGHT_DECAY
-from frostline.backbones.audit import frozen_digests
+from frostline.backbones.audit import digest_frozen
 from frostline.backbones.freezing import apply_plan
-from frostline.backbones.inference import in_batches
+from frostline.backbones.inference import split_batches
 from frostline.backbones.registry import build_backbone, scale_pixels
 from frostline.data.images import Rows
 from frostline.params import Depth
@@ -99,7 +99,7 @@ def fresh(lesson: Lesson) -> nn.Sequential:
 def teach(lesson: Lesson, way: str) -> Taught:
     """Return what the head has learned in one of WAYS, all epochs of it: none is chosen."""
     model = fresh(lesson)
-    before = frozen_digests(model)
+    before = digest_frozen(model)
     if way == "held":
         apply_plan(model, HEAD)
     optimizer = torch.optim.AdamW(
@@ -110,14 +110,14 @@ def teach(lesson: Lesson, way: str) -> Taught:
         model.train()
         train_one_epoch(model, optimizer, lesson, epoch)
         curve.append(score(model, lesson, "validation"))
-    after = frozen_digests(model.train())
+    after = digest_frozen(model.train())
     return Taught(model, curve, len(before), [name for name in before if after[name] != before[name]])
 
 
 def train_one_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, lesson: Lesson, epoch: int) -> None:
     """Show the model every training image once, in the order that seed and epoch say."""
     order = np.random.default_rng([lesson.seed, epoch]).permutation(lesson.rows["train"])
-    for rows in in_batches(order, lesson.batch):
+    for rows in split_batches(order, lesson.batch):
         loss = cross_entropy(model(scaled(lesson, rows)), torch.from_numpy(lesson.labels[rows]))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -129,7 +129,7 @@ def score(model: nn.Module, lesson: Lesson, split: str) -> float:
     """Return the accuracy on the split, in eval mode."""
     model.eval()
     rows = lesson.rows[split]
-    told = torch.cat([model(scaled(lesson, batch)).argmax(1) for batch in in_batches(rows, SCORED_AT_ONCE)])
+    told = torch.cat([model(scaled(lesson, batch)).argmax(1) for batch in split_batches(rows, SCORED_AT_ONCE)])
     return float((told.numpy() == lesson.labels[rows]).mean())
 
 

@@ -23,7 +23,7 @@ from benchmarks.speed import Measured, Rates, measure, warm_up
 from benchmarks.tables import Row, console, memory_table, speed_row, speed_table, total, write_results
 from benchmarks.task import MANY, MEASURED, Task
 from benchmarks.this_project import available_weights, precision, prepare_images
-from frostline.errors import one_line
+from frostline.errors import end_in_one_line
 
 SCRATCH = ROOT / ".dvc" / "tmp" / "frostline"
 
@@ -151,5 +151,5 @@ def compare_accuracy(screen: Console, options: Options, made: Setting) -> None:
 
 
 if __name__ == "__main__":
-    with one_line():
+    with end_in_one_line():
         main(parse(sys.argv[1:]))

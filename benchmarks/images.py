@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from frostline.constants import SPLITS
-from frostline.errors import mistake
-from frostline.sources.local import elpv, list_images
+from frostline.errors import InputError
+from frostline.sources.local import list_images, read_elpv
 
 ELPV_IMAGES = {"train": 1034, "validation": 133, "test": 128}
 """As many as the bean leaves have, so that seconds compare."""
@@ -71,7 +71,7 @@ def take(paths: list[Path], count: int, class_name: str) -> list[Path]:
     """Remove so many of the paths and return them; refuse to leave nothing."""
     taken = shuffled(paths, class_name)[:count]
     if len(taken) == len(paths):
-        raise mistake("--folder", "hold images of every class for every split", f"too few of {class_name!r}")
+        raise InputError.of("--folder", "hold images of every class for every split", f"too few of {class_name!r}")
     for path in taken:
         paths.remove(path)
     return taken
@@ -107,7 +107,7 @@ def folder_images(root: Path) -> list[Found]:
 
 def elpv_images(into: Path) -> list[Found]:
     """Write the package's solar cells as they are (PNG, 300 px), no pixels twice, and return them in three splits."""
-    source = elpv("probability >= 0.5")
+    source = read_elpv("probability >= 0.5")
     seen: set[str] = set()
     cells: dict[str, list[Path]] = defaultdict(list)
     for example in source.examples():

@@ -7,7 +7,7 @@ from statistics import median
 
 import torch
 
-from frostline.hardware import processor
+from frostline.hardware import name_processor
 
 SIDE = 2048
 """Of the square matrices: large enough that a larger product is no faster."""
@@ -37,7 +37,7 @@ def product_rate(dtype: torch.dtype) -> float:
 def describe_machine() -> dict[str, object]:
     """Return the processor, the threads that torch uses, and the versions that matter."""
     return {
-        "processor": processor(torch.device("cpu")),
+        "processor": name_processor(torch.device("cpu")),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

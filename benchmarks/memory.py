@@ -5,7 +5,7 @@ import sys
 
 from benchmarks.scripts import script_named
 from benchmarks.task import Task
-from frostline.hardware import peak_memory_bytes
+from frostline.hardware import measure_peak_memory
 
 STEPS = 4
 """Batches of an epoch, of training and of validation: from the second on memory no longer grows."""
@@ -22,4 +22,4 @@ def peak_memory(script: str, task: Task) -> int:
 
 if __name__ == "__main__":
     script_named(sys.argv[1])(Task.from_json(sys.argv[2]))
-    print(peak_memory_bytes())
+    print(measure_peak_memory())

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.published import PUBLISHED
 from benchmarks.scripts import COMPARED, SCRIPTS
 from frostline.constants import PARTS
-from frostline.errors import mistake
+from frostline.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 BEANS = ROOT.parent / "shared" / "beans"
@@ -36,20 +36,20 @@ class Options:
 
 
 def parse(arguments: Sequence[str]) -> Options:
-    """Return the options, or raise a `Mistake` about the first that is out of range."""
+    """Return the options, or raise an `InputError` about the first that is out of range."""
     options = Options(**vars(parser().parse_args(arguments)))
     least = {"px": 16, "batch": 3, "rounds": 1, "epochs": 1, "seeds": 1}
     if options.images is not None:
         least["images"] = 2 * options.batch
     for name, bound in least.items():
         if (got := getattr(options, name)) < bound:
-            raise mistake(f"--{name}", f"be at least {bound}", str(got))
+            raise InputError.of(f"--{name}", f"be at least {bound}", str(got))
     for name in ("plans", "scripts"):
         values = getattr(options, name)
         if len(set(values)) < len(values):
-            raise mistake(f"--{name}", "name each once", " ".join(values))
+            raise InputError.of(f"--{name}", "name each once", " ".join(values))
     if "project" not in options.scripts:
-        raise mistake("--scripts", "hold project, with which the others are compared", " ".join(options.scripts))
+        raise InputError.of("--scripts", "hold project, with which the others are compared", " ".join(options.scripts))
     return options
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.task import Task
 from benchmarks.this_project import initial_parts
-from frostline.errors import listed, mistake
+from frostline.errors import InputError, join_names
 
 Triple = tuple[float, float, float]
 
@@ -27,7 +27,7 @@ class Published:
 def published(backbone: str) -> Published:
     """Return how the backbone was published, or say which are known."""
     if backbone not in PUBLISHED:
-        raise mistake("--backbone", f"be {listed(PUBLISHED)}", repr(backbone))
+        raise InputError.of("--backbone", f"be {join_names(PUBLISHED)}", repr(backbone))
     return PUBLISHED[backbone]
 
 

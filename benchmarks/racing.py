@@ -26,14 +26,14 @@ from benchmarks.images import folder_images, link
 from benchmarks.machine import describe_machine
 from benchmarks.tables import Row, console, table
 from frostline.backbones.precision import compute_deterministically
-from frostline.constants import Rates, run_name
-from frostline.errors import mistake, one_line
+from frostline.constants import Rates, name_run
+from frostline.errors import InputError, end_in_one_line
 from frostline.files import read_json, write_csv, write_json
 from frostline.params import Params, load_params
 from frostline.racing import Course, Lap, introduced, lap_of
 from frostline.training.grid import make_job
 from frostline.training.loop import Epoch
-from frostline.training.results import Histories, best_rates
+from frostline.training.results import Histories, choose_rates
 from stages import compare, evaluate, fetch, prepare
 from stages.race import Racer, hold_race, tell
 
@@ -68,7 +68,7 @@ class Noted(Course):
     def run(self) -> None:
         """Train every cell from its first epoch to its end, noting how it stood after each."""
         self.leave()  # of a run that was killed, whose first epochs nobody noted
-        for rates, seed in self.job.cells(len(self.job.phases)):
+        for rates, seed in self.job.list_cells(len(self.job.phases)):
             self.notes[rates, seed] = {len(fit.history): lap_of(fit) for fit in self.fits(rates, seed)}
         self.full = [dict(histories) for histories in self.histories]
         for (rates, seed), laps in self.notes.items():
@@ -140,7 +140,9 @@ def arrange(options: Options, folder: Path, split: int) -> Params:
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     settings = load_params(folder / "params.yaml")
     if settings.advice.cost == "peak_memory_bytes":
-        raise mistake("advice.cost", "be counted for each run alone, as all are trained in one process", "its memory")
+        raise InputError.of(
+            "advice.cost", "be counted for each run alone, as all are trained in one process", "its memory"
+        )
     return settings
 
 
@@ -155,7 +157,7 @@ def run_grid(settings: Params, folder: Path) -> Iterator[dict[str, Noted]]:
             prepare.main(params=params, raw=raw, out=prepared)
             for backbone in settings.backbones:
                 for plan in settings.study.plans:
-                    name = run_name(backbone, plan)
+                    name = name_run(backbone, plan)
                     courses[name] = Noted(make_job(settings, prepared, backbone, plan), plan)
                     courses[name].run()
         yield courses
@@ -170,7 +172,7 @@ def compare_arms(courses: Mapping[str, Noted], settings: Params, folder: Path) -
         for name, course in courses.items():
             written = folder / "grid" / name
             written.mkdir(parents=True)
-            course.write(written, best_rates(course.full[-1]), settings.study.seeds)
+            course.write(written, choose_rates(course.full[-1]), settings.study.seeds)
             write_json(written / "race.json", UNRACED)
         for racer in race_over_notes(courses, settings, folder / "prepared"):
             written = folder / "race" / racer.entrant.name
@@ -203,7 +205,7 @@ def outcome(folder: Path, arm: str) -> Row:
     advice = read_json(out / "advice.json")
     return {
         f"{arm}_seconds": sum(read_json(run / "costs.json")["train_seconds"] for run in runs.iterdir()),
-        f"{arm}_plan": run_name(advice["backbone"], advice["plan"]),
+        f"{arm}_plan": name_run(advice["backbone"], advice["plan"]),
         f"{arm}_status": advice["status"],
         f"{arm}_stopped": " ".join(f"{name}@{stop['seeds']}" for name, stop in sorted(races.items()) if stop),
     }
@@ -247,12 +249,12 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--out", type=Path, default=ROOT / "benchmarks", help="folder for the results")
     options = Options(**vars(parser.parse_args(arguments)))
     if not options.study.is_file():
-        raise mistake("--study", "be a study's file", f"no file at {str(options.study)!r}")
+        raise InputError.of("--study", "be a study's file", f"no file at {str(options.study)!r}")
     if options.splits < 1:
-        raise mistake("--splits", "be at least 1", str(options.splits))
+        raise InputError.of("--splits", "be at least 1", str(options.splits))
     return options
 
 
 if __name__ == "__main__":
-    with one_line():
+    with end_in_one_line():
         main(parse(sys.argv[1:]))

@@ -3,7 +3,7 @@
 from functools import partial
 
 from benchmarks.task import Script
-from frostline.errors import listed, mistake
+from frostline.errors import InputError, join_names
 
 SCRIPTS = {
     "lightning": "the script one would write: Lightning, ImageFolder, float32; frozen layers wholly frozen",
@@ -31,10 +31,10 @@ def script_named(name: str) -> Script:
 
         return plain_script.train
     if name not in SCRIPTS:
-        raise mistake("--scripts", f"name {listed(SCRIPTS)}", repr(name))
+        raise InputError.of("--scripts", f"name {join_names(SCRIPTS)}", repr(name))
     try:
         from benchmarks import lightning_script
     except ModuleNotFoundError as error:
         fix = "Install it, or compare --scripts plain project."
-        raise mistake(f"--scripts {name}", "find Lightning installed", f"no module {error.name}", fix) from None
+        raise InputError.of(f"--scripts {name}", "find Lightning installed", f"no module {error.name}", fix) from None
     return partial(lightning_script.train, batch_norm_learns=name == "lightning_defaults")

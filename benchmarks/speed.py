@@ -43,7 +43,7 @@ class Measured:
 
     def flops(self, epochs: int) -> int:
         """Return the FLOPs that so many epochs cannot do without, the prefix once."""
-        return self.work.once(*self.images) + epochs * self.work.epoch(*self.images)
+        return self.work.count_once(*self.images) + epochs * self.work.count_epoch(*self.images)
 
 
 def in_turn(scripts: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:

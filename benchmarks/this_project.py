@@ -18,7 +18,7 @@ from benchmarks.task import MANY, WEIGHT_DECAY, Outcome, Task
 from frostline.backbones.precision import compute_deterministically
 from frostline.backbones.registry import build_backbone
 from frostline.data.images import read_prepared
-from frostline.errors import Mistake
+from frostline.errors import InputError
 from frostline.hardware import resolve_precision
 from frostline.params import Augmentation, Plan, load_params
 from frostline.training.grid import Feed, Job, build_parts, make_feed, train_cell
@@ -104,7 +104,7 @@ def prepare_images(folder: Path, image_px: int, seeds: int) -> float:
 def count_images(task: Task) -> tuple[int, int]:
     """Return how many images are trained on and validated on."""
     data = read_prepared(task.prepared)
-    return len(data.rows("train", [task.seed])), len(data.rows("validation", [task.seed]))
+    return len(data.list_rows("train", [task.seed])), len(data.list_rows("validation", [task.seed]))
 
 
 def initial_parts(task: Task) -> nn.Sequential:
@@ -122,7 +122,7 @@ def available_weights(backbone: str) -> str:
     """Return "pretrained" if this machine has the weights or can load them, else "none": speed is the same."""
     try:
         build_backbone(backbone, "pretrained", 2)
-    except (Mistake, OSError):
+    except (InputError, OSError):
         return "none"
     return "pretrained"
 

@@ -50,7 +50,7 @@ Rates = tuple[float, ...]
 """A learning rate for each phase so far."""
 
 
-def run_name(backbone: str, plan: str) -> str:
+def name_run(backbone: str, plan: str) -> str:
     """Return the name of a run, which is also dvc's key of its cell in the matrix."""
     return f"{backbone}-{plan}"
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from frostline.errors import mistake
+from frostline.errors import InputError
 
 Answered = TypeVar("Answered")
 WAITS = (1, 2)
@@ -17,7 +17,7 @@ BROKEN_DOWN = (408, 429, 500, 502, 503, 504)
 """HTTP answers after which asking again may help."""
 
 
-def patiently(
+def ask_patiently(
     ask: Callable[[], Answered], troubles: tuple[type[Exception], ...], status_of: Callable[[Exception], int | None]
 ) -> Answered:
     """Return the answer, or raise the trouble of the last time that was asked.
@@ -36,7 +36,7 @@ def patiently(
 
 
 @contextmanager
-def timeout(seconds: float) -> Iterator[None]:
+def limit_silence(seconds: float) -> Iterator[None]:
     """Let each connection that is opened meanwhile wait so many seconds at most for the next bytes."""
     usual = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
@@ -47,8 +47,8 @@ def timeout(seconds: float) -> Iterator[None]:
 
 
 def check_sha256(path: Path, wanted: str, hint: str = "Delete it, and it is downloaded again.") -> None:
-    """Raise a `Mistake` unless the file's SHA-256 begins with `wanted`, 64 or fewer hexadecimal digits."""
+    """Raise an `InputError` unless the file's SHA-256 begins with `wanted`, 64 or fewer hexadecimal digits."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(wanted):
-        raise mistake(str(path), f"have a SHA-256 that begins with {wanted}", found[: len(wanted)], hint)
+        raise InputError.of(str(path), f"have a SHA-256 that begins with {wanted}", found[: len(wanted)], hint)

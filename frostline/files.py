@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from frostline.errors import mistake
+from frostline.errors import InputError
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def open_whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder to fill, which takes the name `folder` when all went well and vanishes when not."""
-    unfinished, replaced = _beside(folder), folder.with_name(f".replaced-{folder.name}")
+    unfinished, replaced = _name_beside(folder), folder.with_name(f".replaced-{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
@@ -31,9 +31,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def open_whole_file(path: Path) -> Iterator[Path]:
     """Yield a path to write to, which takes the name `path` when all went well and vanishes when not."""
-    unfinished = _beside(path)
+    unfinished = _name_beside(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield unfinished
@@ -42,14 +42,14 @@ def whole_file(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def _beside(path: Path) -> Path:
+def _name_beside(path: Path) -> Path:
     """Return the name under which `path` is written until it is whole. Its ending stays, for those who go by it."""
     return path.with_name(f".unfinished-{path.name}")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write the content, readable and diffable."""
-    with whole_file(path) as unfinished:
+    with open_whole_file(path) as unfinished:
         unfinished.write_text(
             json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
         )
@@ -61,12 +61,12 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         fix = "`dvc repro` runs the stage that writes it."
-        raise mistake(str(path), "be a file", "no file", fix) from None
+        raise InputError.of(str(path), "be a file", "no file", fix) from None
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write the table with six significant digits: more than its figures deserve, and stable to diff."""
-    with whole_file(path) as unfinished:
+    with open_whole_file(path) as unfinished:
         table.to_csv(unfinished, index=False, float_format="%.6g", lineterminator="\n")
 
 
@@ -75,17 +75,17 @@ def read_csv(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, keep_default_na=False, na_values=[""])
 
 
-def sha256_of(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def project_root() -> Path:
+def find_project_root() -> Path:
     """Return where dvc was called, which may run an experiment in a folder of its own."""
     return Path(os.environ.get("DVC_ROOT", "."))
 
 
-def logs_of(run: str) -> Path:
+def locate_logs(run: str) -> Path:
     """Return the folder in which TensorBoard finds the run's curves and pictures."""
-    return project_root() / "logs" / run
+    return find_project_root() / "logs" / run

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 
-def processor(device: torch.device) -> str:
+def name_processor(device: torch.device) -> str:
     """Return the name of the device's processor as the system tells it."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
@@ -18,7 +18,7 @@ def processor(device: torch.device) -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def peak_memory_bytes() -> int:
+def measure_peak_memory() -> int:
     """Return the most memory that this process held: on the GPU if it uses one, else in RAM.
 
     Linux hands `ru_maxrss` on from the process that starts another, however large that was; VmHWM is of this one alone.
@@ -47,6 +47,6 @@ def has_native_bfloat16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def usable_device() -> torch.device:
+def choose_device() -> torch.device:
     """Return the GPU if there is one, else the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

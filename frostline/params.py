@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from frostline.constants import BACKBONES, MOST_PX, PARTS, SELECTORS, WITHOUT_WEIGHTS
-from frostline.errors import Mistake, listed, mistake
+from frostline.errors import InputError, join_names
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -113,7 +113,7 @@ class Plan(Depth):
         """What learns in each phase."""
         return self.phases or [self]
 
-    def as_phases(self, epochs: int) -> list[Phase]:
+    def list_phases(self, epochs: int) -> list[Phase]:
         """Return the plan's phases, of which one that names none has one, of so many epochs."""
         if self.phases is not None:
             return self.phases
@@ -175,7 +175,7 @@ class Params(Section):
 
 
 def load_params(path: Path) -> Params:
-    """Return the checked params, or raise a `Mistake` about the first thing that is wrong in them."""
+    """Return the checked params, or raise an `InputError` about the first thing that is wrong in them."""
     try:
         params = Params.model_validate(_read_yaml(path))
     except ValidationError as error:
@@ -188,17 +188,17 @@ def _read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise mistake(str(path), "be a params file", "no file") from None
+        raise InputError.of(str(path), "be a params file", "no file") from None
     except IsADirectoryError:
-        raise mistake(str(path), "be a params file", "a folder") from None
+        raise InputError.of(str(path), "be a params file", "a folder") from None
     except UnicodeDecodeError:
-        raise mistake(str(path), "be YAML in UTF-8", "other bytes") from None
+        raise InputError.of(str(path), "be YAML in UTF-8", "other bytes") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise mistake(str(path), "be YAML", f"a mistake{place}", f"PyYAML says: {error.problem}.") from None
+        raise InputError.of(str(path), "be YAML", f"a mistake{place}", f"PyYAML says: {error.problem}.") from None
     except yaml.YAMLError as error:
-        raise mistake(str(path), "be YAML", "a mistake", " ".join(f"PyYAML says: {error}.".split())) from None
+        raise InputError.of(str(path), "be YAML", "a mistake", " ".join(f"PyYAML says: {error}.".split())) from None
 
 
 def _check_choices(params: Params) -> None:
@@ -218,16 +218,16 @@ def _check_choices(params: Params) -> None:
     held_out = params.data.validation_percent + params.data.test_percent
     if held_out >= 100:
         must = "leave images to train on: data.validation_percent + data.test_percent below 100"
-        raise mistake("data", must, f"{held_out:g}")
+        raise InputError.of("data", must, f"{held_out:g}")
 
 
 def _check_plan(where: str, plan: Plan) -> None:
     if plan.weights not in ("pretrained", "none") and not plan.weights.startswith(f"{WEIGHTS}/"):
-        raise mistake(f"{where}.weights", f"be pretrained, none or a file in {WEIGHTS}", repr(plan.weights))
+        raise InputError.of(f"{where}.weights", f"be pretrained, none or a file in {WEIGHTS}", repr(plan.weights))
     _check_learning(where, plan)
     frozen = [depth for depth in plan.depths if depth.from_ != "stem" and not set(PARTS) <= set(depth.train or ())]
     if plan.weights == "none" and frozen:
-        raise mistake(f"{where}.weights", "be pretrained or a file where parts are frozen", "'none'")
+        raise InputError.of(f"{where}.weights", "be pretrained or a file where parts are frozen", "'none'")
 
 
 def _check_learning(where: str, plan: Plan) -> None:
@@ -236,7 +236,7 @@ def _check_learning(where: str, plan: Plan) -> None:
         return
     _check_depth(where, plan)
     if plan.learning_rates is None:
-        raise mistake(f"{where}.learning_rates", "be given", "nothing")
+        raise InputError.of(f"{where}.learning_rates", "be given", "nothing")
     _check_distinct(f"{where}.learning_rates", plan.learning_rates)
 
 
@@ -244,7 +244,7 @@ def _check_phases(where: str, plan: Plan, phases: Sequence[Phase]) -> None:
     for name in ("from_", "train", "learning_rates", "layer_decay"):
         if name in plan.model_fields_set:
             said = name.rstrip("_")
-            raise mistake(where, f"say {said} in each of its phases", f"{said} beside them")
+            raise InputError.of(where, f"say {said} in each of its phases", f"{said} beside them")
     for place, phase in enumerate(phases):
         _check_depth(f"{where}.phases.{place}", phase)
         _check_distinct(f"{where}.phases.{place}.learning_rates", phase.learning_rates)
@@ -254,7 +254,7 @@ def _check_depth(where: str, depth: Depth) -> None:
     if (depth.from_ is None) == (depth.train is None):
         got = "neither" if depth.from_ is None else "both"
         phases = ", or phases: [...]" if isinstance(depth, Plan) else ""
-        raise mistake(where, f"say either from: <part> or train: [<part>, ...]{phases}", got)
+        raise InputError.of(where, f"say either from: <part> or train: [<part>, ...]{phases}", got)
     if depth.from_ is not None:
         _check_parts(f"{where}.from", [depth.from_], ())
     else:
@@ -265,20 +265,20 @@ def _check_warmup(where: str, plan: Plan, training: Training) -> None:
     told = [(f"{where}.phases.{place}.epochs", phase.epochs) for place, phase in enumerate(plan.phases or ())]
     for name, epochs in told or [("training.epochs", training.epochs)]:
         if training.warmup_epochs >= epochs:
-            raise mistake("training.warmup_epochs", f"be less than {name}, {epochs}", str(training.warmup_epochs))
+            raise InputError.of("training.warmup_epochs", f"be less than {name}, {epochs}", str(training.warmup_epochs))
 
 
 def _check_crop(augmentation: Augmentation, image_px: int) -> None:
     """Check that what an image is padded with, its own mirror image, is not more than there is of it."""
     if augmentation.crop == "padding" and augmentation.crop_padding >= image_px:
         must = f"be less than data.image_px, {image_px}"
-        raise mistake("training.augmentation.crop_padding", must, str(augmentation.crop_padding))
+        raise InputError.of("training.augmentation.crop_padding", must, str(augmentation.crop_padding))
 
 
 def _check_shifts(shifts: Sequence[int], image_px: int) -> None:
     for shift in shifts:
         if shift >= image_px:
-            raise mistake("study.shifts", f"be less than data.image_px, {image_px}", str(shift))
+            raise InputError.of("study.shifts", f"be less than data.image_px, {image_px}", str(shift))
     _check_distinct("study.shifts", shifts)
 
 
@@ -286,14 +286,14 @@ def _check_side(backbone: str, image_px: int) -> None:
     sides = BACKBONES[backbone]
     if image_px not in sides:
         must = f"be {sides[0]}" if len(sides) == 1 else f"be {sides[0]} to {sides[-1]}"
-        raise mistake("data.image_px", f"{must} for {backbone}", str(image_px))
+        raise InputError.of("data.image_px", f"{must} for {backbone}", str(image_px))
 
 
 def _check_published(where: str, weights: str, backbones: Sequence[str]) -> None:
     """Check that pretrained weights are asked for only where there are some."""
     for backbone in backbones:
         if weights == "pretrained" and backbone in WITHOUT_WEIGHTS:
-            raise mistake(where, f"be none or a file for {backbone}", "'pretrained'", "Nobody has published any.")
+            raise InputError.of(where, f"be none or a file for {backbone}", "'pretrained'", "Nobody has published any.")
 
 
 def _check_parts(where: str, names: Sequence[str], selectors: Sequence[str]) -> None:
@@ -302,24 +302,26 @@ def _check_parts(where: str, names: Sequence[str], selectors: Sequence[str]) -> 
         part, _, block = name.partition(".")
         is_block = part in PARTS and block.isdecimal()
         if not is_block and name not in (*PARTS, *selectors):
-            raise mistake(where, f"name {listed([*PARTS, *selectors])}, or a block such as stage4.1", repr(name))
+            raise InputError.of(
+                where, f"name {join_names([*PARTS, *selectors])}, or a block such as stage4.1", repr(name)
+            )
     _check_distinct(where, names)
 
 
 def _check_known(where: str, names: Sequence[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
-            raise mistake(where, f"name {listed(known)}", repr(name))
+            raise InputError.of(where, f"name {join_names(known)}", repr(name))
     _check_distinct(where, names)
 
 
 def _check_distinct(where: str, values: Sequence[Any]) -> None:
     for value in values:
         if values.count(value) > 1:
-            raise mistake(where, "name each value once", f"{value!r} more than once")
+            raise InputError.of(where, "name each value once", f"{value!r} more than once")
 
 
-def _first_mistake(error: ValidationError) -> Mistake:
+def _first_mistake(error: ValidationError) -> InputError:
     """Return the first thing that pydantic found, in the house grammar.
 
     Unknown names come first: a misspelt name is also a missing one, and to be told that it is missing misleads.
@@ -328,12 +330,14 @@ def _first_mistake(error: ValidationError) -> Mistake:
     path = [str(step) for step in first["loc"] if step != "[key]"]
     where = ".".join(path) or "params.yaml"
     if first["type"] == "missing":
-        return mistake(where, "be given", "nothing")
+        return InputError.of(where, "be given", "nothing")
     if first["type"] == "extra_forbidden":
         known = _known_names(path[:-1])
-        return mistake(f"{'.'.join(path[:-1]) or 'params.yaml'}", f"hold only {listed(known)}", repr(path[-1]))
+        return InputError.of(
+            f"{'.'.join(path[:-1]) or 'params.yaml'}", f"hold only {join_names(known)}", repr(path[-1])
+        )
     must = IN_PLAIN_WORDS.get(first["type"]) or first["msg"].replace("Input should ", "")
-    return mistake(where, must, repr(first["input"]), _number_hint(first["type"], first["input"]))
+    return InputError.of(where, must, repr(first["input"]), _number_hint(first["type"], first["input"]))
 
 
 def _number_hint(kind: str, value: object) -> str:

@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 from frostline.backbones.freezing import count_parameters
 from frostline.backbones.precision import compute_deterministically
 from frostline.constants import Rates
-from frostline.errors import Mistake
-from frostline.hardware import peak_memory_bytes, usable_device
+from frostline.errors import InputError
+from frostline.hardware import choose_device, measure_peak_memory
 from frostline.params import load_params
 from frostline.training.checkpoints import remove_checkpoints
 from frostline.training.grid import Feed, Job, make_feed, make_job, train_cell
-from frostline.training.loop import Fit, best_epoch
+from frostline.training.loop import Fit, find_best_epoch
 from frostline.training.results import (
     Histories,
     Spent,
+    build_frozen_backbone,
     count_flops,
     count_phases,
-    frozen_backbone,
-    what_became,
+    summarize_phase,
     write_outcome,
 )
 
@@ -116,7 +116,7 @@ class Lap:
 def lap_of(fit: Fit, most: int | None = None) -> Lap:
     """Return what came of the fit, in its first so many epochs; what it names rightly is that of all of them."""
     history = fit.history[:most]
-    return Lap(best_epoch(history).val_loss, fit.best_hits, len(history))
+    return Lap(find_best_epoch(history).val_loss, fit.best_hits, len(history))
 
 
 @dataclass
@@ -152,9 +152,9 @@ class Course:
     def introduce(self) -> dict[str, Any]:
         """Return what is known of it before it begins, by the names that an `Entrant` has for it."""
         phases = self.job.phases
-        works = count_phases(self.job, frozen_backbone(self.job, self.plan))
+        works = count_phases(self.job, build_frozen_backbone(self.job, self.plan))
         return {
-            "rates": list(dict.fromkeys(rates for rates, _ in self.job.cells(len(phases)))),
+            "rates": list(dict.fromkeys(rates for rates, _ in self.job.list_cells(len(phases)))),
             "epochs": sum(phase.epochs for phase in phases),
             "flops": sum(phase.epochs * work.train(0, 1) for phase, work in zip(phases, works, strict=True)),
         }
@@ -169,7 +169,7 @@ class Course:
 
     def costs(self) -> dict[str, float]:
         """Return what the run has cost so far, by the names that `advice.cost` may have."""
-        frozen = frozen_backbone(self.job, self.plan)
+        frozen = build_frozen_backbone(self.job, self.plan)
         trainable_parameters, _ = count_parameters(frozen)
         spent = [
             Spent(feed.phase, histories, feed.seconds, feed.cache.bytes)
@@ -179,13 +179,13 @@ class Course:
             "trainable_parameters": trainable_parameters,
             "train_flops": count_flops(self.job, frozen, spent)["train_flops"],
             "train_seconds": sum(each.prefix_seconds + sum(each.seconds) for each in spent),
-            "peak_memory_bytes": peak_memory_bytes(),
+            "peak_memory_bytes": measure_peak_memory(),
         }
 
     def write(self, folder: Path, rates: Rates, seeds: list[int]) -> None:
         """Write the run into the folder, as these seeds were trained at these rates."""
         phases = [
-            what_became(feed, self.job, histories, audited)
+            summarize_phase(feed, self.job, histories, audited)
             for feed, histories, audited in zip(self.feeds, self.histories, self.audited, strict=True)
         ]
         write_outcome(folder, self.job, self.plan, phases, rates, seeds)
@@ -223,13 +223,13 @@ class Distant:
     connection: Connection
 
     def ask(self, what: str, *arguments: object) -> Any:
-        """Return what the course answers, or raise the `Mistake` that it met."""
+        """Return what the course answers, or raise the `InputError` that it met."""
         self.connection.send((what, arguments))
         try:
             answer = self.connection.recv()
         except EOFError:
             raise RuntimeError(f"{self.name} ended before the race did; what it met stands above") from None
-        if isinstance(answer, Mistake):
+        if isinstance(answer, InputError):
             raise answer
         return answer
 
@@ -262,7 +262,7 @@ def serve(connection: Connection, params: Path, prepared: Path, backbone: str, p
     """Do what the race asks of the run, until it asks no more."""
     try:
         course = enter(params, prepared, backbone, plan, entrants)
-    except Mistake as error:
+    except InputError as error:
         connection.recv()
         connection.send(error)
         return
@@ -273,7 +273,7 @@ def serve(connection: Connection, params: Path, prepared: Path, backbone: str, p
             return
         try:
             connection.send(getattr(course, what)(*arguments))
-        except Mistake as error:
+        except InputError as error:
             connection.send(error)
         except KeyboardInterrupt:
             return
@@ -281,9 +281,9 @@ def serve(connection: Connection, params: Path, prepared: Path, backbone: str, p
 
 def enter(params: Path, prepared: Path, backbone: str, plan: str, entrants: int) -> Course:
     """Return the course of the run, in the process in which it is trained."""
-    compute_deterministically(usable_device())
+    compute_deterministically(choose_device())
     job = make_job(load_params(params), prepared, backbone, plan)
     share = {"cache_bytes": job.training.cache_bytes // entrants}
     course = Course(replace(job, training=job.training.model_copy(update=share)), plan)
-    frozen_backbone(course.job, plan)  # refuses what does not fit, before anything is trained
+    build_frozen_backbone(course.job, plan)  # refuses what does not fit, before anything is trained
     return course

@@ -13,7 +13,7 @@ COST_UNITS = dict(zip(COSTS, ("", "FLOP", "s", "B"), strict=True))
 PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 
-def human(value: float, unit: str) -> str:
+def format_number(value: float, unit: str) -> str:
     """Return the value with three significant digits and a decimal prefix. Seconds stay seconds; missing is a dash."""
     if math.isnan(value):
         return "\N{EN DASH}"
@@ -25,28 +25,28 @@ def human(value: float, unit: str) -> str:
     return f"{value:.3g} {PREFIXES[power]}{unit}".rstrip()
 
 
-def human_cost(value: float, cost: str) -> str:
+def format_cost(value: float, cost: str) -> str:
     """Return the value of one of COSTS in its unit."""
-    return human(value, COST_UNITS[cost])
+    return format_number(value, COST_UNITS[cost])
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """Return a share as whole per cent."""
     return f"{100 * share:.0f} %"
 
 
-def points(share: float, digits: int = 1) -> str:
+def format_points(share: float, digits: int = 1) -> str:
     """Return a difference of shares in points, with its sign, such as "-0.2"; 0 has none."""
     value = 100 * share
     return f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
 
 
-def set_points(share: float) -> str:
+def typeset_points(share: float) -> str:
     """Return the same as a printer sets it: with a minus sign instead of a hyphen."""
-    return points(share).replace("-", "\N{MINUS SIGN}")
+    return format_points(share).replace("-", "\N{MINUS SIGN}")
 
 
-def in_points(margin: float) -> str:
+def format_margin(margin: float) -> str:
     """Return a margin, a share, in words, such as "1 point"."""
     value = 100 * margin
     return f"{value:g} point{'' if value == 1 else 's'}"

@@ -17,26 +17,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from frostline.constants import PARTS, run_name
-from frostline.errors import command
+from frostline.constants import PARTS, name_run
+from frostline.errors import run_command
 from frostline.files import read_csv, read_json, write_csv, write_json
 from frostline.params import Params, load_params
-from frostline.stats.ablations import compare_sizes, compare_views, have_several_sizes, on_share, with_views
+from frostline.stats.ablations import compare_sizes, compare_views, describe_share, describe_views, have_several_sizes
 from frostline.stats.advice import Option, Study
-from frostline.stats.advice_text import advise, learns_what
+from frostline.stats.advice_text import advise, classify_depth
 from frostline.stats.intervals import Measured, measure
 from frostline.stats.methods import describe_study
-from frostline.stats.metrics import Scored, scored_on
+from frostline.stats.metrics import Scored, tally_split
 from frostline.stats.tables import (
     Cell,
-    confusion_table,
-    costs_table,
-    history_table,
-    pairs_table,
-    plans_table,
-    runs_table,
-    shifted_table,
-    stopped_table,
+    make_confusion_table,
+    make_costs_table,
+    make_history_table,
+    make_pairs_table,
+    make_plans_table,
+    make_runs_table,
+    make_shifted_table,
+    make_stopped_table,
 )
 
 
@@ -58,27 +58,27 @@ def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -
     """Compare the study's runs into the folder `out`."""
     settings = load_params(params)
     named = [(backbone, plan) for backbone in settings.backbones for plan in settings.study.plans]
-    races = {each: read_json(runs / run_name(*each) / "race.json") for each in named}
-    going_on = [run_name(*each) for each, race in races.items() if race["stopped"] is None]
+    races = {each: read_json(runs / name_run(*each) / "race.json") for each in named}
+    going_on = [name_run(*each) for each, race in races.items() if race["stopped"] is None]
     cells = [read_cell(runs / name, scores / name) for name in going_on]
     images = read_images(prepared)
 
-    scored = {split: scored_split(cells, images, split) for split in ("validation", "test")}
+    scored = {split: score_split(cells, images, split) for split in ("validation", "test")}
     measured = {split: measure(each) for split, each in scored.items()}
-    per_run = runs_table(cells)
-    costs = costs_table(cells, measured["test"])
-    options = options_of(cells, costs[settings.advice.cost])
-    advice = advice_of(settings, cells, options, images, measured)
-    per_plan = plans_table(cells, per_run, measured["test"], advice)
+    per_run = make_runs_table(cells)
+    costs = make_costs_table(cells, measured["test"])
+    options = make_options(cells, costs[settings.advice.cost])
+    advice = make_advice(settings, cells, options, images, measured)
+    per_plan = make_plans_table(cells, per_run, measured["test"], advice)
 
     write_csv(out / "plans.csv", per_plan)
-    write_csv(out / "pairs.csv", pairs_table(cells, per_run, measured["test"]))
+    write_csv(out / "pairs.csv", make_pairs_table(cells, per_run, measured["test"]))
     write_csv(out / "runs.csv", per_run)
-    write_csv(out / "history.csv", history_table(cells))
-    write_csv(out / "confusion.csv", confusion_table(cells))
+    write_csv(out / "history.csv", make_history_table(cells))
+    write_csv(out / "confusion.csv", make_confusion_table(cells))
     write_csv(out / "costs.csv", costs)
-    write_csv(out / "shifted.csv", shifted_table(cells, measure_shifts(settings, cells, images, measured["test"])))
-    write_csv(out / "stopped.csv", stopped_table(races, settings.advice.margin / 100))
+    write_csv(out / "shifted.csv", make_shifted_table(cells, measure_shifts(settings, cells, images, measured["test"])))
+    write_csv(out / "stopped.csv", make_stopped_table(races, settings.advice.margin / 100))
     write_json(out / "advice.json", advice)
     runs_told = [cell.run for cell in cells]
     lessons = {
@@ -88,7 +88,7 @@ def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -
     write_json(
         out / "study.json", describe_study(runs_told, images.about, scored, racing=settings.study.racing) | lessons
     )
-    write_json(out / "metrics.json", headline(per_plan, costs, advice))
+    write_json(out / "metrics.json", make_headline(per_plan, costs, advice))
 
 
 def read_cell(run: Path, scores: Path) -> Cell:
@@ -109,10 +109,10 @@ def read_images(prepared: Path) -> Images:
     return Images(read_csv(prepared / "images.csv").group.to_numpy(np.int64), read_csv(prepared / "splits.csv"), about)
 
 
-def scored_split(cells: list[Cell], images: Images, split: str) -> Scored:
+def score_split(cells: list[Cell], images: Images, split: str) -> Scored:
     """Return how all runs were scored on a split."""
     tables = [cell.predictions[cell.predictions.split == split] for cell in cells]
-    return scored_on(tables, cells[0].run["classes"], images.groups, images.train_images)
+    return tally_split(tables, cells[0].run["classes"], images.groups, images.train_images)
 
 
 def measure_shifts(settings: Params, cells: list[Cell], images: Images, unmoved: Measured) -> dict[int, Measured]:
@@ -123,21 +123,23 @@ def measure_shifts(settings: Params, cells: list[Cell], images: Images, unmoved:
     by_shift = {0: unmoved} if settings.study.shifts else {}
     for shift in settings.study.shifts:
         tables = [cell.shifted[cell.shifted["shift"] == shift] for cell in cells]
-        by_shift[shift] = measure(scored_on(tables, cells[0].run["classes"], images.groups, images.train_images))
+        by_shift[shift] = measure(tally_split(tables, cells[0].run["classes"], images.groups, images.train_images))
     return by_shift
 
 
-def options_of(cells: list[Cell], costs: "pd.Series[float]") -> list[Option]:
+def make_options(cells: list[Cell], costs: "pd.Series[float]") -> list[Option]:
     """Return the runs as advice speaks of them."""
     runs = [cell.run for cell in cells]
     several = len({run["backbone"] for run in runs}) > 1
     return [
-        _option(cell, float(cost), with_views(cell.run, runs) + on_share(cell.run, runs), several=several)
+        _make_option(
+            cell, float(cost), describe_views(cell.run, runs) + describe_share(cell.run, runs), several=several
+        )
         for cell, cost in zip(cells, costs, strict=True)
     ]
 
 
-def advice_of(
+def make_advice(
     settings: Params, cells: list[Cell], options: list[Option], images: Images, measured: dict[str, Measured]
 ) -> dict[str, Any]:
     """Return what advice.json tells."""
@@ -157,17 +159,17 @@ def advice_of(
     return {**chosen, "against_backbone": against["backbone"], "against_plan": against["plan"], **advice}
 
 
-def _option(cell: Cell, cost: float, more: str, *, several: bool) -> Option:
+def _make_option(cell: Cell, cost: float, more: str, *, several: bool) -> Option:
     run, plan = cell.run, cell.run["definition"]
     phases = plan.get("phases", [plan])
-    depth = f"unfreeze {', then '.join(map(_told_depth, phases))}"
+    depth = f"unfreeze {', then '.join(map(_describe_depth, phases))}"
     if plan["weights"] == "none":
         depth = "train from random weights"
     depth += more
     named = f"{run['backbone']} {run['plan']}" if several else str(run["plan"])
     everything = run["trainable_parameters"] == run["parameters"]
     deep_end = all(map(_is_deep_end, phases))
-    learns = learns_what(run["learned"], everything=everything, deep_end=deep_end, weights=plan["weights"])
+    learns = classify_depth(run["learned"], everything=everything, deep_end=deep_end, weights=plan["weights"])
     return Option(named, f"{depth} on {run['backbone']}" if several else depth, learns, cost, run["backbone"])
 
 
@@ -176,11 +178,11 @@ def _is_deep_end(depth: dict[str, Any]) -> bool:
     return "from" in depth or set(depth["train"]) in [set(PARTS[place:]) for place in range(len(PARTS))]
 
 
-def _told_depth(depth: dict[str, Any]) -> str:
+def _describe_depth(depth: dict[str, Any]) -> str:
     return f"from {depth['from']}" if "from" in depth else ", ".join(depth["train"])
 
 
-def headline(per_plan: pd.DataFrame, costs: pd.DataFrame, advice: dict[str, Any]) -> dict[str, Any]:
+def make_headline(per_plan: pd.DataFrame, costs: pd.DataFrame, advice: dict[str, Any]) -> dict[str, Any]:
     """Return the advised plan's figures, flat and under fixed keys: one row of `dvc exp show`."""
     advised = per_plan[per_plan.advised].iloc[0]
     cost = costs[per_plan.advised].iloc[0]
@@ -204,4 +206,4 @@ def headline(per_plan: pd.DataFrame, costs: pd.DataFrame, advice: dict[str, Any]
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

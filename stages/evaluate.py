@@ -20,20 +20,20 @@ from torch import nn
 from frostline.backbones.freezing import cut_at_boundary
 from frostline.backbones.inference import (
     Augmented,
-    as_run,
-    in_batches,
     live_inputs,
     predict,
     prefix_batch,
     prefixed_inputs,
+    prepare_prefix,
+    split_batches,
 )
 from frostline.backbones.precision import compute_deterministically
 from frostline.backbones.runs import Run, load_backbone, read_run
 from frostline.data.augmentation import DIRECTIONS, shifter
 from frostline.data.images import Prepared, read_prepared
-from frostline.errors import command
-from frostline.files import whole_folder, write_json
-from frostline.hardware import usable_device
+from frostline.errors import run_command
+from frostline.files import open_whole_folder, write_json
+from frostline.hardware import choose_device
 from frostline.params import load_params
 from frostline.stats.metrics import score_predictions
 
@@ -41,17 +41,17 @@ from frostline.stats.metrics import score_predictions
 def main(*, params: Path, prepared: Path, run: Path, out: Path) -> None:
     """Score the run in the folder `run` into the folder `out`."""
     data, trained, shifts = read_prepared(prepared), read_run(run), load_params(params).study.shifts
-    compute_deterministically(usable_device())
+    compute_deterministically(choose_device())
     predicted = {
         seed: predict_seed(data, trained, load_backbone(run, int(seed)), int(seed), shifts) for seed in trained.seeds
     }
-    with whole_folder(out) as folder:
+    with open_whole_folder(out) as folder:
         tables = [table for seed in predicted.values() for table in (seed.validation, seed.test)]
         pd.concat(tables).to_parquet(folder / "predictions.parquet", index=False)
         pd.concat(each.shifted for each in predicted.values()).to_parquet(folder / "shifted.parquet", index=False)
         scores = {seed: score_predictions(each.test, trained.classes) for seed, each in predicted.items()}
         write_json(folder / "metrics.json", scores)
-        write_json(folder / "costs.json", costs([*predicted.values()]))
+        write_json(folder / "costs.json", measure_costs([*predicted.values()]))
     accuracies = ", ".join(f"{score['accuracy']:.3f}" for score in scores.values())
     print(f"{trained.backbone}-{trained.plan}: test accuracy by seed {accuracies}")
 
@@ -71,17 +71,17 @@ def predict_seed(data: Prepared, trained: Run, backbone: nn.Sequential, seed: in
 
     Validation goes first, so that its batches, and not test's, start the kernels.
     """
-    device, image_px = usable_device(), data.images.shape[1]
+    device, image_px = choose_device(), data.images.shape[1]
     prefix, suffix = cut_at_boundary(backbone.to(device).to(memory_format=torch.channels_last))
-    prefix = as_run(prefix, trained.precision)
+    prefix = prepare_prefix(prefix, trained.precision)
 
     def predicted(split: str, moved: Augmented | None = None) -> pd.DataFrame:
-        rows = data.rows(split, [seed])
+        rows = data.list_rows(split, [seed])
         inputs = live_inputs(data.images, trained.backbone, device, moved)
         if len(prefix):
             inputs = prefixed_inputs(prefix, inputs, image_px, trained.precision, device)
-        logits = predict(suffix, inputs, in_batches(rows, prefix_batch(image_px)), trained.precision, device)
-        return prediction_table(data, seed, split, rows, logits.double().softmax(1).cpu().numpy())
+        logits = predict(suffix, inputs, split_batches(rows, prefix_batch(image_px)), trained.precision, device)
+        return make_prediction_table(data, seed, split, rows, logits.double().softmax(1).cpu().numpy())
 
     validation, began = predicted("validation"), time.perf_counter()
     test, test_seconds = predicted("test"), time.perf_counter() - began
@@ -94,7 +94,7 @@ def predict_seed(data: Prepared, trained: Run, backbone: nn.Sequential, seed: in
     return Predicted(validation, test, test_seconds, pd.concat([none, *shifted]))
 
 
-def prediction_table(
+def make_prediction_table(
     data: Prepared, seed: int, split: str, rows: NDArray[np.int64], probabilities: NDArray[np.float64]
 ) -> pd.DataFrame:
     """Return the probabilities (rows x classes) with what they are about: seed, split, image, id and label."""
@@ -104,11 +104,11 @@ def prediction_table(
     return pd.DataFrame(about | columns)
 
 
-def costs(predicted: list[Predicted]) -> dict[str, float]:
+def measure_costs(predicted: list[Predicted]) -> dict[str, float]:
     """Return the test images that were predicted in a second, from prepared pixels to probabilities."""
     images = sum(len(each.test) for each in predicted)
     return {"inference_images_per_second": images / sum(each.test_seconds for each in predicted)}
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

@@ -12,8 +12,8 @@ from pathlib import Path
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
-from frostline.errors import Mistake, command
-from frostline.files import sha256_of, whole_folder, write_json
+from frostline.errors import InputError, run_command
+from frostline.files import hash_file, open_whole_folder, write_json
 from frostline.params import load_params
 from frostline.sources.base import Example, Source
 from frostline.sources.local import open_source
@@ -22,14 +22,14 @@ from frostline.sources.local import open_source
 def main(*, params: Path, out: Path) -> None:
     """Fetch the source of `params` into the folder `out`."""
     source = open_source(load_params(params).data)
-    with whole_folder(out) as folder:
+    with open_whole_folder(out) as folder:
         images_per_class = write_parquet(source, folder / "images.parquet")
         facts = {
             **source.facts,
             "classes": source.classes,
             "images": sum(images_per_class.values()),
             "images_per_class": images_per_class,
-            "sha256": {"images.parquet": sha256_of(folder / "images.parquet")},
+            "sha256": {"images.parquet": hash_file(folder / "images.parquet")},
         }
         write_json(folder / "source.json", facts)
     print(f"fetch: {facts['images']:,} images of {len(source.classes)} classes from {facts['origin']}")
@@ -56,10 +56,10 @@ def write_parquet(source: Source, path: Path) -> dict[str, int]:
         try:
             images = datasets.Dataset.from_generator(counted, features=features, cache_dir=scratch)
         except DatasetGenerationError as error:  # which datasets makes of whatever an example raises
-            raise (error.__cause__ if isinstance(error.__cause__, Mistake) else error) from None
+            raise (error.__cause__ if isinstance(error.__cause__, InputError) else error) from None
         images.to_parquet(path)
     return {name: counts[label] for label, name in enumerate(source.classes)}
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from frostline.constants import run_name
+from frostline.constants import name_run
 from frostline.data.images import read_prepared
-from frostline.errors import command
-from frostline.files import logs_of, read_json
+from frostline.errors import run_command
+from frostline.files import locate_logs, read_json
 from frostline.interpret.inspection import look_inside, open_run, telling_cases
 from frostline.interpret.output import post_pictures, write_look
 from frostline.params import load_params
@@ -25,7 +25,7 @@ CASES = 4
 def main(*, params: Path, advice: Path, prepared: Path, runs: Path, scores: Path, out: Path) -> None:
     """Look inside the run that the file `advice` names, into the folder `out`."""
     settings, advised, data = load_params(params), read_json(advice), read_prepared(prepared)
-    name = run_name(advised["backbone"], advised["plan"])
+    name = name_run(advised["backbone"], advised["plan"])
     predictions = pd.read_parquet(scores / name / "predictions.parquet")
     opened = open_run(runs / name)
     mistakes, hits = telling_cases(data, predictions, opened.seed, CASES)
@@ -34,9 +34,9 @@ def main(*, params: Path, advice: Path, prepared: Path, runs: Path, scores: Path
     inside = look_inside(opened, there, mapped=(hits or mistakes)[0])
     write_look(out, inside)
     if settings.training.tensorboard:
-        post_pictures(logs_of(name) / "pictures", inside)
+        post_pictures(locate_logs(name) / "pictures", inside)
     print(f"{name}, seed {opened.seed}: {out}")
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

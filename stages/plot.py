@@ -8,8 +8,8 @@ Writes: `figures/` (tradeoff against each cost, curves, confusion, and what the 
 from pathlib import Path
 
 from frostline.constants import COSTS
-from frostline.errors import command
-from frostline.files import whole_file, whole_folder
+from frostline.errors import run_command
+from frostline.files import open_whole_file, open_whole_folder
 from frostline.plotting import save, styled
 from frostline.report.comparison import Comparison, read_comparison
 from frostline.report.figures import confusion, curves, tradeoff
@@ -21,9 +21,9 @@ from frostline.report.points import KEYS, labels_of, points_of
 def main(*, reports: Path, look: Path, source: Path, figures: Path, report: Path) -> None:
     """Draw the tables of the folder `reports`, beside what lies in `look`, into `figures` and the file `report`."""
     study = read_comparison(reports, source)
-    with whole_folder(figures) as folder, styled():
+    with open_whole_folder(figures) as folder, styled():
         draw(study, folder)
-    with whole_file(report) as unfinished:
+    with open_whole_file(report) as unfinished:
         unfinished.write_text(render_report(study, figures, look), encoding="utf-8")
 
 
@@ -43,4 +43,4 @@ def draw(study: Comparison, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from frostline.constants import HUB, MEND_IN_A_FOLDER, SPLITS
 from frostline.data.images import Decoded, decode
-from frostline.data.splits import codes, complete_official, draw_splits, join_groups
-from frostline.errors import command, mistake
-from frostline.files import read_json, sha256_of, whole_folder, write_csv, write_json
+from frostline.data.splits import complete_official, draw_splits, encode_values, join_groups
+from frostline.errors import InputError, run_command
+from frostline.files import hash_file, open_whole_folder, read_json, write_csv, write_json
 from frostline.params import Data, load_params
 
 # Enough to keep the decoding threads busy, few enough that memory does not grow with the number of images.
@@ -34,7 +34,7 @@ def main(*, params: Path, raw: Path, out: Path) -> None:
     parquet, source = raw / "images.parquet", read_json(raw / "source.json")
     classes, of_the_hub = source["classes"], source["origin"].startswith(HUB)
     images = read_table(parquet, classes)
-    with whole_folder(out) as folder:
+    with open_whole_folder(out) as folder:
         images["digest"] = decode_all(parquet, folder / "images.npy", len(images), data.image_px, of_the_hub)
         check_labels(images, of_the_hub)
         images["group"] = group_images(images, data)
@@ -61,7 +61,7 @@ def decode_all(parquet: Path, out: Path, count: int, image_px: int, of_the_hub: 
     digests: list[str] = []
     unreadable: list[str] = []
     with ThreadPoolExecutor() as pool:
-        for ids, encoded in _encoded_batches(parquet):
+        for ids, encoded in _read_batches(parquet):
             results = pool.map(lambda each: decode(each, image_px), encoded)
             for name, result in zip(ids, results, strict=True):
                 if isinstance(result, Decoded):
@@ -71,12 +71,12 @@ def decode_all(parquet: Path, out: Path, count: int, image_px: int, of_the_hub: 
                     unreadable.append(f"{name} ({result})")
     if unreadable:
         fix = MEND_IN_A_FOLDER if of_the_hub else "Mend or remove them."
-        raise mistake("data", "hold only images that can be read", _some(unreadable), fix)
+        raise InputError.of("data", "hold only images that can be read", _list_some(unreadable), fix)
     arrays.flush()
     return digests
 
 
-def _encoded_batches(parquet: Path) -> Iterator[tuple[list[str], list[bytes]]]:
+def _read_batches(parquet: Path) -> Iterator[tuple[list[str], list[bytes]]]:
     for batch in pq.ParquetFile(parquet).iter_batches(IMAGES_AT_ONCE, columns=["id", "image"]):
         rows = batch.to_pydict()
         yield rows["id"], [image["bytes"] for image in rows["image"]]
@@ -89,14 +89,14 @@ def check_labels(images: pd.DataFrame, of_the_hub: bool) -> None:
         same = images[differs].groupby("digest", sort=False).id.agg(" = ".join)
         if len(same):
             fix = MEND_IN_A_FOLDER if of_the_hub else "Keep one of each."
-            raise mistake("data", f"let the same image {must}", _some(list(same)), fix)
+            raise InputError.of("data", f"let the same image {must}", _list_some(list(same)), fix)
 
 
 def group_images(images: pd.DataFrame, data: Data) -> np.ndarray:
     """Return each image's group, which no split may tear: its block of files, and images with the same pixels."""
     files = np.arange(len(images))
     blocks = files // data.block_files if data.groups == "blocks" else files
-    return join_groups(blocks, codes(images.digest))
+    return join_groups(blocks, encode_values(images.digest))
 
 
 def check_groups(images: pd.DataFrame) -> None:
@@ -106,12 +106,12 @@ def check_groups(images: pd.DataFrame) -> None:
     for name, groups in images.groupby("class").group.nunique().items():
         if groups < len(SPLITS):
             must = f"hold every class in at least {len(SPLITS)} groups of images, one for each split"
-            raise mistake("data", must, f"{name!r} in {groups}", MORE_GROUPS)
+            raise InputError.of("data", must, f"{name!r} in {groups}", MORE_GROUPS)
 
 
 def split_images(images: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
     """Return what each image is for the seed: the official split where there is one, else one drawn by seed."""
-    strata, groups = codes(zip(images["class"], images.stratum, strict=True)), images.group.to_numpy()
+    strata, groups = encode_values(zip(images["class"], images.stratum, strict=True)), images.group.to_numpy()
     validation_share, test_share = data.validation_percent / 100, data.test_percent / 100
     if images.split.notna().all():
         splits = complete_official(images.split.to_numpy(str), groups, strata, validation_share, test_share, seed)
@@ -128,7 +128,7 @@ def check_splits(images: pd.DataFrame, splits: pd.DataFrame) -> None:
         found = counts.loc[(seed, split)] if (seed, split) in counts.index else counts.iloc[0] * 0
         for name in found.index[found == 0]:
             fix = MORE_GROUPS if images.split.isna().any() else MORE_OFFICIAL
-            raise mistake(f"the {split} split of seed {seed}", "hold every class", f"no image of {name!r}", fix)
+            raise InputError.of(f"the {split} split of seed {seed}", "hold every class", f"no image of {name!r}", fix)
     check_scored_groups(images, splits)
 
 
@@ -138,7 +138,9 @@ def check_scored_groups(images: pd.DataFrame, splits: pd.DataFrame) -> None:
     counts = pd.Series(groups).groupby([splits.seed, splits.split]).nunique()
     for seed, split in ((seed, split) for seed in splits.seed.unique() for split in SPLITS[1:]):
         if counts[seed, split] < 2:
-            raise mistake(f"the {split} split of seed {seed}", "hold at least 2 groups of images", "1", MORE_GROUPS)
+            raise InputError.of(
+                f"the {split} split of seed {seed}", "hold at least 2 groups of images", "1", MORE_GROUPS
+            )
 
 
 def describe(
@@ -156,15 +158,15 @@ def describe(
         "exact_duplicates": int(duplicates),
         "splits": "official" if images.split.notna().all() else f"drawn by seed, groups: {data.groups}",
         "images_per_split": {str(seed): counts[list(SPLITS)].to_dict() for seed, counts in per_split.iterrows()},
-        "sha256": {name: sha256_of(folder / name) for name in ("images.npy", "labels.npy", "splits.csv")},
+        "sha256": {name: hash_file(folder / name) for name in ("images.npy", "labels.npy", "splits.csv")},
     }
 
 
-def _some(names: list[str]) -> str:
+def _list_some(names: list[str]) -> str:
     """Return the names, the first twenty of them when there are more."""
     more = len(names) - NAMED_AT_MOST
     return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.constants import Rates, run_name
+from frostline.constants import Rates, name_run
 from frostline.data.images import read_prepared
-from frostline.errors import command, mistake
-from frostline.files import read_csv, whole_folder, write_json
+from frostline.errors import InputError, run_command
+from frostline.files import open_whole_folder, read_csv, write_json
 from frostline.params import Params, load_params
 from frostline.racing import Entrant, Lap, Standing, Stop, better_half, entered, find_stops, rungs
-from frostline.training.results import as_column, told_rates
+from frostline.training.results import flatten_rates, format_rates
 
 SPARED = 0.02
 """The share of what a fit of the dearest plan computes, up to which a plan keeps all its rates and never stops."""
@@ -50,8 +50,8 @@ class Racer:
 def main(*, params: Path, prepared: Path, out: Path) -> None:
     """Hold the race of the study into the folder `out`, if it is one."""
     settings = load_params(params)
-    runs = {run_name(each, plan): (each, plan) for each in settings.backbones for plan in settings.study.plans}
-    with whole_folder(out) as folder:
+    runs = {name_run(each, plan): (each, plan) for each in settings.backbones for plan in settings.study.plans}
+    with open_whole_folder(out) as folder:
         for name in runs:
             (folder / name).mkdir()
         if settings.study.racing:
@@ -70,8 +70,8 @@ def main(*, params: Path, prepared: Path, out: Path) -> None:
 def hold_race(settings: Params, prepared: Path, entrants: Sequence[Entrant]) -> list[Racer]:
     """Return every entrant as it came out, with one rate left to each."""
     seeds, racers = settings.study.seeds, [Racer(entrant, entrant.rates) for entrant in entrants]
-    groups = validation_groups(prepared, seeds)
-    raced = worth_racing(racers)
+    groups = list_validation_groups(prepared, seeds)
+    raced = choose_worth_racing(racers)
     for racer in raced:
         if len(racer.rates) < 2:
             continue
@@ -90,7 +90,7 @@ def hold_race(settings: Params, prepared: Path, entrants: Sequence[Entrant]) -> 
             for racer in running:
                 if racer in raced:
                     drop_rates(racer, better_half(racer.losses))
-            standings = [standing_of(racer, settings.advice.cost) for racer in running]
+            standings = [make_standing(racer, settings.advice.cost) for racer in running]
             shown = np.concatenate([groups[seed] for seed in seeds[:count]])
             stops = find_stops(standings, shown, settings.advice.margin / 100)
             for racer in running:
@@ -98,14 +98,16 @@ def hold_race(settings: Params, prepared: Path, entrants: Sequence[Entrant]) -> 
                 if racer.stop is not None:
                     print(f"{racer.entrant.name} stops after {count} of {len(seeds)} seeds")
     for racer in racers:
-        racer.rates = best_alone(racer.losses)
+        racer.rates = keep_best(racer.losses)
         if not isfinite(racer.losses[racer.rates[0]]):
-            got = f"{', '.join(map(told_rates, racer.entrant.rates))} on {racer.entrant.name}, none of which does"
-            raise mistake("learning_rates", "hold one at which training goes on to the end", got, "Try lower ones.")
+            got = f"{', '.join(map(format_rates, racer.entrant.rates))} on {racer.entrant.name}, none of which does"
+            raise InputError.of(
+                "learning_rates", "hold one at which training goes on to the end", got, "Try lower ones."
+            )
     return racers
 
 
-def worth_racing(racers: Sequence[Racer]) -> list[Racer]:
+def choose_worth_racing(racers: Sequence[Racer]) -> list[Racer]:
     """Return those of which to stop a fit saves what counts beside one of the dearest, prefixes left out."""
     most = max(racer.entrant.flops for racer in racers)
     return [racer for racer in racers if racer.entrant.flops > SPARED * most]
@@ -115,11 +117,11 @@ def train_rates(racer: Racer, seed: int, most: int | None) -> None:
     """Train the seed at every rate that goes on, to the end or up to so many epochs."""
     for rates in racer.rates:
         lap = racer.laps[rates, seed] = racer.entrant.ask("train", rates, seed, most)
-        told = f"learning rate {told_rates(rates)}, seed {seed}, {lap.epochs} epochs"
+        told = f"learning rate {format_rates(rates)}, seed {seed}, {lap.epochs} epochs"
         print(f"{racer.entrant.name}: {told}: validation loss {lap.val_loss:.3f}, accuracy {fmean(lap.hits):.3f}")
 
 
-def best_alone(losses: Mapping[Rates, float]) -> list[Rates]:
+def keep_best(losses: Mapping[Rates, float]) -> list[Rates]:
     """Return the rates of the lowest loss."""
     rates = list(losses)
     while len(rates) > 1:
@@ -135,21 +137,21 @@ def drop_rates(racer: Racer, kept: list[Rates]) -> None:
         if rates not in kept:
             epochs = sum(lap.epochs for (mine, _), lap in racer.laps.items() if mine == rates)
             reached = {"seeds": len(racer.seeds), "epochs": epochs, "val_loss": losses[rates], "kept_val_loss": best}
-            racer.dropped.append({"learning_rate": as_column(rates), **reached})
+            racer.dropped.append({"learning_rate": flatten_rates(rates), **reached})
     racer.rates = kept
 
 
-def standing_of(racer: Racer, cost: str) -> Standing:
+def make_standing(racer: Racer, cost: str) -> Standing:
     """Return how the run stands, at the best of its rates so far."""
-    (rates,) = best_alone(racer.losses)
+    (rates,) = keep_best(racer.losses)
     hits = np.concatenate([np.array(racer.laps[rates, seed].hits, np.int64) for seed in racer.seeds])
     return Standing(racer.entrant.name, float(racer.entrant.ask("costs")[cost]), hits)
 
 
-def validation_groups(prepared: Path, seeds: Sequence[int]) -> dict[int, NDArray[np.int64]]:
+def list_validation_groups(prepared: Path, seeds: Sequence[int]) -> dict[int, NDArray[np.int64]]:
     """Return the group of each of a seed's validation images, in the order of their rows."""
     data, groups = read_prepared(prepared), read_csv(prepared / "images.csv").group.to_numpy(np.int64)
-    return {seed: groups[data.rows("validation", [seed])] for seed in seeds}
+    return {seed: groups[data.list_rows("validation", [seed])] for seed in seeds}
 
 
 def tell(racer: Racer) -> dict[str, Any]:
@@ -160,4 +162,4 @@ def tell(racer: Racer) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

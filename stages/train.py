@@ -16,21 +16,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from frostline.backbones.precision import compute_deterministically
-from frostline.constants import run_name
-from frostline.errors import command
-from frostline.files import whole_folder
-from frostline.hardware import usable_device
+from frostline.constants import name_run
+from frostline.errors import run_command
+from frostline.files import open_whole_folder
+from frostline.hardware import choose_device
 from frostline.params import load_params
 from frostline.training.checkpoints import remove_checkpoints
 from frostline.training.grid import Feed, Job, make_feed, make_job, train_cell
 from frostline.training.results import (
     Histories,
     Phased,
-    best_rates,
+    build_frozen_backbone,
+    choose_rates,
     describe_history,
-    frozen_backbone,
-    told_rates,
-    what_became,
+    format_rates,
+    summarize_phase,
     write_outcome,
 )
 
@@ -38,17 +38,17 @@ from frostline.training.results import (
 def main(*, params: Path, prepared: Path, race: Path, backbone: str, plan: str, out: Path) -> None:
     """Train `plan` on `backbone` into the folder `out`; go on where a killed run stopped."""
     if (race / "run.json").exists():
-        with whole_folder(out) as folder:
+        with open_whole_folder(out) as folder:
             shutil.copytree(race, folder, dirs_exist_ok=True)
         return
-    compute_deterministically(usable_device())
+    compute_deterministically(choose_device())
     job = make_job(load_params(params), prepared, backbone, plan)
-    frozen_backbone(job, plan)  # refuses what does not fit, before anything is trained
+    build_frozen_backbone(job, plan)  # refuses what does not fit, before anything is trained
 
-    phases = [train_phase(job, run_name(backbone, plan), number) for number in range(1, len(job.phases) + 1)]
+    phases = [train_phase(job, name_run(backbone, plan), number) for number in range(1, len(job.phases) + 1)]
 
-    with whole_folder(out) as folder:
-        write_outcome(folder, job, plan, phases, best_rates(phases[-1].histories), job.seeds)
+    with open_whole_folder(out) as folder:
+        write_outcome(folder, job, plan, phases, choose_rates(phases[-1].histories), job.seeds)
         shutil.copy(race / "race.json", folder)
     remove_checkpoints(job.scratch)
 
@@ -59,7 +59,7 @@ def train_phase(job: Job, name: str, phase: int) -> Phased:
     told = f"{name}, phase {phase} of {len(job.phases)}" if len(job.phases) > 1 else name
     print(f"{told}: prefix cache: {feed.cache.place}, {feed.cache.bytes:,} bytes")
     labels = torch.from_numpy(job.data.labels).to(job.device)
-    return what_became(feed, job, *train_grid(job, feed, labels, told))
+    return summarize_phase(feed, job, *train_grid(job, feed, labels, told))
 
 
 def train_grid(job: Job, feed: Feed, labels: Tensor, name: str) -> tuple[Histories, int]:
@@ -67,7 +67,7 @@ def train_grid(job: Job, feed: Feed, labels: Tensor, name: str) -> tuple[Histori
 
     Return their histories, and how many frozen tensors the audit of each found as they were.
     """
-    cells, most = job.cells(feed.phase), job.phases[feed.phase - 1].epochs
+    cells, most = job.list_cells(feed.phase), job.phases[feed.phase - 1].epochs
     histories: Histories = {}
     audited = 0
     with tqdm(total=len(cells) * most, desc=name, unit="epoch", disable=None) as bar:
@@ -77,9 +77,9 @@ def train_grid(job: Job, feed: Feed, labels: Tensor, name: str) -> tuple[Histori
                 bar.update(number * most + len(fit.of_phase) - bar.n)
             audited = fit.audited or 0
             outcome = describe_history(fit.of_phase)
-            tqdm.write(f"{name}: learning rate {told_rates(rates)}, seed {seed}: {outcome}")
+            tqdm.write(f"{name}: learning rate {format_rates(rates)}, seed {seed}: {outcome}")
     return histories, audited
 
 
 if __name__ == "__main__":
-    command(main)
+    run_command(main)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from frostline.constants import COSTS, PARTS, run_name
+from frostline.constants import COSTS, PARTS, name_run
 from frostline.files import write_csv, write_json
 from tests.insides import write_made_up_look
 
@@ -331,7 +331,7 @@ def facts_of(study: Study) -> dict[str, Any]:
         "processor": "AMD EPYC 9R14 96-Core Processor", "threads": 2,
         "versions": {"torch": "2.14.1", "torchvision": "0.29.1", "timm": "1.0.31"},
         "prepared_sha256": {"images.npy": "3e" * 32, "labels.npy": "4f" * 32, "splits.csv": "5a" * 32}, "image_px": 72,
-        "backbone_sha256": {run_name(backbone, plan): "ab" * 32 for _, backbone, plan in _cells(study)},
+        "backbone_sha256": {name_run(backbone, plan): "ab" * 32 for _, backbone, plan in _cells(study)},
         "views": [
             {
                 "backbone": study.backbones[0], "plan": few, "other_plan": many, "views": views,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from frostline.stats.metrics import Floats, Scored, scored_on
+from frostline.stats.metrics import Floats, Scored, tally_split
 
 CLASSES = ["a", "b"]
 DIFFICULTY = 1.0
@@ -71,7 +71,7 @@ def simulate(rng: np.random.Generator, accuracies: Sequence[float], design: Desi
     # Groups of images that have nothing in common do no harm, and make large studies quick to resample.
     groups, train = np.arange(design.images) // max(1, design.images // 1_000), TRAIN * design.images
     validation, test = (
-        scored_on([pd.concat(each) for each in seen], CLASSES, groups, train) for seen in tables.values()
+        tally_split([pd.concat(each) for each in seen], CLASSES, groups, train) for seen in tables.values()
     )
     return Simulated(true_accuracies(skills, design.luck), validation, test)
 

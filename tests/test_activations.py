@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from frostline.backbones.freezing import apply_plan, cut_at_boundary
 from frostline.backbones.precision import autocast
 from frostline.backbones.registry import build_backbone
-from frostline.training.costs import saved_activation_bytes
+from frostline.training.costs import measure_saved_bytes
 from frostline.training.loop import start_fit, take_step
-from frostline.training.optimizer import state_bytes
+from frostline.training.optimizer import count_state_bytes
 from tests.toys import CPU, plan
 
 FLOAT32 = 4  # bytes of a number
@@ -24,7 +24,7 @@ def saved_by(model: nn.Module, *shape: int, precision: str = "float32") -> int:
         with autocast(precision, CPU):
             model(torch.ones(images, *shape)).float().sum().backward()
 
-    return saved_activation_bytes(step)
+    return measure_saved_bytes(step)
 
 
 def test_a_layer_that_learns_saves_its_input_and_a_relu_its_output_which_the_next_layer_need_not_save_again() -> None:
@@ -75,7 +75,7 @@ def test_a_part_of_a_larger_memory_that_it_keeps_alive_counts_with_all_of_it() -
 
 @pytest.mark.parametrize("step", [lambda _images: None, lambda images: torch.ones(images).sum()])
 def test_a_step_that_needs_no_backward_saves_nothing(step: Callable[[int], object]) -> None:
-    assert saved_activation_bytes(step) == 0
+    assert measure_saved_bytes(step) == 0
 
 
 # --- Beside what others counted -----------------------------------------------------------------------------------
@@ -98,6 +98,6 @@ def test_resnet18_saves_what_was_counted_for_it_at_every_depth(first: str) -> No
         take_step(fit, features, torch.arange(images) % 2, "float32")
 
     parameters = sum(parameter.nbytes for parameter in suffix.parameters())
-    assert (saved_activation_bytes(step) + parameters / 16) / 1e6 == pytest.approx(RESNET18[first], abs=0.011)
+    assert (measure_saved_bytes(step) + parameters / 16) / 1e6 == pytest.approx(RESNET18[first], abs=0.011)
     learned = [parameter for parameter in suffix.parameters() if parameter.requires_grad]
-    assert state_bytes(fit.optimizer) == sum(2 * each.nbytes + 4 for each in learned)
+    assert count_state_bytes(fit.optimizer) == sum(2 * each.nbytes + 4 for each in learned)

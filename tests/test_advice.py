@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from frostline.stats.advice import Needed, Option, Study, choose, what_it_takes
-from frostline.stats.advice_text import advise, learns_what, rule_of_thumb, told
-from frostline.stats.intervals import Interval, Measured, Redrawn, half_width
+from frostline.stats.advice import Needed, Option, Study, choose, estimate_needed
+from frostline.stats.advice_text import advise, apply_rule_of_thumb, classify_depth, describe_difference
+from frostline.stats.intervals import Interval, Measured, Redrawn, compute_half_width
 from frostline.stats.metrics import METRICS
-from frostline.units import in_points, points
+from frostline.units import format_margin, format_points
 
 COSTS = (1.0, 31.0, 62.0, 100.0)
 OPTIONS = [
@@ -127,16 +127,19 @@ def test_a_tiny_share_is_told_as_a_fraction() -> None:
 
 
 def test_what_learns_is_known_from_its_parts() -> None:
-    assert learns_what(["head"], everything=False, deep_end=True, weights="pretrained") == "head"
-    assert learns_what(["stage4.2", "head"], everything=False, deep_end=True, weights="pretrained") == "parts"
-    assert learns_what(["stem", "head"], everything=False, deep_end=False, weights="pretrained") == "other"
-    assert learns_what(["stem", "head"], everything=True, deep_end=True, weights="pretrained") == "all"
-    assert learns_what(["stem", "head"], everything=True, deep_end=True, weights="none") == "scratch"
+    assert classify_depth(["head"], everything=False, deep_end=True, weights="pretrained") == "head"
+    assert classify_depth(["stage4.2", "head"], everything=False, deep_end=True, weights="pretrained") == "parts"
+    assert classify_depth(["stem", "head"], everything=False, deep_end=False, weights="pretrained") == "other"
+    assert classify_depth(["stem", "head"], everything=True, deep_end=True, weights="pretrained") == "all"
+    assert classify_depth(["stem", "head"], everything=True, deep_end=True, weights="none") == "scratch"
 
 
 def test_a_bound_that_rounding_would_hide_is_told_with_more_digits() -> None:
     spread = Redrawn(1e-4, 0.2)
-    assert told(Interval(-0.005, -0.0104, -0.002, spread), 0.01) == "difference -0.50, 95 % interval -1.04 to -0.20"
+    assert (
+        describe_difference(Interval(-0.005, -0.0104, -0.002, spread), 0.01)
+        == "difference -0.50, 95 % interval -1.04 to -0.20"
+    )
 
 
 def test_when_the_data_cannot_tell_it_says_so_and_how_much_more_would_be_needed() -> None:
@@ -159,33 +162,33 @@ def test_a_plan_that_is_worse_by_more_than_the_margin_is_not_held_for_one_that_m
 
 def test_a_lopsided_interval_needs_more_for_its_longer_arm() -> None:
     made, spread = study(*SETTLED), Redrawn(variance=1e-4, overlap=0.02)
-    half = half_width(spread, SEEDS)
-    even = what_it_takes(made, Interval(-0.005, -0.005 - half, -0.005 + half, spread))
-    longer = what_it_takes(made, Interval(-0.005, -0.005 - 1.3 * half, -0.005 + 0.7 * half, spread))
+    half = compute_half_width(spread, SEEDS)
+    even = estimate_needed(made, Interval(-0.005, -0.005 - half, -0.005 + half, spread))
+    longer = estimate_needed(made, Interval(-0.005, -0.005 - 1.3 * half, -0.005 + 0.7 * half, spread))
     assert even.images
     assert longer.images
     assert longer.images / even.images == pytest.approx(1.3**2, rel=0.05)
 
 
 def test_plans_that_never_differ_are_told_apart_by_more_images_alone() -> None:
-    needed = what_it_takes(study(*SETTLED), Interval(0.0, -0.0284, 0.0284, Redrawn(variance=0.0, overlap=0.4)))
+    needed = estimate_needed(study(*SETTLED), Interval(0.0, -0.0284, 0.0284, Redrawn(variance=0.0, overlap=0.4)))
     assert needed == Needed(None, 7_500)  # 2.84 times the 2,624 images, rounded up
 
 
 def test_what_is_needed_would_do_and_less_would_not() -> None:
     made = study(*SETTLED)
     spread = Redrawn(variance=1e-4, overlap=0.02)
-    half = half_width(spread, SEEDS)
+    half = compute_half_width(spread, SEEDS)
     open_ = Interval(-0.005, -0.005 - half, -0.005 + half, spread)
-    needed = what_it_takes(made, open_)
+    needed = estimate_needed(made, open_)
     assert needed.seeds
-    assert half_width(open_.spread, needed.seeds) <= 0.005 < half_width(open_.spread, needed.seeds - 1)
+    assert compute_half_width(open_.spread, needed.seeds) <= 0.005 < compute_half_width(open_.spread, needed.seeds - 1)
     assert needed.images
-    assert half_width(open_.spread, SEEDS, needed.images / made.images) <= 0.005
+    assert compute_half_width(open_.spread, SEEDS, needed.images / made.images) <= 0.005
 
 
 def test_overlap_that_no_number_of_seeds_can_cure_is_told_as_images_alone() -> None:
-    needed = what_it_takes(study(*SETTLED), Interval(-0.005, -0.05, 0.04, Redrawn(variance=0.001, overlap=0.4)))
+    needed = estimate_needed(study(*SETTLED), Interval(-0.005, -0.05, 0.04, Redrawn(variance=0.001, overlap=0.4)))
     assert needed.seeds is None
     assert needed.images
 
@@ -226,18 +229,20 @@ def test_without_full_fine_tuning_costs_are_shares_of_the_dearest_plan() -> None
     ],
 )  # fmt: skip
 def test_the_rule_of_thumb_is_held_against_the_advice(images: int, sentence: str) -> None:
-    assert rule_of_thumb(study(*SETTLED, train_images=images), 1)["sentence"] == sentence
+    assert apply_rule_of_thumb(study(*SETTLED, train_images=images), 1)["sentence"] == sentence
 
 
 def test_the_rule_of_thumb_is_left_open_where_the_study_is_or_has_no_such_plan() -> None:
-    assert rule_of_thumb(study(*SETTLED), None)["sentence"].endswith("this study cannot tell whether that is right.")
+    assert apply_rule_of_thumb(study(*SETTLED), None)["sentence"].endswith(
+        "this study cannot tell whether that is right."
+    )
     no_all = study(*SETTLED, options=OPTIONS[:3], train_images=20_000)
-    assert rule_of_thumb(no_all, 1)["sentence"].endswith("no plan of this study does that.")
+    assert apply_rule_of_thumb(no_all, 1)["sentence"].endswith("no plan of this study does that.")
 
 
 def test_plans_that_saw_different_shares_of_the_images_neither_bear_the_rule_of_thumb_out_nor_refute_it() -> None:
     of_sizes = study(*SETTLED, several_sizes=True)
-    assert rule_of_thumb(of_sizes, 1)["sentence"].endswith(
+    assert apply_rule_of_thumb(of_sizes, 1)["sentence"].endswith(
         "train the last parts; the plans of this study are shown "
         "different shares of them, and each share is told by itself."
     )
@@ -252,5 +257,5 @@ def test_a_study_of_random_weights_asks_which_network_and_has_no_rule_of_thumb()
 
 
 def test_points_are_written_with_their_sign() -> None:
-    assert [points(each) for each in (0.012, -0.0025, 0.0004, -0.0004)] == ["+1.2", "-0.2", "0.0", "0.0"]
-    assert (in_points(0.01), in_points(0.005)) == ("1 point", "0.5 points")
+    assert [format_points(each) for each in (0.012, -0.0025, 0.0004, -0.0004)] == ["+1.2", "-0.2", "0.0", "0.0"]
+    assert (format_margin(0.01), format_margin(0.005)) == ("1 point", "0.5 points")

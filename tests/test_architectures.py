@@ -13,8 +13,8 @@ from torchvision import models
 
 from benchmarks import architectures as benchmark
 from frostline.backbones.registry import build_backbone, scale_pixels
-from frostline.backbones.weights import torchvision_tensors
-from frostline.errors import Mistake
+from frostline.backbones.weights import load_torchvision_tensors
+from frostline.errors import InputError
 from frostline.files import read_csv, read_json, write_csv, write_json
 from frostline.params import load_params
 from tests.project import ROOT
@@ -116,8 +116,8 @@ def test_top1_is_that_of_the_very_file_which_is_loaded(name: str, tmp_path: Path
     file.write_bytes(b"damaged")
     torch.hub.set_dir(tmp_path)
     try:
-        with pytest.raises(Mistake, match=f"^{re.escape(str(file))} must have a SHA-256"):
-            torchvision_tensors(name, torch.nn.Identity())
+        with pytest.raises(InputError, match=f"^{re.escape(str(file))} must have a SHA-256"):
+            load_torchvision_tensors(name, torch.nn.Identity())
     finally:
         torch.hub.set_dir(usual)
     assert published(name)[1] == weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
@@ -132,7 +132,7 @@ def test_every_backbone_of_the_study_has_a_year_and_a_paper_and_no_other_has() -
 
 
 def test_a_backbone_without_a_publication_is_refused_in_one_line() -> None:
-    with pytest.raises(Mistake, match=r"must be alexnet, .* or vit_b_16. Got 'swin_t' instead. Others are to be"):
+    with pytest.raises(InputError, match=r"must be alexnet, .* or vit_b_16. Got 'swin_t' instead. Others are to be"):
         publication_of("swin_t")
 
 
@@ -313,7 +313,7 @@ def test_what_was_measured_fills_the_table(tmp_path: Path) -> None:
 def test_what_cannot_be_measured_is_refused_in_one_line_before_anything_is(
     arguments: list[str], line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    with pytest.raises(Mistake, match=f"^{re.escape(line)}$"):
+    with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
         benchmark.main(benchmark.parse([*arguments, "--out", str(tmp_path / "measured.json")]))
     assert capsys.readouterr().out == ""
 

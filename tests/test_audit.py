@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision import models
 
-from frostline.backbones.audit import AuditError, audit, check_batch_mates, frozen_digests
+from frostline.backbones.audit import AuditError, audit, check_batch_mates, digest_frozen
 from frostline.backbones.cuts import ARCHITECTURES
 from frostline.backbones.freezing import apply_plan, cut_at_boundary
 from frostline.backbones.registry import build_backbone
@@ -86,7 +86,7 @@ def test_the_audit_needs_torch_and_the_standard_library_alone() -> None:
 
 
 def test_the_audit_looks_at_every_frozen_parameter_and_buffer_and_at_nothing_else() -> None:
-    assert set(frozen_digests(toy())) == {
+    assert set(digest_frozen(toy())) == {
         "stem.0.weight",
         "stem.0.bias",
         "stem.1.weight",
@@ -102,8 +102,8 @@ def test_the_audit_of_a_backbone_looks_at_every_tensor_of_its_frozen_parts(name:
     backbone = build_backbone(name, "none", 2)  # in which stage2 has parameters
     apply_plan(backbone, Plan(train=["stage2", "head"], weights="pretrained", learning_rates=[0.1]))
     frozen = {key for key in backbone.state_dict() if key.split(".")[0] not in ("stage2", "head")}
-    assert set(frozen_digests(backbone)) >= frozen
-    assert not any(key.startswith(("stage2", "head")) for key in frozen_digests(backbone))
+    assert set(digest_frozen(backbone)) >= frozen
+    assert not any(key.startswith(("stage2", "head")) for key in digest_frozen(backbone))
 
 
 @pytest.mark.parametrize("selector", ["norms", "biases"])
@@ -111,7 +111,7 @@ def test_the_audit_of_a_backbone_looks_at_every_tensor_of_its_frozen_parts(name:
 def test_what_is_frozen_and_what_learns_add_up_to_the_backbone(name: str, selector: str) -> None:
     backbone = build_backbone(name, "none", 2)
     apply_plan(backbone, Plan(train=["head", selector], weights="pretrained", learning_rates=[0.1]))
-    frozen = set(frozen_digests(backbone))
+    frozen = set(digest_frozen(backbone))
     learning = {key for key, parameter in backbone.named_parameters() if parameter.requires_grad}
     assert not frozen & learning
     assert frozen | learning >= {key for key, _ in backbone.named_parameters()}
@@ -120,7 +120,7 @@ def test_what_is_frozen_and_what_learns_add_up_to_the_backbone(name: str, select
 
 
 def test_a_module_of_any_kind_is_audited_by_the_names_of_its_state_dict() -> None:
-    assert set(frozen_digests(Scaled().requires_grad_(False))) == set(Scaled().state_dict())
+    assert set(digest_frozen(Scaled().requires_grad_(False))) == set(Scaled().state_dict())
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool])
@@ -131,7 +131,7 @@ def test_tensors_of_any_type_and_shape_have_a_digest_that_tells_both(
     def digest(tensor: Tensor) -> str:
         holder = nn.Module().eval()
         holder.register_buffer("held", tensor)
-        return frozen_digests(holder)["held"]
+        return digest_frozen(holder)["held"]
 
     zeros = torch.zeros(shape, dtype=dtype)
     assert digest(zeros) == digest(zeros.clone())
@@ -140,7 +140,7 @@ def test_tensors_of_any_type_and_shape_have_a_digest_that_tells_both(
 
 def test_the_layout_of_a_tensor_in_memory_is_not_a_move() -> None:
     model = nn.Conv2d(3, 4, 3).requires_grad_(False)
-    before = frozen_digests(model)
+    before = digest_frozen(model)
     assert audit(model.to(memory_format=torch.channels_last), before) == 2
 
 
@@ -149,14 +149,14 @@ def test_the_layout_of_a_tensor_in_memory_is_not_a_move() -> None:
 
 def test_a_model_that_nobody_touched_passes_and_its_frozen_tensors_are_counted() -> None:
     model = toy()
-    before = frozen_digests(model)
+    before = digest_frozen(model)
     assert audit(model, before) == len(before) == 7
-    assert frozen_digests(model) == before
+    assert digest_frozen(model) == before
 
 
 def test_a_step_that_moves_only_what_learns_passes() -> None:
     model = toy()
-    before, optimizer, head = frozen_digests(model), learner(model), model.get_parameter("head.0.weight").clone()
+    before, optimizer, head = digest_frozen(model), learner(model), model.get_parameter("head.0.weight").clone()
     step(model, optimizer, points())
     assert not torch.equal(model.get_parameter("head.0.weight"), head)
     assert audit(model, before, optimizer) == 7
@@ -166,7 +166,7 @@ def test_tied_weights_and_shared_layers_pass_and_are_found_under_a_name_of_their
     model = Tied()
     model.encoder.requires_grad_(False)
     model.decoder.requires_grad_(False)
-    before, optimizer = frozen_digests(model), learner(model)
+    before, optimizer = digest_frozen(model), learner(model)
     step(model, optimizer, points())
     assert audit(model, before, optimizer) == 4
     model.decoder.weight.add_(1.0)
@@ -246,7 +246,7 @@ def replace_by_another_type(model: nn.Sequential, _optimizer: torch.optim.Optimi
 )
 def test_what_is_done_to_something_frozen_is_found_and_named(meddle: Meddling, found: str) -> None:
     model = toy()
-    before, optimizer = frozen_digests(model), learner(model)
+    before, optimizer = digest_frozen(model), learner(model)
     meddle(model, optimizer)
     with pytest.raises(AuditError, match=f"^the audit found that {found}$"):
         audit(model, before, optimizer)
@@ -269,7 +269,7 @@ def test_what_an_optimizer_goes_on_moving_after_it_was_frozen_in_mid_run_is_foun
     optimizer = optimizer_of(model.parameters())
     step(model, optimizer, points())
     model.get_submodule("stem.0").requires_grad_(False)
-    before = frozen_digests(model)
+    before = digest_frozen(model)
     optimizer.zero_grad(set_to_none=False)
     step(model, optimizer, points())
     assert not model.get_parameter("stem.0.weight").grad.any()
@@ -280,7 +280,7 @@ def test_what_an_optimizer_goes_on_moving_after_it_was_frozen_in_mid_run_is_foun
 @pytest.mark.parametrize("name", ["scale", "offset"])
 def test_a_root_modules_own_tensor_that_moves_is_found_under_its_own_name(name: str) -> None:
     module = Scaled().requires_grad_(False)
-    before = frozen_digests(module)
+    before = digest_frozen(module)
     module.state_dict()[name].add_(1.0)
     with pytest.raises(AuditError, match=f" {name} moved, although it is frozen"):
         audit(module, before)
@@ -291,7 +291,7 @@ def test_a_norm_of_which_only_the_bias_learns_must_hold_its_statistics_still(mod
     model = toy()
     model.get_parameter("stem.1.bias").requires_grad_(True)
     model.get_submodule("stem.1").train(mode == "train")
-    before, optimizer = frozen_digests(model), learner(model)
+    before, optimizer = digest_frozen(model), learner(model)
     assert {"stem.1.weight", "stem.1.running_mean", "stem.1.running_var"} < set(before)
     assert "stem.1.bias" not in before
     step(model, optimizer, points())
@@ -304,7 +304,7 @@ def test_a_norm_of_which_only_the_bias_learns_must_hold_its_statistics_still(mod
 
 def test_the_statistics_of_a_norm_without_parameters_must_stand_still_if_they_did_at_first() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3, affine=False)).requires_grad_(False).eval()
-    before = frozen_digests(model)
+    before = digest_frozen(model)
     model.train()(points())
     with pytest.raises(AuditError, match=r"1\.running_mean moved, although it is frozen"):
         audit(model, before)
@@ -380,7 +380,7 @@ def resnet() -> tuple[nn.Module, nn.Sequential]:
 def test_a_torchvision_model_frozen_by_requires_grad_alone_is_caught_with_its_batchnorm() -> None:
     model, backbone = resnet()
     backbone.requires_grad_(False)
-    before, optimizer = frozen_digests(model), learner(model)
+    before, optimizer = digest_frozen(model), learner(model)
     step(model.train(), optimizer, pictures())
     with pytest.raises(AuditError, match=r"that bn1\.running_mean moved, although it is frozen"):
         audit(model, before, optimizer)
@@ -391,7 +391,7 @@ def test_a_torchvision_model_frozen_as_lightning_freezes_is_caught_with_its_batc
     """Lightning's BackboneFinetuning lets BatchNorm learn unless told not to, and then normalises by the batch."""
     model, backbone = resnet()
     freeze_as_lightning_does(backbone, train_bn=train_bn)
-    before, optimizer = frozen_digests(model), learner(model)
+    before, optimizer = digest_frozen(model), learner(model)
     step(model.train(), optimizer, pictures())
     assert audit(model, before, optimizer) == sum(not p.requires_grad for p in model.parameters()) + (
         0 if train_bn else 3 * 20
@@ -403,7 +403,7 @@ def test_a_torchvision_model_frozen_as_lightning_freezes_is_caught_with_its_batc
 def test_a_torchvision_model_whose_backbone_sleeps_passes() -> None:
     model, backbone = resnet()
     backbone.requires_grad_(False)
-    before, optimizer = frozen_digests(model), learner(model)
+    before, optimizer = digest_frozen(model), learner(model)
     model.train()
     backbone.eval()
     step(model, optimizer, pictures())
@@ -419,7 +419,7 @@ def test_a_timm_model_passes_asleep_and_is_caught_awake_where_it_has_batchnorm(n
     size = {} if buffers else {"img_size": 32, "depth": 2}
     model = timm.create_model(name, num_classes=2, **size).requires_grad_(False)
     model.get_classifier().requires_grad_(True)
-    before, optimizer = frozen_digests(model), learner(model)
+    before, optimizer = digest_frozen(model), learner(model)
     assert any(key.endswith("running_var") for key in before) == buffers
     step(model.eval(), optimizer, pictures())
     assert audit(model, before, optimizer) == len([*model.state_dict()]) - 2

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from frostline.data.augmentation import augment, augmenter, image_keys
+from frostline.data.augmentation import augment, augmenter, make_image_keys
 from frostline.params import Augmentation
 from tests.toys import AS_THEY_ARE
 
@@ -71,7 +71,7 @@ def test_a_view_is_the_same_in_one_thread_and_in_two_at_any_side(way: str, side:
     before = torch.get_num_threads()
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        keys.append(augment(pixels, image_keys(IDS[:6]), 0, asking(**WAYS[way]), 0))
+        keys.append(augment(pixels, make_image_keys(IDS[:6]), 0, asking(**WAYS[way]), 0))
     torch.set_num_threads(before)
     assert torch.equal(*keys)
 
@@ -132,11 +132,14 @@ def test_no_view_is_the_image_as_it_is(way: str) -> None:
 
 
 def test_where_nothing_is_asked_for_the_very_pixels_come_back() -> None:
-    assert augment(PIXELS, image_keys(IDS), 0, asking(), 0) is PIXELS
+    assert augment(PIXELS, make_image_keys(IDS), 0, asking(), 0) is PIXELS
 
 
 def test_the_key_of_an_id_is_the_beginning_of_its_sha_256() -> None:
-    assert [f"{each:016x}" for each in image_keys(["", "abc"]).byteswap()] == ["e3b0c44298fc1c14", "ba7816bf8f01cfea"]
+    assert [f"{each:016x}" for each in make_image_keys(["", "abc"]).byteswap()] == [
+        "e3b0c44298fc1c14",
+        "ba7816bf8f01cfea",
+    ]
 
 
 # --- Flips ----------------------------------------------------------------------------------------------------------
@@ -149,7 +152,7 @@ def squares(count: int) -> Tensor:
 
 def readings(count: int, view: int, flips: str, seed: int) -> list[tuple[int, ...]]:
     """Return how each of so many flipped squares reads, row by row."""
-    keys = image_keys([str(each) for each in range(count)])
+    keys = make_image_keys([str(each) for each in range(count)])
     return [
         tuple(image[:, :, 0].flatten().tolist())
         for image in augment(squares(count), keys, view, asking(flips=flips), seed)
@@ -199,7 +202,7 @@ def places(pixels: Tensor) -> list[list[list[int]]]:
 
 
 def test_a_padded_crop_moves_the_image_by_up_to_so_many_pixels_each_way() -> None:
-    keys = image_keys([str(each) for each in range(60)])
+    keys = make_image_keys([str(each) for each in range(60)])
     found = places(augment(marked(), keys, 0, asking(crop="padding", crop_padding=2), 0))
     assert all(len(each) == 1 for each in found)
     shifts = {(row - 4, column - 4) for ((row, column),) in found}
@@ -208,7 +211,7 @@ def test_a_padded_crop_moves_the_image_by_up_to_so_many_pixels_each_way() -> Non
 
 def test_beyond_its_edges_a_padded_image_is_mirrored() -> None:
     ramp = (10 * torch.arange(8, dtype=torch.uint8)).view(1, 1, 8, 1).expand(60, 8, 8, 3)
-    keys = image_keys([str(each) for each in range(60)])
+    keys = make_image_keys([str(each) for each in range(60)])
     found = {
         tuple(image[0, :, 0].tolist()) for image in augment(ramp, keys, 0, asking(crop="padding", crop_padding=1), 0)
     }
@@ -218,7 +221,7 @@ def test_beyond_its_edges_a_padded_image_is_mirrored() -> None:
 def test_a_resized_crop_shows_a_part_of_at_least_the_least_share_enlarged_to_the_whole() -> None:
     side = 32
     columns = (4 * torch.arange(side, dtype=torch.uint8)).view(1, 1, side, 1).expand(200, side, side, 3)
-    keys = image_keys([str(each) for each in range(200)])
+    keys = make_image_keys([str(each) for each in range(200)])
     made = augment(columns, keys, 0, asking(crop="resized", crop_scale=0.35), 0).int()
     assert made.shape == columns.shape
     widths = (made[:, 0, -1, 0] - made[:, 0, 0, 0]) / 4 + 1  # so many columns of the image are to be seen
@@ -236,7 +239,7 @@ def test_without_strength_colours_stay_as_they_are() -> None:
 
 def test_more_strength_changes_colours_more_and_moves_nothing() -> None:
     red = torch.tensor([200, 80, 40], dtype=torch.uint8).expand(60, 4, 4, 3)
-    keys = image_keys([str(each) for each in range(60)])
+    keys = make_image_keys([str(each) for each in range(60)])
     weak, strong = (augment(red, keys, 0, asking(colour=strength), 0).float() for strength in (0.1, 0.8))
     assert (strong - red.float()).abs().mean() > 3 * (weak - red.float()).abs().mean() > 3
     for made in (weak, strong):
@@ -245,7 +248,7 @@ def test_more_strength_changes_colours_more_and_moves_nothing() -> None:
 
 @pytest.mark.parametrize("policy", ["randaugment", "trivialaugment"])
 def test_a_policy_moves_some_images_and_recolours_others(policy: str) -> None:
-    keys = image_keys([str(each) for each in range(60)])
+    keys = make_image_keys([str(each) for each in range(60)])
     grey = torch.full((60, 16, 16, 3), 100, dtype=torch.uint8)
     made = augment(grey, keys, 0, asking(policy=policy), 0)
     black = [(image == 0).any() and (image == 100).any() for image in made]  # bars at the edge

@@ -15,17 +15,17 @@ from torch.nn import functional
 from torchvision import models
 
 from frostline.backbones.cuts import ARCHITECTURES
-from frostline.backbones.freezing import blocks_of
+from frostline.backbones.freezing import list_blocks
 from frostline.backbones.registry import (
-    architecture_of,
     build_backbone,
+    build_original_classifier,
     cut_into_parts,
-    original_classifier,
+    find_architecture,
     scale_pixels,
 )
 from frostline.constants import BACKBONES, MOST_PX, PARTS, WITHOUT_WEIGHTS
 from frostline.data.images import Prepared
-from frostline.errors import Mistake, listed
+from frostline.errors import InputError, join_names
 from frostline.params import Plan
 from frostline.training.grid import Job, build_parts
 from tests import toys
@@ -72,9 +72,9 @@ def _one_thread() -> Iterator[None]:
 def original(request: pytest.FixtureRequest) -> Original:
     """Build each model once, and never two at a time: some take half a gigabyte."""
     torch.manual_seed(0)
-    model = original_classifier(request.param, "none")
+    model = build_original_classifier(request.param, "none")
     stir(model)
-    return Original(request.param, model, cut_into_parts(architecture_of(request.param), model))
+    return Original(request.param, model, cut_into_parts(find_architecture(request.param), model))
 
 
 every_backbone = pytest.mark.parametrize("original", ARCHITECTURES, indirect=True, scope="module")
@@ -172,7 +172,7 @@ def test_stage1_to_stage4_work_at_strides_4_8_16_and_32_where_the_architecture_h
 
     handles = [
         layer.register_forward_hook(lambda _, __, output, block=block: note(block, output))
-        for block in blocks_of(original.parts)
+        for block in list_blocks(original.parts)
         for layer in original.parts.get_submodule(block).modules()
         if isinstance(layer, nn.Conv2d | nn.Linear)
     ]
@@ -213,8 +213,8 @@ def test_an_original_refuses_images_one_pixel_smaller_than_the_smallest_that_is_
 
 
 def test_a_vision_transformers_class_token_and_position_embedding_belong_to_its_stem() -> None:
-    model = original_classifier("vit_b_16", "none")
-    stem = cut_into_parts(architecture_of("vit_b_16"), model).get_submodule("stem")
+    model = build_original_classifier("vit_b_16", "none")
+    stem = cut_into_parts(find_architecture("vit_b_16"), model).get_submodule("stem")
     placed = {parameter.data_ptr() for parameter in stem.parameters()}
     for name in ("class_token", "encoder.pos_embedding", "conv_proj.weight", "conv_proj.bias"):
         assert model.get_parameter(name).data_ptr() in placed
@@ -244,11 +244,11 @@ def test_imagenets_usual_scaling_is_torchvisions() -> None:
 @pytest.mark.parametrize("weights", ["pretrained", "a file"])
 def test_only_the_last_layer_of_a_pretrained_backbone_is_new(weights: str, tmp_path: Path) -> None:
     name = "efficientnet_lite0"
-    model = original_classifier(name, "pretrained")
+    model = build_original_classifier(name, "pretrained")
     if weights == "a file":
         weights = str(tmp_path / "weights.pth")
         torch.save(model.state_dict(), weights)
-    published = cut_into_parts(architecture_of(name), model).state_dict()
+    published = cut_into_parts(find_architecture(name), model).state_dict()
     backbone = build_backbone(name, weights, 5).state_dict()
     changed = {key for key in published if not torch.equal(published[key], backbone[key])}
     assert backbone.keys() == published.keys()
@@ -261,7 +261,7 @@ def test_the_same_seed_gives_the_same_head_to_every_plan_and_another_seed_anothe
 ) -> None:
     if weights == "a file":
         weights = str(tmp_path / "weights.pth")
-        torch.save(original_classifier(name, "none").state_dict(), weights)
+        torch.save(build_original_classifier(name, "none").state_dict(), weights)
     first, *others = [
         head_of(name, plan(*learned, weights=weights), 7)
         for learned in (["head"], ["stage4", "head"], ["stage4.1", "head"], ["norms", "head"], PARTS)
@@ -277,7 +277,7 @@ def test_efficientnet_lite0_knows_a_daisy_when_it_sees_one() -> None:
     square = photo[..., left : left + photo.shape[2]]
     resized = functional.interpolate(square, size=224, mode="bicubic", antialias=True).round().clamp(0, 255)
     pixels = resized.permute(0, 2, 3, 1).contiguous().to(torch.uint8)
-    model = original_classifier("efficientnet_lite0", "pretrained").eval()
+    model = build_original_classifier("efficientnet_lite0", "pretrained").eval()
     with torch.inference_mode():
         logits = model(scale_pixels("efficientnet_lite0", pixels))
     assert DAISY in logits[0].topk(3).indices
@@ -298,6 +298,6 @@ def test_scaled_pixels_are_channels_first_by_name_and_channels_last_in_memory(na
 
 
 def test_an_unknown_backbone_is_refused_by_naming_the_known_ones() -> None:
-    words = f"backbone must be {listed(ARCHITECTURES)}. Got 'resnet' instead."
-    with pytest.raises(Mistake, match=f"^{re.escape(words)}$"):
+    words = f"backbone must be {join_names(ARCHITECTURES)}. Got 'resnet' instead."
+    with pytest.raises(InputError, match=f"^{re.escape(words)}$"):
         build_backbone("resnet", "none", 2)

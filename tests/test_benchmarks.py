@@ -18,8 +18,8 @@ from benchmarks.tables import figure, speed_row, total
 from benchmarks.task import MANY, Outcome, Task
 from benchmarks.this_project import count_images, cut_parts, initial_parts, precision, prepare_images
 from frostline.constants import BACKBONES, PARTS
-from frostline.errors import Mistake
-from frostline.hardware import peak_memory_bytes
+from frostline.errors import InputError
+from frostline.hardware import measure_peak_memory
 from frostline.training.costs import Work
 
 KNOWN = [name for name in PUBLISHED if name in BACKBONES]
@@ -199,7 +199,7 @@ def test_a_task_survives_its_journey_to_another_process() -> None:
 
 
 def test_memory_is_read_in_bytes() -> None:
-    assert 50 * 1024**2 < peak_memory_bytes() < 1024**4
+    assert 50 * 1024**2 < measure_peak_memory() < 1024**4
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_memory_is_read_in_bytes() -> None:
     ],
 )
 def test_a_race_that_cannot_be_measured_is_refused_in_one_line(arguments: list[str], line: str) -> None:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         racing.parse(arguments)
     assert str(caught.value) == line
 

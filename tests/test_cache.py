@@ -17,7 +17,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from frostline.backbones.cuts import ARCHITECTURES
 from frostline.backbones.freezing import apply_plan, cut_at_boundary
-from frostline.backbones.inference import Inputs, in_batches, live_inputs, prefixed_inputs
+from frostline.backbones.inference import Inputs, live_inputs, prefixed_inputs, split_batches
 from frostline.backbones.registry import build_backbone
 from frostline.constants import BACKBONES
 from frostline.data.augmentation import augmenter
@@ -106,7 +106,7 @@ def test_every_layout_and_type_is_kept_as_it_came(layout: str, dtype: torch.dtyp
             yield drawn[torch.from_numpy(rows)]
 
     cache = cached_inputs(source, {0: np.arange(20)}, BUDGETS[place], tmp_path, CPU)
-    batches = in_batches(np.random.default_rng(0).permutation(20), 7)
+    batches = split_batches(np.random.default_rng(0).permutation(20), 7)
     assert (cache.place, cache.bytes) == (place, drawn.nbytes)
     for kept, live in zip(cache.inputs(batches, 0), source(batches, 0), strict=True):
         assert (kept.dtype, kept.shape, kept.stride()) == (live.dtype, live.shape, live.stride())
@@ -124,7 +124,7 @@ def test_what_each_architecture_hands_over_at_its_boundaries_is_kept_as_it_came(
     side = max(32, BACKBONES[name][0]) if name in BACKBONES else 32
     backbone = build_backbone(name, "none", 2).to(memory_format=torch.channels_last)
     live = live_inputs(toys.pictures(side)[:20], name, CPU, augmenter(toys.prepared().ids, toys.FLIPPED, 0))
-    batches = in_batches(np.random.default_rng(0).permutation(20), 7)
+    batches = split_batches(np.random.default_rng(0).permutation(20), 7)
     for first, precision in itertools.product(("stage1", "stage3", "head"), ("float32", "bfloat16")):
         apply_plan(backbone, plan(from_=first))
         prefixed = prefixed_inputs(cut_at_boundary(backbone)[0], live, side, precision, CPU)
@@ -378,9 +378,9 @@ def test_a_kept_prefix_runs_once_for_each_image_and_view_whatever_the_number_of_
     looked = 16 + 16 + 16  # the audit's two looks at batch mates, and one batch to learn the shape
     once = 32 + views * 70  # both seeds together validate on 32 images, and train on all 70
     assert counter.images == once + looked
-    for (rate,), seed in job.cells(1):
+    for (rate,), seed in job.list_cells(1):
         train(job, feed, rate, seed)
-    assert len(job.cells(1)) == 4
+    assert len(job.list_cells(1)) == 4
     assert counter.images == once + looked
 
 
@@ -389,6 +389,6 @@ def test_a_prefix_that_is_not_kept_runs_in_every_epoch_of_every_cell(counter: Co
     job = toys.job("efficientnet_lite0", plan("head"), tmp_path, asked)
     feed = make_feed(job)
     before = counter.images
-    for (rate,), seed in job.cells(1):
+    for (rate,), seed in job.list_cells(1):
         train(job, feed, rate, seed)
     assert counter.images - before == 4 * 2 * (50 + 16)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from frostline.errors import Mistake, listed, mistake, one_line
-from frostline.files import read_json, sha256_of, whole_file, whole_folder, write_csv, write_json
+from frostline.errors import InputError, end_in_one_line, join_names
+from frostline.files import hash_file, open_whole_file, open_whole_folder, read_json, write_csv, write_json
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,36 +49,36 @@ def test_a_missing_flag_is_named(tmp_path: Path) -> None:
 
 
 def test_a_mistake_ends_the_process_with_its_words() -> None:
-    with pytest.raises(SystemExit) as ended, one_line():
-        raise mistake("data", "hold images", "none")
+    with pytest.raises(SystemExit) as ended, end_in_one_line():
+        raise InputError.of("data", "hold images", "none")
     assert ended.value.code == "data must hold images. Got none instead."
 
 
 def test_an_interruption_from_the_keyboard_ends_with_the_shells_code_for_it() -> None:
-    with pytest.raises(SystemExit) as ended, one_line():
+    with pytest.raises(SystemExit) as ended, end_in_one_line():
         raise KeyboardInterrupt
     assert ended.value.code == 130
 
 
 def test_an_error_of_our_own_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), one_line():
+    with pytest.raises(ZeroDivisionError), end_in_one_line():
         _ = 1 / 0
 
 
 def test_a_mistake_is_a_value_error_in_one_grammar_with_its_fix_last() -> None:
-    error = mistake("data.image_px", "be a number", "'big'", "Write 80.")
-    assert isinstance(error, Mistake)
+    error = InputError.of("data.image_px", "be a number", "'big'", "Write 80.")
+    assert isinstance(error, InputError)
     assert isinstance(error, ValueError)
     assert str(error) == "data.image_px must be a number. Got 'big' instead. Write 80."
 
 
 @pytest.mark.parametrize(("names", "said"), [(["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")])
 def test_names_are_listed_as_a_person_would(names: list[str], said: str) -> None:
-    assert listed(names) == said
+    assert join_names(names) == said
 
 
 def test_a_folder_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
-    with whole_folder(tmp_path / "new" / "out") as folder:
+    with open_whole_folder(tmp_path / "new" / "out") as folder:
         (folder / "a.txt").write_text("new")
         assert not (tmp_path / "new" / "out").exists()
     assert _names(tmp_path / "new") == ["out"]
@@ -87,7 +87,7 @@ def test_a_folder_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
 
 def test_a_whole_folder_keeps_nothing_of_the_earlier_one(tmp_path: Path) -> None:
     for name in ("earlier.txt", "later.txt"):
-        with whole_folder(tmp_path / "out") as folder:
+        with open_whole_folder(tmp_path / "out") as folder:
             (folder / name).write_text(name)
     assert _names(tmp_path / "out") == ["later.txt"]
 
@@ -97,7 +97,7 @@ def test_a_folder_that_could_not_be_finished_leaves_the_earlier_one_and_nothing_
     (tmp_path / "out" / "a.txt").write_text("earlier")
 
     def fail() -> None:
-        with whole_folder(tmp_path / "out") as folder:
+        with open_whole_folder(tmp_path / "out") as folder:
             (folder / "a.txt").write_text("half")
             raise KeyboardInterrupt
 
@@ -108,19 +108,19 @@ def test_a_folder_that_could_not_be_finished_leaves_the_earlier_one_and_nothing_
 
 
 def test_what_a_killed_process_left_unfinished_does_not_get_into_the_next_folder(tmp_path: Path) -> None:
-    killed = whole_folder(tmp_path / "out")
+    killed = open_whole_folder(tmp_path / "out")
     with killed as folder:
         place = folder
     place.mkdir()
     (place / "left.txt").write_text("left")
-    with whole_folder(tmp_path / "out") as folder:
+    with open_whole_folder(tmp_path / "out") as folder:
         (folder / "a.txt").write_text("new")
     assert _names(tmp_path) == ["out"]
     assert _names(tmp_path / "out") == ["a.txt"]
 
 
 def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
-    with whole_file(tmp_path / "new" / "a.txt") as path:
+    with open_whole_file(tmp_path / "new" / "a.txt") as path:
         path.write_text("new")
         assert not (tmp_path / "new" / "a.txt").exists()
     assert _names(tmp_path / "new") == ["a.txt"]
@@ -131,7 +131,7 @@ def test_a_file_that_could_not_be_finished_leaves_the_earlier_one_and_nothing_el
     (tmp_path / "a.txt").write_text("earlier")
 
     def fail() -> None:
-        with whole_file(tmp_path / "a.txt") as path:
+        with open_whole_file(tmp_path / "a.txt") as path:
             path.write_text("half")
             raise KeyboardInterrupt
 
@@ -142,7 +142,7 @@ def test_a_file_that_could_not_be_finished_leaves_the_earlier_one_and_nothing_el
 
 
 def test_an_unfinished_file_has_the_ending_that_its_writers_go_by(tmp_path: Path) -> None:
-    with whole_file(tmp_path / "a.png") as path:
+    with open_whole_file(tmp_path / "a.png") as path:
         path.write_bytes(b"")
         assert path.suffix == ".png"
         assert path.name.startswith(".")
@@ -168,4 +168,4 @@ def test_numbers_in_a_csv_have_six_significant_digits(tmp_path: Path) -> None:
 
 def test_sha256_is_the_one_that_everybody_knows(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("abc")
-    assert sha256_of(tmp_path / "a.txt") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert hash_file(tmp_path / "a.txt") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

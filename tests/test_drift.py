@@ -17,7 +17,7 @@ from benchmarks.drifting import (
     teach,
     with_statistics,
 )
-from frostline.errors import Mistake
+from frostline.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,6 @@ def test_differences_are_paired_by_seed_with_the_interval_of_redrawn_splits() ->
     ],
 )
 def test_a_drift_that_cannot_be_measured_is_refused_in_one_line(arguments: str, line: str) -> None:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         drift.parse(arguments.split())
     assert str(caught.value) == line

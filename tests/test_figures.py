@@ -19,7 +19,7 @@ from frostline.constants import COSTS
 from frostline.plotting import COLOURS, save, shortened, styled, text_width, wrapped
 from frostline.report.figures import confusion, curves, faded, tradeoff
 from frostline.report.points import SHAPES, Point, columns, cost_axis, points_of, spread
-from frostline.units import human_cost, set_points
+from frostline.units import format_cost, typeset_points
 from stages import plot
 from tests.reports import (
     VARIANTS,
@@ -136,7 +136,7 @@ def test_a_cost_axis_holds_every_cost_and_has_a_few_ticks(costs: list[float]) ->
     assert ((axis.share(np.log10(costs)) > 0) & (axis.share(np.log10(costs)) < 1)).all()
     assert 2 <= len(axis.ticks) <= 6
     assert all(axis.low <= tick <= axis.high for tick in axis.ticks)
-    assert len({human_cost(10**tick, "train_flops") for tick in axis.ticks}) == len(axis.ticks)
+    assert len({format_cost(10**tick, "train_flops") for tick in axis.ticks}) == len(axis.ticks)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
@@ -193,8 +193,8 @@ def test_costs_are_told_in_units_that_people_use() -> None:
         (9_999, "train_seconds", "9,999 s"), (1_292_689_408, "peak_memory_bytes", "1.29 GB"),
         (float("nan"), "peak_memory_bytes", "\N{EN DASH}"),
     ]  # fmt: skip
-    assert [human_cost(value, cost) for value, cost, _ in told] == [words for *_, words in told]
-    assert set_points(-0.0123) == "\N{MINUS SIGN}1.2"
+    assert [format_cost(value, cost) for value, cost, _ in told] == [words for *_, words in told]
+    assert typeset_points(-0.0123) == "\N{MINUS SIGN}1.2"
 
 
 # --- The other pictures ---------------------------------------------------------------------------------------------

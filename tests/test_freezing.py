@@ -14,16 +14,16 @@ from torch.nn import functional
 from frostline.backbones.freezing import (
     PartCount,
     apply_plan,
-    blocks_of,
     count_by_part,
     count_parameters,
     cut_at_boundary,
     describe_learned,
+    list_blocks,
     refuse_unfit,
 )
 from frostline.backbones.registry import build_backbone
 from frostline.constants import BACKBONES, PARTS, SELECTORS
-from frostline.errors import Mistake
+from frostline.errors import InputError
 from frostline.params import Plan
 
 NORMLESS = ("alexnet", "vgg16", "squeezenet1_1", "mlp", "cnn2")
@@ -217,10 +217,10 @@ def test_the_prefix_holds_nothing_that_learns_or_is_in_train_mode_and_the_next_b
     nn.Sequential(prefix, suffix).train()
     assert not any(module.training for module in prefix.modules())
     assert not any(parameter.requires_grad for parameter in prefix.parameters())
-    first = blocks_of(suffix)[0]
+    first = list_blocks(suffix)[0]
     block = suffix.get_submodule(first)
     assert any(parameter.requires_grad for parameter in block.parameters()) or block.training
-    assert blocks_of(prefix) + blocks_of(suffix) == blocks_of(backbone)
+    assert list_blocks(prefix) + list_blocks(suffix) == list_blocks(backbone)
     assert [*prefix.state_dict(), *suffix.state_dict()] == [*backbone.state_dict()]
 
 
@@ -249,14 +249,14 @@ def test_at_every_block_prefix_then_suffix_is_bit_for_bit_the_whole(fresh: Fresh
                 continue  # it takes half a second an image, and inside of a part its layers are all alike
             apply_plan(backbone, learn_from(block))
             prefix, suffix = cut_at_boundary(backbone.eval())
-            assert blocks_of(suffix)[0] == block
+            assert list_blocks(suffix)[0] == block
             assert torch.equal(suffix(prefix(pixels)), whole), block
     assert not torch.equal(whole[0], whole[1])  # two images can be told apart
 
 
 def learnable_blocks(backbone: nn.Sequential) -> list[str]:
     """Return the blocks from which a plan may learn: those that have parameters in or after them."""
-    blocks = blocks_of(backbone)
+    blocks = list_blocks(backbone)
     last = max(place for place, block in enumerate(blocks) if [*backbone.get_submodule(block).parameters()])
     return blocks[: last + 1]
 
@@ -299,7 +299,7 @@ def test_under_biases_no_statistics_move_and_under_norms_all_do(fresh: Fresh) ->
 def test_a_backbone_without_norms_refuses_them_and_every_backbone_has_biases(fresh: Fresh) -> None:
     refuse_unfit(fresh.backbone, learn("biases"))
     if fresh.name in NORMLESS:
-        with pytest.raises(Mistake, match=r"^a plan must name what the backbone has; it has no norms. Got 'norms'"):
+        with pytest.raises(InputError, match=r"^a plan must name what the backbone has; it has no norms. Got 'norms'"):
             refuse_unfit(fresh.backbone, learn("norms", "head"))
     else:
         refuse_unfit(fresh.backbone, learn("norms"))
@@ -459,14 +459,14 @@ def test_what_the_backbone_lacks_or_what_cannot_learn_is_refused_by_name_and_cha
     backbone = build_backbone(name, "none", 3)
     apply_plan(backbone, learn_from("head"))
     before = count_by_part(backbone)
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         apply_plan(backbone, plan)
     assert str(caught.value) == line
     assert count_by_part(backbone) == before
 
 
 def test_the_mistake_says_where_it_was_made() -> None:
-    with pytest.raises(Mistake, match=r"^plans.deep on resnet18 must name head\.0\. Got 'head\.7' instead\.$"):
+    with pytest.raises(InputError, match=r"^plans.deep on resnet18 must name head\.0\. Got 'head\.7' instead\.$"):
         refuse_unfit(resnet18(), learn_from("head.7"), "plans.deep on resnet18")
 
 
@@ -476,7 +476,7 @@ ANY_NAMES = st.sets(
         [
             *PARTS,
             *SELECTORS,
-            *(name for name in blocks_of(PLAYGROUND) if [*PLAYGROUND.get_submodule(name).parameters()]),
+            *(name for name in list_blocks(PLAYGROUND) if [*PLAYGROUND.get_submodule(name).parameters()]),
         ]
     ),
     min_size=1,

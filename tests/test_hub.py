@@ -28,7 +28,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 from frostline import downloads
-from frostline.errors import Mistake
+from frostline.errors import InputError
 from frostline.files import read_json
 from frostline.sources.hub import OFFLINE
 from stages import fetch, prepare
@@ -151,7 +151,7 @@ def fetched(tmp_path: Path, **asked: str | None) -> tuple[dict[str, Any], pd.Dat
 
 
 def refusal(tmp_path: Path, **asked: str | None) -> str:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         fetched(tmp_path, **asked)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "raw").exists()
@@ -511,7 +511,7 @@ def test_what_is_wrong_with_the_hubs_images_can_be_mended_in_a_folder(
     of_test = rows_of("test")
     of_test[0]["image"]["bytes"] = content
     server.publish({"train.parquet": parquet(rows_of("train")), "test.parquet": parquet(of_test)})
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         prepared(tmp_path, study(tmp_path, validation=None), "hub")
     assert str(caught.value) == (
         f"data must {said} Save the hub's images to a folder, mend them there, and say data.source: folder."

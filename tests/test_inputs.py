@@ -14,10 +14,10 @@ from frostline.backbones.cuts import ARCHITECTURES
 from frostline.backbones.inference import (
     SMALLEST_PREFIX_BATCH,
     Inputs,
-    in_batches,
     live_inputs,
     prefix_batch,
     prefixed_inputs,
+    split_batches,
 )
 from frostline.backbones.registry import build_backbone, scale_pixels
 from frostline.constants import BACKBONES
@@ -84,7 +84,7 @@ sizes = {"count": st.integers(1, 600), "batch_size": st.integers(SMALLEST_BATCH,
 def test_prefixed_inputs_come_batch_by_batch_as_asked_for_however_many_run_through_the_prefix_at_once(
     image_px: int, view: int | None, count: int, batch_size: int
 ) -> None:
-    prefix, batches = Telling(), in_batches(np.random.default_rng(0).permutation(count), batch_size)
+    prefix, batches = Telling(), split_batches(np.random.default_rng(0).permutation(count), batch_size)
     found = asked(prefixed_inputs(prefix, count_up, image_px, "float32", CPU), batches, view)
     assert [batch.flatten().tolist() for batch in found] == [(rows + 1000 * (view or 0)).tolist() for rows in batches]
     assert min(prefix.shown) >= SMALLEST_PREFIX_BATCH
@@ -95,7 +95,7 @@ def test_prefixed_inputs_come_batch_by_batch_as_asked_for_however_many_run_throu
 
 def test_a_prefix_is_not_run_before_its_output_is_asked_for() -> None:
     prefix = Telling()
-    stream = prefixed_inputs(prefix, count_up, 224, "float32", CPU)(in_batches(np.arange(256), 32), None)
+    stream = prefixed_inputs(prefix, count_up, 224, "float32", CPU)(split_batches(np.arange(256), 32), None)
     assert prefix.shown == []
     next(stream)
     assert prefix.shown == [32]
@@ -154,13 +154,13 @@ def test_each_block_makes_the_same_of_an_image_bit_for_bit_in_batches_of_16_and_
 @given(**sizes)
 def test_batches_hold_every_row_once_and_in_order(count: int, batch_size: int) -> None:
     rows = np.random.default_rng(count).permutation(count)
-    assert np.concatenate(in_batches(rows, batch_size)).tolist() == rows.tolist()
+    assert np.concatenate(split_batches(rows, batch_size)).tolist() == rows.tolist()
 
 
 @settings(max_examples=200)
 @given(**sizes)
 def test_batches_are_at_most_the_batch_size_and_nearly_equal(count: int, batch_size: int) -> None:
-    lengths = [len(batch) for batch in in_batches(np.arange(count), batch_size)]
+    lengths = [len(batch) for batch in split_batches(np.arange(count), batch_size)]
     assert max(lengths) <= batch_size
     assert max(lengths) - min(lengths) <= 1
 
@@ -168,5 +168,5 @@ def test_batches_are_at_most_the_batch_size_and_nearly_equal(count: int, batch_s
 @settings(max_examples=500)
 @given(**sizes)
 def test_no_batch_size_that_params_allow_leaves_one_image_alone(count: int, batch_size: int) -> None:
-    lengths = [len(batch) for batch in in_batches(np.arange(count), batch_size)]
+    lengths = [len(batch) for batch in split_batches(np.arange(count), batch_size)]
     assert min(lengths) >= 2 or count <= batch_size

@@ -7,8 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t, ttest_rel
 
-from frostline.stats.intervals import LEAST_LUCK, Crossed, Redrawn, counts, crossed, half_width, measure
-from frostline.stats.metrics import METRICS, Scored, score_predictions, scored_on, seed_values
+from frostline.stats.intervals import (
+    LEAST_LUCK,
+    Crossed,
+    Redrawn,
+    compute_half_width,
+    count_draws,
+    measure,
+    split_variance,
+)
+from frostline.stats.metrics import METRICS, Scored, compute_seed_values, score_predictions, tally_split
 from tests.simulated import CLASSES, Design, predictions, simulate
 
 RESAMPLES = 499
@@ -25,7 +33,7 @@ def scored(right: list[list[list[int]]], images: list[list[int]] | None = None, 
         ]
         tables.append(pd.concat(seeds))
     groups = np.arange(1 + max(max(rows) for rows in images or [list(range(len(right[0][0])))]))
-    return scored_on(tables, CLASSES, groups, train)
+    return tally_split(tables, CLASSES, groups, train)
 
 
 def hits(rng: np.random.Generator, seeds: int, images: int, accuracy: float) -> list[list[int]]:
@@ -40,7 +48,7 @@ def test_the_estimate_is_the_mean_over_seeds_of_each_metric_as_scikit_learn_has_
         pd.DataFrame({"seed": s, "image": np.arange(40), "label": labels, "probability_a": p, "probability_b": 1 - p})
         for s, p in enumerate(of_a)
     ]
-    figures = measure(scored_on([pd.concat(tables)], CLASSES, np.arange(40), 100.0), RESAMPLES).figures[0]
+    figures = measure(tally_split([pd.concat(tables)], CLASSES, np.arange(40), 100.0), RESAMPLES).figures[0]
     scores = [score_predictions(table, CLASSES) for table in tables]
     for name in METRICS.keys() - {"top_5_accuracy"}:  # of two classes it is 1, and not told
         assert figures[name].estimate == pytest.approx(np.mean([score[name] for score in scores]))
@@ -50,11 +58,11 @@ def test_the_estimate_is_the_mean_over_seeds_of_each_metric_as_scikit_learn_has_
 def test_images_are_counted_as_often_as_their_weights_say() -> None:
     made = scored([[[1, 0, 0, 0]]])
     weights = np.array([[1, 1, 1, 1], [3, 1, 0, 0], [0, 0, 2, 2.0]])
-    assert seed_values(made, weights)[0, list(METRICS).index("accuracy"), 0].tolist() == [0.25, 0.75, 0.0]
+    assert compute_seed_values(made, weights)[0, list(METRICS).index("accuracy"), 0].tolist() == [0.25, 0.75, 0.0]
 
 
 def test_a_draw_is_a_count_of_what_was_chosen() -> None:
-    assert counts(np.array([[0, 2, 2], [1, 1, 1]]), 4).tolist() == [[1, 0, 2, 0], [0, 3, 0, 0]]
+    assert count_draws(np.array([[0, 2, 2], [1, 1, 1]]), 4).tolist() == [[1, 0, 2, 0], [0, 3, 0, 0]]
 
 
 def test_groups_are_resampled_whole() -> None:
@@ -64,9 +72,9 @@ def test_groups_are_resampled_whole() -> None:
     many = np.repeat(once, 20)
     rows = np.arange(200)
     table = predictions(0, rows, np.zeros(200, dtype=int), many)
-    together = measure(scored_on([table], CLASSES, np.repeat(np.arange(10), 20), 100.0), RESAMPLES).figures[0]
+    together = measure(tally_split([table], CLASSES, np.repeat(np.arange(10), 20), 100.0), RESAMPLES).figures[0]
     alone = measure(
-        scored_on([predictions(0, rows[:10], np.zeros(10, dtype=int), once)], CLASSES, rows[:10], 100.0), RESAMPLES
+        tally_split([predictions(0, rows[:10], np.zeros(10, dtype=int), once)], CLASSES, rows[:10], 100.0), RESAMPLES
     ).figures[0]
     assert together["accuracy"].low == pytest.approx(alone["accuracy"].low)
     assert together["accuracy"].high == pytest.approx(alone["accuracy"].high)
@@ -74,8 +82,8 @@ def test_groups_are_resampled_whole() -> None:
 
 def test_the_variance_of_redrawn_splits_is_that_of_nadeau_and_bengio() -> None:
     spread = Redrawn(variance=0.04, overlap=0.5)
-    assert spread.error(4) == (pytest.approx((1 / 4 + 0.5) * 0.04), 3)
-    assert half_width(spread, 4) == pytest.approx(t.ppf(0.975, 3) * np.sqrt(0.03))
+    assert spread.estimate_error(4) == (pytest.approx((1 / 4 + 0.5) * 0.04), 3)
+    assert compute_half_width(spread, 4) == pytest.approx(t.ppf(0.975, 3) * np.sqrt(0.03))
 
 
 def test_redrawn_splits_are_known_by_their_images_and_their_overlap_is_counted() -> None:
@@ -92,16 +100,16 @@ def test_redrawn_splits_are_known_by_their_images_and_their_overlap_is_counted()
 
 def test_the_spread_of_one_seed_is_that_of_its_images() -> None:
     values = np.array([[1.0, 0.0, 1.0, 1.0, 0.0]])
-    variance, degrees = crossed(values).error(1)
+    variance, degrees = split_variance(values).estimate_error(1)
     assert (variance, degrees) == (pytest.approx(values.var(ddof=1) / 5), 4)
 
 
 def test_crossed_variances_are_those_of_a_two_way_analysis() -> None:
     """Worked by hand: effects of seeds (-1, 1) and of images (-2, 0, 2) about 5, and nothing else."""
     values = 5 + np.array([[-1.0], [1.0]]) + np.array([-2.0, 0.0, 2.0])
-    found = crossed(values)
+    found = split_variance(values)
     assert (found.seed, found.image, found.both) == (pytest.approx(2.0), pytest.approx(4.0), pytest.approx(0.0))
-    assert found.error(2)[0] == pytest.approx(2 / 2 + 4 / 3)
+    assert found.estimate_error(2)[0] == pytest.approx(2 / 2 + 4 / 3)
 
 
 @settings(deadline=None)
@@ -110,9 +118,9 @@ def test_more_seeds_or_images_never_make_a_crossed_mean_less_sure(
     seed: float, image: float, both: float, seeds: int, groups: int
 ) -> None:
     spread = Crossed(seed, image, both, groups)
-    assert spread.error(seeds + 1)[0] <= spread.error(seeds)[0]
-    assert spread.error(seeds, 2.0)[0] <= spread.error(seeds)[0]
-    assert spread.error(seeds)[0] == pytest.approx(seed / seeds + image / groups + both / (seeds * groups))
+    assert spread.estimate_error(seeds + 1)[0] <= spread.estimate_error(seeds)[0]
+    assert spread.estimate_error(seeds, 2.0)[0] <= spread.estimate_error(seeds)[0]
+    assert spread.estimate_error(seeds)[0] == pytest.approx(seed / seeds + image / groups + both / (seeds * groups))
 
 
 def test_a_difference_is_paired_and_turns_round_with_its_pair() -> None:
@@ -122,7 +130,7 @@ def test_a_difference_is_paired_and_turns_round_with_its_pair() -> None:
     second = first.copy()
     second[:, :12] = 1
     found = measure(scored([first.tolist(), second.tolist()]), RESAMPLES)
-    difference, turned = found.difference(1, 0), found.difference(0, 1)
+    difference, turned = found.get_difference(1, 0), found.get_difference(0, 1)
     assert (difference.estimate, difference.low, difference.high) == (-turned.estimate, -turned.high, -turned.low)
     alone = found.figures[0]["accuracy"]
     assert difference.high - difference.low < 0.6 * (alone.high - alone.low)
@@ -183,6 +191,6 @@ def test_the_same_scores_give_the_same_intervals() -> None:
 def test_draws_spread_as_widely_as_the_differences_of_their_plans_do() -> None:
     made = simulate(np.random.default_rng(7), [0.8, 0.85], Design(redrawn=True, seeds=5, images=800, luck=0.2)).test
     found = measure(made, 2_999)
-    variance, _ = found.differences[0, 1].spread.error(5)
+    variance, _ = found.differences[0, 1].spread.estimate_error(5)
     drawn = found.draws[0] - found.draws[1]
     assert drawn.std() == pytest.approx(np.sqrt(variance), rel=0.02)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from frostline.report.comparison import Comparison, read_comparison
 from frostline.report.lessons import Lesson, lessons_of
-from frostline.stats.ablations import compare_sizes, on_share
+from frostline.stats.ablations import compare_sizes, describe_share
 from frostline.stats.advice import Option
 from frostline.stats.intervals import Interval, Measured, Redrawn
 from frostline.stats.metrics import METRICS
@@ -125,5 +125,5 @@ def test_a_study_of_one_size_has_nothing_to_tell_of_sizes() -> None:
 
 
 def test_advice_says_on_how_many_of_the_images_where_plans_differ_in_it() -> None:
-    assert on_share(RUNS[0], RUNS) == " (on 10 % of the training images)"
-    assert on_share(RUNS[2], RUNS[2:]) == ""
+    assert describe_share(RUNS[0], RUNS) == " (on 10 % of the training images)"
+    assert describe_share(RUNS[2], RUNS[2:]) == ""

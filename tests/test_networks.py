@@ -6,10 +6,10 @@ from torch import nn
 
 from frostline.backbones.cuts import ARCHITECTURES
 from frostline.backbones.freezing import count_by_part
-from frostline.backbones.registry import architecture_of, build_backbone, cut_into_parts, original_classifier
-from frostline.backbones.small_networks import ResidualBlock, of_depth
+from frostline.backbones.registry import build_backbone, build_original_classifier, cut_into_parts, find_architecture
+from frostline.backbones.small_networks import ResidualBlock, build_residual_network
 from frostline.constants import PARTS, WITHOUT_WEIGHTS
-from frostline.errors import Mistake
+from frostline.errors import InputError
 
 # With ten classes, layer by layer: weights and biases of convolutions (3 x 3) and of linear layers, two of each norm's
 # channels. He et al. 2015 give 0.27 million for 20 layers and 0.85 million for 56.
@@ -60,8 +60,8 @@ def test_he_s_networks_have_as_many_parameters_as_he_published() -> None:
 @pytest.mark.parametrize("name", BY_HAND)
 def test_each_network_is_the_sequence_of_its_parts_and_tells_images_and_classes_apart(name: str) -> None:
     torch.manual_seed(0)
-    network = original_classifier(name, "none").eval()
-    parts = cut_into_parts(architecture_of(name), network)
+    network = build_original_classifier(name, "none").eval()
+    parts = cut_into_parts(find_architecture(name), network)
     pixels = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         logits = parts(pixels)
@@ -82,14 +82,14 @@ def test_a_network_s_parts_work_at_the_strides_that_it_says(name: str, strides: 
 
 @pytest.mark.parametrize(("layers", "shortcut"), [(20, False), (20, True), (56, False), (56, True)])
 def test_a_network_has_the_layers_of_its_name(layers: int, shortcut: bool) -> None:
-    network = of_depth(layers, shortcut=shortcut)
+    network = build_residual_network(layers, shortcut=shortcut)
     assert sum(isinstance(module, nn.Conv2d | nn.Linear) for module in network.modules()) == layers
 
 
 def test_every_network_written_out_is_a_backbone_without_published_weights() -> None:
     assert set(WITHOUT_WEIGHTS) == set(BY_HAND)
     assert set(ARCHITECTURES) >= set(BY_HAND)
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         build_backbone("mlp", "pretrained", classes=2)
     line = "the weights of mlp must be none or a file. Got 'pretrained' instead. Nobody has published any."
     assert str(caught.value) == line

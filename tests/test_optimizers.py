@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frostline.training.optimizer import FusedAdamW, state_bytes
+from frostline.training.optimizer import FusedAdamW, count_state_bytes
 
 LAYOUTS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -62,6 +62,6 @@ def test_its_state_has_the_shape_of_the_weight_and_can_be_loaded_again(layout: t
 def test_its_state_is_two_numbers_for_each_of_a_weights_and_a_count_of_steps() -> None:
     parameter = weight(torch.channels_last)
     optimizer = FusedAdamW([parameter], 0.01, 0.1)
-    assert state_bytes(optimizer) == 0
+    assert count_state_bytes(optimizer) == 0
     taught(parameter, optimizer, torch.channels_last)
-    assert state_bytes(optimizer) == 2 * 6 * 5 * 3 * 3 * 4 + 4
+    assert count_state_bytes(optimizer) == 2 * 6 * 5 * 3 * 3 * 4 + 4

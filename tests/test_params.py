@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from frostline.constants import BACKBONES, MOST_PX, WITHOUT_WEIGHTS
-from frostline.errors import Mistake, listed
+from frostline.errors import InputError, join_names
 from frostline.params import Params, Phase, Plan, load_params
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +38,7 @@ def _changed(name: str, value: object) -> dict[str, Any]:
 
 def _refusal(path: Path, text: str) -> str:
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         load_params(path)
     return str(caught.value)
 
@@ -221,7 +221,7 @@ def test_a_misspelt_name_is_told_as_misspelt_and_not_as_missing(tmp_path: Path, 
     assert _refusal_of(tmp_path, params) == line
 
 
-PLANS = listed(_committed()["plans"])
+PLANS = join_names(_committed()["plans"])
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ PLANS = listed(_committed()["plans"])
             for name in ("stage9", "Head", "stage9.1", "stage4.", "stage4.one", "stage4.1.conv1", ".1", "norms", "")
         ),
         ("study.plans", ["head", "hed"], f"study.plans must name {PLANS}. Got 'hed' instead."),
-        ("backbones", ["resnet"], f"backbones must name {listed(BACKBONES)}. Got 'resnet' instead."),
+        ("backbones", ["resnet"], f"backbones must name {join_names(BACKBONES)}. Got 'resnet' instead."),
     ],
 )
 def test_an_unknown_part_plan_or_backbone_is_refused_with_the_known_ones(
@@ -348,13 +348,13 @@ def test_a_file_that_is_not_yaml_is_refused_with_the_place_in_one_line(tmp_path:
 
 def test_a_missing_params_file_is_refused_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "parms.yaml"
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         load_params(path)
     assert str(caught.value) == f"{path} must be a params file. Got no file instead."
 
 
 def test_a_folder_in_place_of_a_params_file_is_refused_by_its_path(tmp_path: Path) -> None:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         load_params(tmp_path)
     assert str(caught.value) == f"{tmp_path} must be a params file. Got a folder instead."
 
@@ -362,7 +362,7 @@ def test_a_folder_in_place_of_a_params_file_is_refused_by_its_path(tmp_path: Pat
 def test_a_params_file_that_is_not_utf_8_is_refused_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(b"data: \xff\xfe")
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         load_params(path)
     assert str(caught.value) == f"{path} must be YAML in UTF-8. Got other bytes instead."
 
@@ -522,14 +522,14 @@ def _phased(*phases: dict[str, object], **more: object) -> dict[str, Any]:
 
 def test_a_plan_without_phases_has_one_of_all_the_epochs() -> None:
     plan = Plan.model_validate({"from": "stage4", "weights": "pretrained", "learning_rates": [0.1], "layer_decay": 0.5})
-    (phase,) = plan.as_phases(7)
+    (phase,) = plan.list_phases(7)
     assert phase == Phase.model_validate({"from": "stage4", "epochs": 7, "learning_rates": [0.1], "layer_decay": 0.5})
 
 
 def test_phases_are_read_as_they_are_written(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(_phased(PHASE, PHASE | {"from": "stem"})), encoding="utf-8")
-    assert [phase.from_ for phase in load_params(path).plans["head"].as_phases(9)] == ["head", "stem"]
+    assert [phase.from_ for phase in load_params(path).plans["head"].list_phases(9)] == ["head", "stem"]
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from torch import Tensor
 from frostline.backbones.audit import AuditError
 from frostline.params import Plan
 from frostline.training import grid
-from frostline.training.checkpoints import saved_best
-from frostline.training.grid import Job, build_parts, checkpoint_path, make_feed, train_cell
+from frostline.training.checkpoints import read_best
+from frostline.training.grid import Job, build_parts, locate_checkpoint, make_feed, train_cell
 from frostline.training.loop import Fit
-from frostline.training.optimizer import State, named_state
+from frostline.training.optimizer import State, get_named_state
 from tests import toys
 from tests.toys import differing, left_in_scratch, train_toy, training
 
@@ -59,7 +59,7 @@ def whole(job: Job, seed: int = 0) -> dict[str, Tensor]:
 
 def memory(fit: Fit) -> State:
     """Return what the optimizer remembers now."""
-    return {name: toys.copied(state) for name, state in named_state(fit.optimizer, fit.suffix).items()}
+    return {name: toys.copied(state) for name, state in get_named_state(fit.optimizer, fit.suffix).items()}
 
 
 def parts_of(names: set[str]) -> set[str]:
@@ -150,7 +150,7 @@ def test_the_best_epoch_may_be_one_of_an_earlier_phase(tmp_path: Path) -> None:
     plan = gentle.model_copy(update={"phases": [*gentle.phases, *rough.phases]})
     job = toys.job(NAME, plan, tmp_path)
     loaded, (first, _) = whole(job), trained(job)
-    best = saved_best(checkpoint_path(job, (0.003, 9.0), 0))
+    best = read_best(locate_checkpoint(job, (0.003, 9.0), 0))
     assert any(differing(loaded | best, state) == set() for state in first)
 
 

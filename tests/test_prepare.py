@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from frostline.data.images import Decoded, decode
-from frostline.errors import Mistake
+from frostline.errors import InputError
 from stages import fetch, prepare
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +65,7 @@ def _prepared(tmp_path: Path, pictures: dict[str, Picture], seeds: int = 2, **da
 
 
 def _refusal(tmp_path: Path, pictures: dict[str, Picture], seeds: int = 2, **data: object) -> str:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         _prepared(tmp_path, pictures, seeds, **data)
     return str(caught.value)
 

@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.racing import Noted, race_over_notes
 from frostline.backbones.runs import load_backbone
-from frostline.constants import run_name
-from frostline.errors import Mistake
+from frostline.constants import name_run
+from frostline.errors import InputError
 from frostline.params import load_params
 from frostline.racing import enter
 from frostline.training.grid import make_job
@@ -120,7 +120,7 @@ def test_a_run_that_stopped_gives_back_the_seeds_that_it_had(raced: Path) -> Non
     plan = next(plan for plan in RACED if told(raced, plan)["stopped"] is not None)
     whole = load_backbone(raced / f"efficientnet_lite0-{plan}", 0)
     assert all(torch.isfinite(tensor).all() for tensor in whole.state_dict().values())
-    with pytest.raises(Mistake, match="must be 0"):
+    with pytest.raises(InputError, match="must be 0"):
         load_backbone(raced / f"efficientnet_lite0-{plan}", 1)
 
 
@@ -138,7 +138,7 @@ def test_rates_that_all_diverge_are_refused_in_one_line(toy: Path) -> None:
     params["study"]["plans"] = ["part"]
     toys.write_yaml(toy / "study" / "params.yaml", params)
     line = r"^learning_rates must hold one at which training goes on to the end\. Got 1e\+30, 1e\+35 on \S+-part"
-    with pytest.raises(Mistake, match=line):
+    with pytest.raises(InputError, match=line):
         hold(toy / "study")
 
 
@@ -148,7 +148,7 @@ def test_a_plan_that_does_not_fit_is_refused_in_one_line_and_nobody_is_left_runn
     params["plans"]["all"] = {"from": "stage4.9", "weights": "pretrained", "learning_rates": [0.1]}
     params["study"]["plans"] = ["head", "all"]
     toys.write_yaml(toy / "study" / "params.yaml", params)
-    with pytest.raises(Mistake, match=r"^plans\.all on efficientnet_lite0 must name stage4\.0"):
+    with pytest.raises(InputError, match=r"^plans\.all on efficientnet_lite0 must name stage4\.0"):
         hold(toy / "study")
     assert multiprocessing.active_children() == []
     assert not (toy / "study" / "raced").exists()
@@ -171,7 +171,7 @@ def test_a_race_over_the_notes_of_a_grid_is_the_race(raced: Path, toy: Path) -> 
     """The benchmark's: it trains the grid once, and asks of it what a race would have asked."""
     write_race(toy / "study")
     settings, prepared = load_params(toy / "study" / "params.yaml"), toy / "study" / "prepared"
-    names = {run_name("efficientnet_lite0", plan): plan for plan in RACED}
+    names = {name_run("efficientnet_lite0", plan): plan for plan in RACED}
     courses = {
         name: Noted(make_job(settings, prepared, "efficientnet_lite0", plan), plan) for name, plan in names.items()
     }

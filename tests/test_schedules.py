@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from frostline.constants import PARTS
-from frostline.training.loop import epochs, start_fit, take_step
-from frostline.training.optimizer import heights, optimizer_of, rates_of
+from frostline.training.loop import start_fit, take_step, train_epochs
+from frostline.training.optimizer import get_rates, make_optimizer, schedule_heights
 from tests.test_training import doubted_lessons, lessons, line
 from tests.toys import training
 
@@ -20,12 +20,12 @@ STEPS = st.integers(1, 20)
 
 @given(losses=LOSSES, steps=STEPS)
 def test_a_constant_rate_stands_at_its_height(losses: list[float], steps: int) -> None:
-    assert heights(training(epochs=10), losses, steps) == [1.0] * steps
+    assert schedule_heights(training(epochs=10), losses, steps) == [1.0] * steps
 
 
 def test_a_cosine_falls_along_half_a_wave() -> None:
     asked = training(epochs=4, schedule="cosine")
-    first_steps = [heights(asked, [1.0] * epoch, 5)[0] for epoch in range(4)]
+    first_steps = [schedule_heights(asked, [1.0] * epoch, 5)[0] for epoch in range(4)]
     assert first_steps == pytest.approx([1.0, math.cos(math.pi / 8) ** 2, 0.5, math.sin(math.pi / 8) ** 2])
 
 
@@ -33,7 +33,7 @@ def test_a_cosine_falls_along_half_a_wave() -> None:
 def test_a_cosine_leaves_every_step_something_and_none_more_than_the_one_before(
     losses: list[float], steps: int
 ) -> None:
-    found = heights(training(epochs=4, schedule="cosine"), losses, steps)
+    found = schedule_heights(training(epochs=4, schedule="cosine"), losses, steps)
     assert all(0 < height <= 1 for height in found)
     assert found == sorted(found, reverse=True)
 
@@ -42,13 +42,13 @@ def test_a_cosine_leaves_every_step_something_and_none_more_than_the_one_before(
 def test_in_the_warm_up_the_rate_rises_evenly_to_its_height(losses: list[float], steps: int, schedule: str) -> None:
     asked = training(epochs=12, schedule=schedule, warmup_epochs=10)
     expected = [(len(losses) + (step + 1) / steps) / 10 for step in range(steps)]
-    assert heights(asked, losses, steps) == pytest.approx(expected)
-    assert heights(asked, [1.0] * 9, steps)[-1] == 1.0
+    assert schedule_heights(asked, losses, steps) == pytest.approx(expected)
+    assert schedule_heights(asked, [1.0] * 9, steps)[-1] == 1.0
 
 
 def test_a_cosine_falls_over_what_the_warm_up_leaves() -> None:
     asked = training(epochs=3, schedule="cosine", warmup_epochs=1)
-    assert [heights(asked, [1.0] * epoch, 4)[0] for epoch in range(3)] == pytest.approx([0.25, 1.0, 0.5])
+    assert [schedule_heights(asked, [1.0] * epoch, 4)[0] for epoch in range(3)] == pytest.approx([0.25, 1.0, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -65,15 +65,15 @@ def test_a_cosine_falls_over_what_the_warm_up_leaves() -> None:
 def test_on_a_plateau_the_rate_falls_after_more_than_patience_epochs_without_a_lower_loss(
     losses: list[float], expected: float
 ) -> None:
-    assert heights(training(epochs=20, schedule="plateau", plateau_patience=2), losses, 3) == [expected] * 3
+    assert schedule_heights(training(epochs=20, schedule="plateau", plateau_patience=2), losses, 3) == [expected] * 3
 
 
 def test_an_epoch_records_the_mean_rate_of_its_steps() -> None:
     fit = start_fit(line(), 0.1, 0.0, 0)
     asked = training(epochs=3, batch_size=10, schedule="cosine", warmup_epochs=1)
-    list(epochs(fit, lessons(), asked, "float32"))
+    list(train_epochs(fit, lessons(), asked, "float32"))
     assert fit.history[0].learning_rates["0"] == pytest.approx(0.1 * (1 + 2 + 3 + 4) / 16)
-    means = [sum(heights(asked, [1.0] * epoch, 4)) / 4 for epoch in range(3)]
+    means = [sum(schedule_heights(asked, [1.0] * epoch, 4)) / 4 for epoch in range(3)]
     assert [epoch.learning_rates["0"] for epoch in fit.history] == pytest.approx([0.1 * mean for mean in means])
 
 
@@ -82,7 +82,7 @@ def test_the_first_step_of_a_warm_up_is_as_small_as_the_schedule_says() -> None:
     moved = []
     for warmup_epochs in (0, 2):
         fit = start_fit(line(), 0.1, 0.0, 0)
-        next(epochs(fit, lessons(), training(epochs=3, batch_size=40, warmup_epochs=warmup_epochs), "float32"))
+        next(train_epochs(fit, lessons(), training(epochs=3, batch_size=40, warmup_epochs=warmup_epochs), "float32"))
         moved.append(float(fit.suffix[0].weight.detach().abs().max()))
     assert moved == [pytest.approx(0.1, rel=1e-4), pytest.approx(0.05, rel=1e-4)]
 
@@ -90,7 +90,7 @@ def test_the_first_step_of_a_warm_up_is_as_small_as_the_schedule_says() -> None:
 def test_a_fit_whose_loss_stays_high_is_trained_at_ever_lower_rates() -> None:
     fit = start_fit(line(), 1.0, 0.0, 0)
     asked = training(epochs=12, patience=12, schedule="plateau", plateau_patience=1)
-    list(epochs(fit, doubted_lessons(), asked, "float32"))
+    list(train_epochs(fit, doubted_lessons(), asked, "float32"))
     rates = [epoch.learning_rates["0"] for epoch in fit.history]
     assert rates == sorted(rates, reverse=True)
     assert 1.0 == rates[0] > rates[-1]
@@ -105,7 +105,7 @@ def parted() -> nn.Sequential:
 
 
 def test_with_layer_decay_each_part_learns_more_slowly_than_the_one_after_it() -> None:
-    rates = rates_of(optimizer_of(parted(), 0.08, 0.0, 0.5))
+    rates = get_rates(make_optimizer(parted(), 0.08, 0.0, 0.5))
     assert rates == {
         "stem": 0.0025, "stage1": 0.005, "stage2": 0.01, "stage3": 0.02, "stage4": 0.04, "head": 0.08,
     }  # fmt: skip
@@ -114,7 +114,7 @@ def test_with_layer_decay_each_part_learns_more_slowly_than_the_one_after_it() -
 def test_a_frozen_part_has_no_rate() -> None:
     parts = parted()
     parts.get_submodule("stage2").requires_grad_(requires_grad=False)
-    assert "stage2" not in rates_of(optimizer_of(parts, 0.1, 0.0, 1.0))
+    assert "stage2" not in get_rates(make_optimizer(parts, 0.1, 0.0, 1.0))
 
 
 def test_smoothed_labels_ask_for_a_little_of_every_class() -> None:

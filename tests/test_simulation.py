@@ -10,8 +10,8 @@ from scipy.stats import binom
 from frostline.stats.advice import Option, Study
 from frostline.stats.advice_text import advise
 from frostline.stats.intervals import Measured, measure
-from frostline.stats.metrics import METRICS, Scored, seed_values
-from frostline.stats.significance import LEVEL, holm, pair_p
+from frostline.stats.metrics import METRICS, Scored, compute_seed_values
+from frostline.stats.significance import LEVEL, compute_pair_p, correct_by_holm
 from tests.simulated import Design, Simulated, simulate
 
 OFFICIAL = Design(redrawn=False, seeds=6, images=1_200, luck=0.15)
@@ -109,9 +109,11 @@ def test_advice_that_is_shown_is_a_truly_non_inferior_plan_in_95_percent(design:
 
 def any_called_better(scored: Scored, found: Measured) -> bool:
     """Return whether any plan is called better than another, by the rule of pairs.csv."""
-    accuracies = seed_values(scored, np.ones((1, scored.groups)))[:, 0, :, 0]
-    p_values = [pair_p(accuracies[one] - accuracies[other], each) for (one, other), each in found.differences.items()]
-    return any(p is not None and p <= LEVEL for p in holm(p_values))
+    accuracies = compute_seed_values(scored, np.ones((1, scored.groups)))[:, 0, :, 0]
+    p_values = [
+        compute_pair_p(accuracies[one] - accuracies[other], each) for (one, other), each in found.differences.items()
+    ]
+    return any(p is not None and p <= LEVEL for p in correct_by_holm(p_values))
 
 
 def claims(design: Design, accuracies: list[float], studies: int) -> float:

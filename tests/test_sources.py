@@ -14,9 +14,9 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from frostline.errors import Mistake
+from frostline.errors import InputError
 from frostline.sources.base import Example, Source
-from frostline.sources.local import digits, elpv, folder
+from frostline.sources.local import read_digits, read_elpv, read_folder
 from stages import fetch
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +27,7 @@ ENDINGS = "Known endings: .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp."
 @pytest.fixture(scope="module")
 def cells() -> list[Example]:
     """Return the ELPV cells, defective from a probability of one half."""
-    return list(elpv("probability >= 0.5").examples())
+    return list(read_elpv("probability >= 0.5").examples())
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +51,13 @@ def _put(root: Path, *names: str) -> Path:
 
 def _found(root: Path) -> list[tuple[str, str, str | None]]:
     """Return (id, class, split) of every example of a folder."""
-    source = folder(root)
+    source = read_folder(root)
     return [(each["id"], source.classes[each["label"]], each["split"]) for each in source.examples()]
 
 
 def _refusal(root: Path) -> str:
-    with pytest.raises(Mistake) as caught:
-        folder(root)
+    with pytest.raises(InputError) as caught:
+        read_folder(root)
     return str(caught.value)
 
 
@@ -83,7 +83,7 @@ def test_elpv_has_the_published_number_of_cells_classes_and_module_types(cells: 
 
 
 def test_elpv_with_any_doubt_as_defective_adds_the_cells_of_one_third() -> None:
-    labels = [cell["label"] for cell in elpv("probability > 0").examples()]
+    labels = [cell["label"] for cell in read_elpv("probability > 0").examples()]
     assert sum(labels) == 295 + 106 + 715 == 1116
 
 
@@ -91,7 +91,7 @@ def test_elpv_with_any_doubt_as_defective_adds_the_cells_of_one_third() -> None:
 def test_every_elpv_cell_has_the_file_label_and_module_type_of_its_line_in_labels_csv(
     defective_when: str, published: list[tuple[str, float, str]]
 ) -> None:
-    source = elpv(defective_when)
+    source = read_elpv(defective_when)
     assert source.classes == ["functional", "defective"]
     for cell, (path, probability, module_type) in zip(source.examples(), published, strict=True):
         defective = probability > 0 if defective_when == "probability > 0" else probability >= 0.5
@@ -105,7 +105,7 @@ def test_every_elpv_cell_has_the_file_label_and_module_type_of_its_line_in_label
 
 
 def test_digits_are_the_pictures_of_scikit_learn_at_full_brightness() -> None:
-    source, bunch = digits(), load_digits()
+    source, bunch = read_digits(), load_digits()
     examples = list(source.examples())
     assert source.classes == list("0123456789")
     assert [each["label"] for each in examples] == bunch.target.tolist()
@@ -114,7 +114,7 @@ def test_digits_are_the_pictures_of_scikit_learn_at_full_brightness() -> None:
             assert (np.asarray(image) == np.round(sixteenths * 255 / 16)).all()
 
 
-@pytest.mark.parametrize("source", [elpv("probability >= 0.5"), digits()], ids=["elpv", "digits"])
+@pytest.mark.parametrize("source", [read_elpv("probability >= 0.5"), read_digits()], ids=["elpv", "digits"])
 def test_no_two_examples_of_a_package_share_an_id(source: Source) -> None:
     ids = [each["id"] for each in source.examples()]
     assert len(set(ids)) == len(ids)
@@ -127,7 +127,7 @@ def test_class_folders_give_each_image_the_name_of_its_folder_in_the_order_of_pa
 
 def test_an_image_of_a_folder_keeps_its_bytes(tmp_path: Path) -> None:
     _put(tmp_path, "cat/a.jpg", "dog/b.png")
-    contents = [each["image"]["bytes"] for each in folder(tmp_path).examples()]
+    contents = [each["image"]["bytes"] for each in read_folder(tmp_path).examples()]
     assert contents == [b"cat/a.jpg", b"dog/b.png"]
 
 
@@ -272,7 +272,7 @@ def test_the_facts_of_a_folder_say_its_name_but_not_where_it_lies_how_many_image
 
 
 def test_the_facts_of_elpv_name_its_release_its_licence_and_what_defective_means() -> None:
-    facts = elpv("probability > 0").facts
+    facts = read_elpv("probability > 0").facts
     assert facts["origin"] == "PyPI package elpv-dataset"
     assert facts["revision"] == "1.0.0.post1"
     assert facts["licence"] == "CC-BY-NC-SA-4.0 AND Apache-2.0"
@@ -281,11 +281,11 @@ def test_the_facts_of_elpv_name_its_release_its_licence_and_what_defective_means
 
 def test_another_file_or_another_length_is_another_revision_of_a_folder(tmp_path: Path) -> None:
     _put(tmp_path, "cat/a.png", "dog/b.png")
-    revisions = [folder(tmp_path).facts["revision"]]
+    revisions = [read_folder(tmp_path).facts["revision"]]
     _put(tmp_path, "dog/c.png")
-    revisions.append(folder(tmp_path).facts["revision"])
+    revisions.append(read_folder(tmp_path).facts["revision"])
     (tmp_path / "dog/c.png").write_text("longer than before", encoding="utf-8")
-    revisions.append(folder(tmp_path).facts["revision"])
+    revisions.append(read_folder(tmp_path).facts["revision"])
     assert len(set(revisions)) == 3
 
 
@@ -295,7 +295,7 @@ def test_a_fetch_that_is_refused_leaves_the_earlier_images_alone(tmp_path: Path)
     fetch.main(params=params, out=tmp_path / "raw")
     earlier = (tmp_path / "raw" / "images.parquet").read_bytes()
     (root / "dog/b.png").rename(root / "cat/b.png")
-    with pytest.raises(Mistake):
+    with pytest.raises(InputError):
         fetch.main(params=params, out=tmp_path / "raw")
     assert (tmp_path / "raw" / "images.parquet").read_bytes() == earlier
     assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == ["images.parquet", "source.json"]

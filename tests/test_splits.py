@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostline.data.splits import Integers, Names, codes, complete_official, draw_splits, join_groups
-from frostline.errors import Mistake
-from frostline.sources.local import elpv
+from frostline.data.splits import Integers, Names, complete_official, draw_splits, encode_values, join_groups
+from frostline.errors import InputError
+from frostline.sources.local import read_elpv
 
 SEEDS = st.integers(0, 2**31 - 1)
 some = settings(max_examples=30, deadline=None)  # a draw takes 30 ms, more on a busy machine
@@ -92,7 +92,7 @@ def test_seeds_draw_different_splits(kind: str, seeds: list[int]) -> None:
 
 @pytest.mark.parametrize("groups", [[0, 0, 0, 0], [0, 0, 1, 1]])
 def test_too_few_groups_to_draw_from_are_refused_in_plain_words(groups: list[int]) -> None:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         draw_splits(np.array(groups), np.array([0, 1, 0, 1]), 0.15, 0.25, seed=0)
     line = "data must have enough groups of images to draw {} of them with every class. Got only 1 instead. "
     fix = "Add images, lower data.block_files, or use data.groups: none."
@@ -100,7 +100,7 @@ def test_too_few_groups_to_draw_from_are_refused_in_plain_words(groups: list[int
 
 
 def test_too_few_groups_of_a_class_are_refused_in_plain_words() -> None:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         draw_splits(np.arange(9), np.array([0] * 8 + [1]), 0.15, 0.25, seed=0)
     assert str(caught.value) == (
         "data must have enough groups of images to draw 25% of them with every class. Got only 9 instead. "
@@ -158,7 +158,7 @@ def test_official_splits_are_not_changed_in_place() -> None:
 def test_groups_are_joined_by_way_of_others() -> None:
     """Images 0 and 1 share a block, 1 and 2 a content, 2 and 3 a block; 4 shares nothing, 5 a content with 4."""
     groups = join_groups(blocks=np.array([0, 0, 1, 1, 2, 3]), contents=np.array([0, 1, 1, 2, 3, 3]))
-    assert codes(groups).tolist() == [0, 0, 0, 0, 1, 1]
+    assert encode_values(groups).tolist() == [0, 0, 0, 0, 1, 1]
 
 
 def test_images_that_share_neither_block_nor_content_stay_apart() -> None:
@@ -179,16 +179,16 @@ def test_two_images_are_in_one_group_just_when_a_chain_of_shared_things_leads_fr
 
 
 def test_codes_count_in_the_order_of_first_appearance() -> None:
-    assert codes(["b", "a", "b", "c"]).tolist() == [0, 1, 0, 2]
+    assert encode_values(["b", "a", "b", "c"]).tolist() == [0, 1, 0, 2]
 
 
 @pytest.fixture(scope="module")
 def cells() -> tuple[Integers, Integers]:
     """Return the block and the stratum (class x module type) of every ELPV cell, in the published order."""
-    examples = list(elpv("probability >= 0.5").examples())
+    examples = list(read_elpv("probability >= 0.5").examples())
     blocks = np.arange(len(examples)) // 60
-    strata = codes((example["label"], example["stratum"]) for example in examples)
-    return join_groups(blocks, codes(example["id"] for example in examples)), strata
+    strata = encode_values((example["label"], example["stratum"]) for example in examples)
+    return join_groups(blocks, encode_values(example["id"] for example in examples)), strata
 
 
 @pytest.fixture(scope="module")

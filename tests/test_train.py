@@ -18,19 +18,19 @@ from torch import Tensor, nn
 
 from frostline.backbones.audit import AuditError
 from frostline.backbones.freezing import apply_plan, count_parameters, cut_at_boundary
-from frostline.backbones.inference import in_batches, live_inputs, predict
-from frostline.backbones.registry import build_backbone, original_classifier
+from frostline.backbones.inference import live_inputs, predict, split_batches
+from frostline.backbones.registry import build_backbone, build_original_classifier
 from frostline.backbones.runs import load_backbone, read_run
-from frostline.data.images import read_prepared, with_share
-from frostline.errors import Mistake
-from frostline.files import sha256_of
+from frostline.data.images import read_prepared, take_share
+from frostline.errors import InputError
+from frostline.files import hash_file
 from frostline.params import Plan
 from frostline.stats.metrics import score_predictions
 from frostline.training import grid, results
-from frostline.training.checkpoints import save_fit, saved_best
+from frostline.training.checkpoints import read_best, save_fit
 from frostline.training.costs import Work, count_work
 from frostline.training.loop import Epoch, Fit, start_fit
-from frostline.training.results import best_rates
+from frostline.training.results import choose_rates
 from stages import evaluate
 from tests import toys
 
@@ -44,7 +44,7 @@ def test_the_rate_with_the_lowest_mean_of_best_losses_is_kept() -> None:
         ((0.1,), 0): history(0.9, 0.2), ((0.1,), 1): history(0.8),
         ((0.01,), 0): history(0.4), ((0.01,), 1): history(0.5),
     }  # fmt: skip
-    assert best_rates(histories) == (0.01,)
+    assert choose_rates(histories) == (0.01,)
 
 
 def test_a_rate_at_which_one_seed_diverged_is_not_kept() -> None:
@@ -52,14 +52,14 @@ def test_a_rate_at_which_one_seed_diverged_is_not_kept() -> None:
         ((0.1,), 0): history(0.1), ((0.1,), 1): history(nan),
         ((0.01,), 0): history(0.4), ((0.01,), 1): history(0.5),
     }  # fmt: skip
-    assert best_rates(histories) == (0.01,)
+    assert choose_rates(histories) == (0.01,)
 
 
 def test_rates_that_all_diverge_are_refused_by_name() -> None:
     with pytest.raises(
         ValueError, match=r"^learning_rates must hold one at which training does not diverge. Got 10, 1,"
     ):
-        best_rates({((10.0,), 0): history(nan), ((1.0,), 0): history(nan, nan)})
+        choose_rates({((10.0,), 0): history(nan), ((1.0,), 0): history(nan, nan)})
 
 
 # --- Whole runs of a toy ----------------------------------------------------------------------------------------
@@ -69,9 +69,9 @@ def shown_validation(backbone: nn.Module, seed: int) -> tuple[Tensor, Tensor]:
     """Return the backbone's logits for the seed's validation images, and their labels."""
     data = toys.prepared()
     live = live_inputs(data.images, "efficientnet_lite0", toys.CPU)
-    rows = data.rows("validation", [seed])
+    rows = data.list_rows("validation", [seed])
     backbone.to(memory_format=torch.channels_last)
-    return predict(backbone, live, in_batches(rows, 64), "float32", toys.CPU), torch.from_numpy(data.labels[rows])
+    return predict(backbone, live, split_batches(rows, 64), "float32", toys.CPU), torch.from_numpy(data.labels[rows])
 
 
 @pytest.mark.parametrize("plan", toys.PLANS)
@@ -96,7 +96,7 @@ def test_other_test_images_and_labels_change_neither_weights_nor_choices(toy: Pa
     (toy / "params.yaml").write_text(yaml.safe_dump(params))
     before = read_run(toys.train_toy(toy, "head"))
     labels, images = (np.load(toy / "prepared" / f"{name}.npy") for name in ("labels", "images"))
-    rows = toys.prepared().rows("test", [0])
+    rows = toys.prepared().list_rows("test", [0])
     labels[rows], images[rows] = 1 - labels[rows], 255 - images[rows]
     np.save(toy / "prepared" / "labels.npy", labels)
     np.save(toy / "prepared" / "images.npy", images)
@@ -108,10 +108,10 @@ def test_what_comes_back_is_bit_for_bit_what_was_trained(plan: str, toy: Path, m
     trained: list[dict[str, Tensor]] = []
 
     def telling(path: Path) -> dict[str, Tensor]:
-        trained.append({name: tensor.clone() for name, tensor in saved_best(path).items()})
+        trained.append({name: tensor.clone() for name, tensor in read_best(path).items()})
         return trained[-1]
 
-    monkeypatch.setattr(results, "saved_best", telling)
+    monkeypatch.setattr(results, "read_best", telling)
     folder = toys.train_toy(toy, plan)
     for seed, suffix in zip((0, 1), trained, strict=True):
         torch.manual_seed(seed)
@@ -165,7 +165,7 @@ def test_plans_that_learn_little_deep_and_shallow_do_not_send_the_backbone_betwe
 def test_a_run_names_each_seeds_file_by_its_hash_and_the_backbone_by_what_no_seed_learned(toy: Path) -> None:
     folder = toys.train_toy(toy, "head")
     run = read_run(folder)
-    assert run.weights_sha256 == {str(seed): sha256_of(folder / f"seed-{seed}.safetensors") for seed in (0, 1)}
+    assert run.weights_sha256 == {str(seed): hash_file(folder / f"seed-{seed}.safetensors") for seed in (0, 1)}
     taught_less = read_run(toys.train_toy(toy, "head", epochs=1))
     assert taught_less.backbone_sha256 == run.backbone_sha256
     assert taught_less.weights_sha256 != run.weights_sha256
@@ -185,10 +185,10 @@ def test_a_seeds_file_that_was_damaged_is_one_line_that_names_it_and_both_hashes
     folder = toys.train_toy(toy, "head")
     path, wanted = folder / "seed-1.safetensors", read_run(folder).weights_sha256["1"]
     damage(path)
-    with pytest.raises(Mistake) as told:
+    with pytest.raises(InputError) as told:
         load_backbone(folder, 1)
     assert str(told.value) == (
-        f"{path} must have the SHA-256 {wanted}. Got {sha256_of(path)} instead. "
+        f"{path} must have the SHA-256 {wanted}. Got {hash_file(path)} instead. "
         "`dvc checkout` brings the file back, or `dvc repro` trains it again."
     )
     load_backbone(folder, 0)
@@ -197,9 +197,9 @@ def test_a_seeds_file_that_was_damaged_is_one_line_that_names_it_and_both_hashes
 def test_a_seed_that_is_not_there_is_refused_by_name(toy: Path) -> None:
     folder = toys.train_toy(toy, "head")
     (folder / "seed-1.safetensors").unlink()
-    with pytest.raises(Mistake, match=r"seed-1\.safetensors must have the SHA-256 \w{64}\. Got no file instead\."):
+    with pytest.raises(InputError, match=r"seed-1\.safetensors must have the SHA-256 \w{64}\. Got no file instead\."):
         load_backbone(folder, 1)
-    with pytest.raises(Mistake, match=r"^the seed of .* must be 0 or 1\. Got 7 instead\.$"):
+    with pytest.raises(InputError, match=r"^the seed of .* must be 0 or 1\. Got 7 instead\.$"):
         load_backbone(folder, 7)
 
 
@@ -207,7 +207,7 @@ def with_own_weights(toy: Path, *plans: str) -> Path:
     """Give these plans weights of their own; return the file."""
     path = Path("data/weights/mine.safetensors")
     path.parent.mkdir(parents=True)
-    save_file(original_classifier("efficientnet_lite0", "pretrained").state_dict(), path)
+    save_file(build_original_classifier("efficientnet_lite0", "pretrained").state_dict(), path)
     params = yaml.safe_load((toy / "params.yaml").read_text())
     for plan in plans:
         params["plans"][plan]["weights"] = str(path)
@@ -228,7 +228,7 @@ def test_weights_that_were_changed_after_training_are_one_line_that_names_their_
     tensors[changed].view(-1)[0] += 1.0
     save_file(tensors, weights)
     wanted = read_run(folder).backbone_sha256
-    with pytest.raises(Mistake) as told:
+    with pytest.raises(InputError) as told:
         load_backbone(folder, 0)
     before, found = str(told.value).split(". Got ")
     assert before == (
@@ -264,7 +264,7 @@ def test_a_seed_that_is_not_prepared_is_refused_with_those_that_are(toy: Path) -
     params = toys.read_yaml(toy / "params.yaml")
     params["study"]["seeds"] = [0, 1, 2]
     toys.write_yaml(toy / "params.yaml", params)
-    with pytest.raises(Mistake, match=r"^study\.seeds must be seeds of data/prepared: 0 or 1\. Got 2 instead\.$"):
+    with pytest.raises(InputError, match=r"^study\.seeds must be seeds of data/prepared: 0 or 1\. Got 2 instead\.$"):
         toys.train_toy(toy, "head")
 
 
@@ -282,7 +282,7 @@ def test_a_run_of_which_all_learned_needs_its_pretrained_weights_no_more(
     expected = load_backbone(folders[0], 0).state_dict()
     weights.unlink()
     assert toys.differing(load_backbone(folders[0], 0).state_dict(), expected) == set()
-    with pytest.raises(Mistake, match=r"mine\.safetensors must be a weights file\. Got no file instead\."):
+    with pytest.raises(InputError, match=r"mine\.safetensors must be a weights file\. Got no file instead\."):
         load_backbone(folders[1], 0)
 
 
@@ -333,7 +333,7 @@ def test_shifted_images_are_predicted_as_the_backbone_sees_them_shifted(toy: Pat
     data = toys.prepared()
     moved = np.roll(data.images, -3, axis=2)
     moved[:, :, -3:] = data.images[:, :, -1:]  # what comes in from the right repeats the edge
-    rows = data.rows("test", [1])
+    rows = data.list_rows("test", [1])
     backbone = load_backbone(folder, 1).to(memory_format=torch.channels_last)
     live = live_inputs(moved, "efficientnet_lite0", toys.CPU)
     wanted = predict(backbone, live, [rows], "float32", toys.CPU).double().softmax(1)
@@ -358,11 +358,11 @@ def test_a_plan_is_trained_on_its_share_of_the_training_images_and_says_so(toy: 
 def test_a_smaller_share_is_a_part_of_a_larger_one_and_holds_every_class(small: float, large: float) -> None:
     small, large = sorted((small, large))
     data = toys.prepared()
-    few, many = (with_share(data, percent).rows("train", [1]) for percent in (small, large))
-    assert set(few) <= set(many) <= set(data.rows("train", [1]))
+    few, many = (take_share(data, percent).list_rows("train", [1]) for percent in (small, large))
+    assert set(few) <= set(many) <= set(data.list_rows("train", [1]))
     assert set(data.labels[few]) == set(data.labels)
     for split in ("validation", "test"):
-        assert with_share(data, small).rows(split, [0, 1]).tolist() == data.rows(split, [0, 1]).tolist()
+        assert take_share(data, small).list_rows(split, [0, 1]).tolist() == data.list_rows(split, [0, 1]).tolist()
 
 
 def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -373,9 +373,9 @@ def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def test_tensorboard_is_told_what_history_tells_and_changes_nothing(toy: Path) -> None:
     plain = toys.train_toy(toy, "gradual")
-    kept = {path.name: sha256_of(path) for path in plain.glob("seed-*")}
+    kept = {path.name: hash_file(path) for path in plain.glob("seed-*")}
     told = toys.train_toy(toy, "gradual", tensorboard=True)
-    assert {path.name: sha256_of(path) for path in told.glob("seed-*")} == kept
+    assert {path.name: hash_file(path) for path in told.glob("seed-*")} == kept
     history = pd.read_csv(told / "history.csv")
     folders = [*(toy / "logs" / "efficientnet_lite0-gradual").iterdir()]
     assert len(folders) == 4  # two phases of one rate each, with two seeds
@@ -393,7 +393,7 @@ def test_without_being_asked_nothing_is_written_for_tensorboard(toy: Path) -> No
 
 def test_inference_is_measured_in_test_images_by_the_second() -> None:
     each = [evaluate.Predicted(pd.DataFrame(index=range(9)), pd.DataFrame(index=range(4)), 0.5, pd.DataFrame())] * 2
-    assert evaluate.costs(each) == {"inference_images_per_second": 8.0}
+    assert evaluate.measure_costs(each) == {"inference_images_per_second": 8.0}
 
 
 @pytest.mark.parametrize("plan", ["block", "surgical", "biases"])

@@ -13,26 +13,26 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from frostline.backbones.audit import AuditError, frozen_digests
+from frostline.backbones.audit import AuditError, digest_frozen
 from frostline.backbones.cuts import ARCHITECTURES
-from frostline.backbones.inference import in_batches, live_inputs, predict
+from frostline.backbones.inference import live_inputs, predict, split_batches
 from frostline.constants import PARTS
 from frostline.data.images import Rows
 from frostline.params import Training
 from frostline.training import checkpoints
-from frostline.training.checkpoints import checkpoint_folder, remove_checkpoints, restore_fit, save_fit, saved_best
+from frostline.training.checkpoints import locate_checkpoints, read_best, remove_checkpoints, restore_fit, save_fit
 from frostline.training.grid import (
     Feed,
     audit_prefix,
     build_parts,
-    checkpoint_path,
+    list_wanted_rows,
     load_prefix,
+    locate_checkpoint,
     make_feed,
     measure_step,
-    wanted_rows,
     would_pay,
 )
-from frostline.training.loop import Epoch, Fit, Lessons, best_epoch, epochs, is_finished, start_fit
+from frostline.training.loop import Batches, Epoch, Fit, find_best_epoch, is_finished, start_fit, train_epochs
 from frostline.training.prefix_cache import Cache
 from tests import toys
 from tests.project import ROOT
@@ -50,17 +50,17 @@ def points_in(batches: Sequence[Rows], _view: int | None) -> Iterator[Tensor]:
         yield points()[torch.from_numpy(rows)]
 
 
-def lessons(labels: Tensor | None = None) -> Lessons:
+def batches(labels: Tensor | None = None) -> Batches:
     """Return the toy problem: 40 points to train on, 24 to validate on."""
     known = (points()[:, 0] > 0).long() if labels is None else labels
-    return Lessons(points_in, known, np.arange(40), np.arange(40, 64))
+    return Batches(points_in, known, np.arange(40), np.arange(40, 64))
 
 
-def doubted_lessons() -> Lessons:
+def doubted_batches() -> Batches:
     """Return the toy problem with each fourth validation label wrong: at some point, to be surer is to be worse."""
     labels = (points()[:, 0] > 0).long()
     labels[40::4] = 1 - labels[40::4]
-    return lessons(labels)
+    return batches(labels)
 
 
 def line() -> nn.Sequential:
@@ -77,8 +77,8 @@ def restless() -> nn.Sequential:
     return nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 2))
 
 
-def fit_to_end(fit: Fit, asked: Training = TRAINING, taught: Lessons | None = None) -> Fit:
-    for _ in epochs(fit, taught or lessons(), asked, "float32"):
+def fit_to_end(fit: Fit, asked: Training = TRAINING, taught: Batches | None = None) -> Fit:
+    for _ in train_epochs(fit, taught or batches(), asked, "float32"):
         pass
     return fit
 
@@ -97,7 +97,7 @@ def test_a_suffix_learns_the_toy_problem() -> None:
 def test_a_fit_that_never_gets_better_stops_after_patience_epochs_and_keeps_the_first() -> None:
     fit = fit_to_end(start_fit(line(), 0.0, 0.0, 0), training(epochs=10, patience=4))
     assert [epoch.val_loss for epoch in fit.history] == [pytest.approx(np.log(2))] * 5
-    assert best_epoch(fit.history).epoch == 1
+    assert find_best_epoch(fit.history).epoch == 1
 
 
 def test_a_fit_that_always_gets_better_has_all_its_epochs() -> None:
@@ -107,9 +107,9 @@ def test_a_fit_that_always_gets_better_has_all_its_epochs() -> None:
 
 def test_a_fit_stops_patience_epochs_after_its_best_and_keeps_the_tensors_that_it_had_then() -> None:
     fit, states = start_fit(line(), 0.1, 0.0, 0), []
-    for _ in epochs(fit, doubted_lessons(), training(epochs=30, patience=2), "float32"):
+    for _ in train_epochs(fit, doubted_batches(), training(epochs=30, patience=2), "float32"):
         states.append(toys.copied(fit.suffix.state_dict()))
-    best = best_epoch(fit.history).epoch
+    best = find_best_epoch(fit.history).epoch
     assert 1 < best < len(states) == best + 2 < 30
     assert differing(fit.best, states[best - 1]) == set()
     assert differing(fit.best, states[-1]) == {"0.weight", "0.bias"}
@@ -120,12 +120,12 @@ def history_of(*losses: float) -> list[Epoch]:
 
 
 def test_the_best_epoch_is_the_earliest_of_lowest_validation_loss() -> None:
-    assert best_epoch(history_of(3.0, 1.0, 2.0, 1.0)).epoch == 2
+    assert find_best_epoch(history_of(3.0, 1.0, 2.0, 1.0)).epoch == 2
 
 
 @pytest.mark.parametrize("losses", [(np.nan, 2.0, 1.0), (2.0, np.nan, 1.0), (2.0, 1.0, np.nan)])
 def test_an_epoch_whose_loss_is_not_a_number_is_not_the_best(losses: tuple[float, ...]) -> None:
-    assert best_epoch(history_of(*losses)).val_loss == 1.0
+    assert find_best_epoch(history_of(*losses)).val_loss == 1.0
 
 
 def test_a_fit_is_finished_when_its_epochs_or_its_patience_are_spent() -> None:
@@ -144,8 +144,8 @@ def test_epoch_e_shows_every_training_row_once_in_view_e_minus_1_mod_views() -> 
         shown.extend((view, rows) for rows in batches)
         return points_in(batches, view)
 
-    taught, views = replace(lessons(), inputs=telling), []
-    for _ in epochs(start_fit(line(), 0.1, 0.0, 0), taught, training(epochs=5, patience=5, views=2), "float32"):
+    taught, views = replace(batches(), inputs=telling), []
+    for _ in train_epochs(start_fit(line(), 0.1, 0.0, 0), taught, training(epochs=5, patience=5, views=2), "float32"):
         views.append({view for view, _ in shown})
         assert sorted(np.concatenate([rows for view, rows in shown if view is not None])) == [*range(40)]
         assert sorted(np.concatenate([rows for view, rows in shown if view is None])) == [*range(40, 64)]
@@ -157,7 +157,7 @@ def test_the_losses_and_accuracies_of_an_epoch_are_means_over_images() -> None:
     fit = start_fit(line(), 0.0, 0.0, 0)
     nn.init.constant_(fit.suffix.get_parameter("0.bias")[:1], 1.0)  # always names class 0, whose odds are e to 1
     fit_to_end(fit, training(epochs=1))
-    labels, epoch = lessons().labels.double(), fit.history[0]
+    labels, epoch = batches().labels.double(), fit.history[0]
     assert epoch.train_accuracy == pytest.approx(1 - labels[:40].mean())
     assert epoch.val_accuracy == pytest.approx(1 - labels[40:].mean())
     assert epoch.train_loss == pytest.approx(np.log(1 + np.e) - (1 - labels[:40].mean()))
@@ -171,7 +171,7 @@ def test_predicted_logits_are_float32_and_in_the_order_of_the_rows() -> None:
     def numbers(batches: Sequence[Rows], _view: int | None) -> Iterator[Tensor]:
         return (torch.from_numpy(batch)[:, None] for batch in batches)
 
-    logits = predict(suffix, numbers, in_batches(rows, 64), "float32", CPU)
+    logits = predict(suffix, numbers, split_batches(rows, 64), "float32", CPU)
     assert logits.dtype == torch.float32
     assert logits.flatten().tolist() == rows.tolist()
 
@@ -191,7 +191,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_seed_other
 
 def test_a_fit_does_not_depend_on_what_else_drew_from_torchs_generator() -> None:
     alone, disturbed = learn(restless()), start_fit(restless(), 0.01, 0.01, 0)
-    for _ in epochs(disturbed, lessons(), TRAINING, "float32"):
+    for _ in train_epochs(disturbed, batches(), TRAINING, "float32"):
         torch.rand(3)
     assert_same(alone, disturbed)
 
@@ -199,7 +199,7 @@ def test_a_fit_does_not_depend_on_what_else_drew_from_torchs_generator() -> None
 @pytest.mark.parametrize("done", [0, 1, 2, 3])
 def test_a_fit_that_is_interrupted_and_restored_ends_as_one_that_was_not(tmp_path: Path, done: int) -> None:
     interrupted, path = start_fit(restless(), 0.01, 0.01, 0), tmp_path / "fit.pt"
-    going = epochs(interrupted, lessons(), TRAINING, "float32")
+    going = train_epochs(interrupted, batches(), TRAINING, "float32")
     for _ in range(done):
         next(going)
         save_fit(path, interrupted)
@@ -210,10 +210,10 @@ def test_a_fit_that_is_interrupted_and_restored_ends_as_one_that_was_not(tmp_pat
 
 
 def test_a_checkpoint_holds_the_tensors_of_the_best_epoch(tmp_path: Path) -> None:
-    fit = fit_to_end(start_fit(line(), 0.1, 0.0, 0), training(epochs=30, patience=2), doubted_lessons())
+    fit = fit_to_end(start_fit(line(), 0.1, 0.0, 0), training(epochs=30, patience=2), doubted_batches())
     save_fit(tmp_path / "fit.pt", fit)
-    assert differing(saved_best(tmp_path / "fit.pt"), fit.best) == set()
-    assert differing(saved_best(tmp_path / "fit.pt"), fit.suffix.state_dict()) == {"0.weight", "0.bias"}
+    assert differing(read_best(tmp_path / "fit.pt"), fit.best) == set()
+    assert differing(read_best(tmp_path / "fit.pt"), fit.suffix.state_dict()) == {"0.weight", "0.bias"}
 
 
 def test_a_checkpoint_that_could_not_be_written_whole_leaves_the_one_before(tmp_path: Path) -> None:
@@ -243,32 +243,32 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_same_code_params_and_data_have_the_same_folder_wherever_the_code_lies(
     request: pytest.FixtureRequest,
 ) -> None:
-    before = checkpoint_folder("data", "params")
+    before = locate_checkpoints("data", "params")
     request.getfixturevalue("code")
-    assert checkpoint_folder("data", "params") == before
+    assert locate_checkpoints("data", "params") == before
 
 
 def test_other_params_or_data_have_another_folder() -> None:
     asked = [("data", "params"), ("data", "params2"), ("data2", "params"), ("datap", "arams"), ("data", "params", "")]
-    assert len({checkpoint_folder(*inputs) for inputs in asked}) == len(asked)
+    assert len({locate_checkpoints(*inputs) for inputs in asked}) == len(asked)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_a_file_that_changed_in_any_room_leaves_older_checkpoints_where_no_run_finds_them(
     code: Path, folder: Path
 ) -> None:
-    before = checkpoint_folder("data", "params")
+    before = locate_checkpoints("data", "params")
     for source in sorted(folder.glob("*.py")):
         edited = code / source.relative_to(ROOT)
         edited.write_text(edited.read_text() + "# edited\n")
-        after = checkpoint_folder("data", "params")
+        after = locate_checkpoints("data", "params")
         assert after != before
         before = after
 
 
 def test_checkpoints_lie_in_dvcs_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", "/somewhere")
-    assert checkpoint_folder("data").parent == Path("/somewhere/.dvc/tmp/frostline")
+    assert locate_checkpoints("data").parent == Path("/somewhere/.dvc/tmp/frostline")
 
 
 def test_removed_checkpoints_are_gone_and_may_be_removed_again(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def _vision_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cell_of_the_grid_ends_the_same_alone_or_after_others(name: str, tmp_path: Path) -> None:
     alone, crowded = (toys.job(name, plan("head"), tmp_path / folder) for folder in ("alone", "crowded"))
     expected, feed = train(alone, make_feed(alone), 0.01, 1), make_feed(crowded)
-    fits = {(rate, seed): train(crowded, feed, rate, seed) for (rate,), seed in crowded.cells(1)}
+    fits = {(rate, seed): train(crowded, feed, rate, seed) for (rate,), seed in crowded.list_cells(1)}
     assert [*fits] == [(0.001, 0), (0.001, 1), (0.01, 0), (0.01, 1)]
     assert_same(fits[0.01, 1], expected)
 
@@ -316,7 +316,7 @@ def test_a_cell_that_is_killed_goes_on_from_its_last_epoch_and_ends_as_if_it_had
     again = train(killed, make_feed(killed))
     assert_same(again, expected)
     assert again.audited == expected.audited
-    assert differing(saved_best(checkpoint_path(killed, (0.001,), 0)), expected.best) == set()
+    assert differing(read_best(locate_checkpoint(killed, (0.001,), 0)), expected.best) == set()
 
 
 @pytest.mark.parametrize("place", [*PLACES, "no prefix"])
@@ -356,7 +356,7 @@ def test_a_prefix_is_kept_only_if_its_outputs_are_asked_for_more_often_than_comp
 ) -> None:
     asked = toys.job("vit", plan("head", learning_rates=[0.01]), tmp_path, training(views=views, epochs=epochs_asked))
     asked = replace(asked, seeds=[0])  # one cell: training sees each view once, validation sees one in every epoch
-    assert would_pay(asked, wanted_rows(asked)) == pays
+    assert would_pay(asked, list_wanted_rows(asked)) == pays
     assert make_feed(asked).cache.place == ("memory" if pays else "off")
 
 
@@ -563,14 +563,14 @@ def test_a_prefix_that_looks_at_batch_mates_is_refused_before_any_training(
     live = live_inputs(job.data.images, name, CPU)
     audit_prefix(job, prefix, live)
     module_name, module = next((key, each) for key, each in prefix.named_modules() if isinstance(each, awake))
-    before = frozen_digests(prefix)
+    before = digest_frozen(prefix)
     module.training = True
     found = (
         f"what the prefix makes of an image depends on its batch mates: {re.escape(module_name)} is where it begins$"
     )
     with pytest.raises(AuditError, match=found):
         audit_prefix(job, prefix, live)
-    assert (frozen_digests(prefix) == before) == (awake is nn.Dropout)
+    assert (digest_frozen(prefix) == before) == (awake is nn.Dropout)
 
 
 # --- What a step costs ------------------------------------------------------------------------------------------
@@ -586,7 +586,7 @@ def test_a_step_is_measured_alike_wherever_its_prefix_is_kept_and_leaves_the_fit
     assert feed.cache.place == place
     expected = train(job, feed)
     measured = measure_step(job, feed)
-    checkpoint_path(job, (0.001,), 0).unlink()
+    locate_checkpoint(job, (0.001,), 0).unlink()
     assert_same(train(job, feed), expected)
     learned = [each for each in expected.suffix.parameters() if each.requires_grad]
     assert measured[1] == sum(2 * each.nbytes + 4 for each in learned)

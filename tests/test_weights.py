@@ -25,9 +25,9 @@ from torchvision.models.inception import InceptionAux
 
 from frostline import downloads
 from frostline.backbones import weights
-from frostline.backbones.registry import build_backbone, original_classifier
-from frostline.backbones.weights import published_tensors, read_tensors
-from frostline.errors import Mistake
+from frostline.backbones.registry import build_backbone, build_original_classifier
+from frostline.backbones.weights import load_published_tensors, read_tensors
+from frostline.errors import InputError
 from tests.loopback import Server, serving
 
 TENSORS = {"a.weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "a.bias": torch.tensor([5.0, 6.0])}
@@ -77,7 +77,7 @@ def kept(folder: Path) -> list[str]:
 
 
 def refusal(path: Path | str, name: str = "resnet18") -> str:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(InputError) as caught:
         build_backbone(name, str(path), 3)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -91,8 +91,8 @@ def test_published_tensors_are_downloaded_once_and_are_those_that_were_saved(
     server: Published, cache: Path, zipped: bool
 ) -> None:
     url = server.publish(saved(TENSORS, _use_new_zipfile_serialization=zipped))
-    assert same(published_tensors(url), TENSORS)
-    assert same(published_tensors(url), TENSORS)
+    assert same(load_published_tensors(url), TENSORS)
+    assert same(load_published_tensors(url), TENSORS)
     assert len(server.asked) == 1
     assert kept(cache) == [url.rpartition("/")[2]]
 
@@ -102,8 +102,8 @@ def test_a_download_whose_sha256_is_not_that_of_its_name_is_refused_and_not_kept
 ) -> None:
     url = server.publish(saved(TENSORS), named_after=b"something else")
     wanted = hashlib.sha256(b"something else").hexdigest()[:8]
-    with pytest.raises(Mistake) as caught:
-        published_tensors(url)
+    with pytest.raises(InputError) as caught:
+        load_published_tensors(url)
     assert str(caught.value) == (
         f"{url} must have a SHA-256 that begins with {wanted}. Got other bytes instead. Try again."
     )
@@ -113,17 +113,17 @@ def test_a_download_whose_sha256_is_not_that_of_its_name_is_refused_and_not_kept
 def test_a_download_that_breaks_off_is_refused_and_not_kept(server: Published, cache: Path) -> None:
     whole = saved(TENSORS)
     url = server.publish(whole[:-100], named_after=whole)
-    with pytest.raises(Mistake, match=r"must have a SHA-256 that begins with \w{8}\. Got other bytes instead"):
-        published_tensors(url)
+    with pytest.raises(InputError, match=r"must have a SHA-256 that begins with \w{8}\. Got other bytes instead"):
+        load_published_tensors(url)
     assert kept(cache) == []
     server.files[url.removeprefix(server.address)] = whole
-    assert same(published_tensors(url), TENSORS)  # trying again, as one was told
+    assert same(load_published_tensors(url), TENSORS)  # trying again, as one was told
 
 
 def test_weights_that_are_not_there_are_told_with_the_servers_answer(server: Published, cache: Path) -> None:
     url = f"{server.address}/models/resnet18-00000000.pth"
-    with pytest.raises(Mistake) as caught:
-        published_tensors(url)
+    with pytest.raises(InputError) as caught:
+        load_published_tensors(url)
     assert str(caught.value) == f"{url} must be reachable. Got the answer 404 (Not Found) instead. {OFFLINE}"
     assert len(server.asked) == 1
     assert kept(cache) == []
@@ -133,8 +133,8 @@ def test_without_a_connection_one_is_told_how_to_do_without(cache: Path, monkeyp
     with serving() as other:
         url = f"{other.address}/models/resnet18-00000000.pth"
     monkeypatch.setattr(downloads, "WAITS", (0.01, 0.01))
-    with pytest.raises(Mistake) as caught:
-        published_tensors(url)
+    with pytest.raises(InputError) as caught:
+        load_published_tensors(url)
     words = rf"{re.escape(url)} must be reachable\. Got no connection \(.*refused.*\) instead\. {re.escape(OFFLINE)}"
     assert re.fullmatch(words, str(caught.value))
     assert kept(cache) == []
@@ -143,7 +143,7 @@ def test_without_a_connection_one_is_told_how_to_do_without(cache: Path, monkeyp
 def test_a_server_that_breaks_down_twice_is_asked_a_third_time(server: Published, cache: Path) -> None:
     url = server.publish(saved(TENSORS))
     server.troubles.extend(["breaks down", "breaks down"])
-    assert same(published_tensors(url), TENSORS)
+    assert same(load_published_tensors(url), TENSORS)
     assert len(server.asked) == 3
     assert kept(cache) == [url.rpartition("/")[2]]
 
@@ -154,8 +154,8 @@ def test_a_server_that_stalls_is_left_after_the_timeout(
     monkeypatch.setattr(weights, "SILENCE", 0.1)
     url = server.publish(saved(TENSORS))
     server.troubles.extend(["stalls"] * 3)
-    with pytest.raises(Mistake) as caught:
-        published_tensors(url)
+    with pytest.raises(InputError) as caught:
+        load_published_tensors(url)
     assert str(caught.value) == f"{url} must be reachable. Got no connection (timed out) instead. {OFFLINE}"
     assert len(server.asked) == 3
     assert kept(cache) == []
@@ -165,9 +165,9 @@ def test_a_server_that_stalls_is_left_after_the_timeout(
 def test_an_answer_that_is_not_http_is_told_in_words(server: Published, cache: Path) -> None:
     url = server.publish(b"")
     with pytest.raises(
-        Mistake, match=r"^http\S+ must be reachable\. Got no connection \(this is not HTTP\) instead\. "
+        InputError, match=r"^http\S+ must be reachable\. Got no connection \(this is not HTTP\) instead\. "
     ):
-        published_tensors(url)
+        load_published_tensors(url)
     assert kept(cache) == []
 
 
@@ -176,21 +176,21 @@ def test_a_file_that_was_damaged_in_torchs_cache_is_refused_by_its_name_each_tim
 ) -> None:
     content = saved(TENSORS)
     url = server.publish(content)
-    published_tensors(url)
+    load_published_tensors(url)
     (path,) = cache.iterdir()
     damaged = bytearray(content)
     damaged[len(content) // 2] ^= 1
     path.write_bytes(damaged)
     wanted, got = (hashlib.sha256(each).hexdigest()[:8] for each in (content, damaged))
     for _ in range(2):
-        with pytest.raises(Mistake) as caught:
-            published_tensors(url)
+        with pytest.raises(InputError) as caught:
+            load_published_tensors(url)
         assert str(caught.value) == (
             f"{path} must have a SHA-256 that begins with {wanted}. Got {got} instead. "
             "Delete it, and it is downloaded again."
         )
     path.unlink()
-    assert same(published_tensors(url), TENSORS)
+    assert same(load_published_tensors(url), TENSORS)
 
 
 def old_densenet_name(name: str) -> str:
@@ -228,35 +228,35 @@ TAKEN = ("resnet18", "mnasnet1_0", "inception_v3", "googlenet", "densenet121", "
 def test_pretrained_and_a_file_of_ones_own_both_load_bit_for_bit_what_is_in_torchvisions_file(
     name: str, server: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = dict(original_classifier(name, "none").state_dict())
+    state = dict(build_original_classifier(name, "none").state_dict())
     content = saved(as_published(name, state))
     monkeypatch.setattr(models.get_model_weights(name)["IMAGENET1K_V1"].value, "url", server.publish(content, name))
-    assert same(original_classifier(name, "pretrained").state_dict(), state)
+    assert same(build_original_classifier(name, "pretrained").state_dict(), state)
     assert len(server.asked) == 1
     own = tmp_path / "own.pth"
     own.write_bytes(content)
-    assert same(original_classifier(name, str(own)).state_dict(), state)
+    assert same(build_original_classifier(name, str(own)).state_dict(), state)
 
 
 def test_what_timm_published_is_loaded_bit_for_bit_from_its_url(
     server: Published, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "efficientnet_lite1"
-    state = dict(original_classifier(name, "none").state_dict())
+    state = dict(build_original_classifier(name, "none").state_dict())
     url = server.publish(saved(state), name)
     published_at(url, monkeypatch)
     server.troubles.extend(["breaks down", "breaks down"])
-    assert same(original_classifier(name, "pretrained").state_dict(), state)
+    assert same(build_original_classifier(name, "pretrained").state_dict(), state)
     assert kept(cache) == [url.rpartition("/")[2]]
     server.files.clear()  # from the cache, from now on
-    assert same(original_classifier(name, "pretrained").state_dict(), state)
+    assert same(build_original_classifier(name, "pretrained").state_dict(), state)
 
 
 def test_what_timm_published_is_refused_where_its_sha256_or_a_tensor_is_another(
     server: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "efficientnet_lite1"
-    state = dict(original_classifier(name, "none").state_dict())
+    state = dict(build_original_classifier(name, "none").state_dict())
     published_at(server.publish(saved(state), name, named_after=b"something else"), monkeypatch)
     assert re.search(r"must have a SHA-256 that begins with \w{8}\. Got other bytes", refusal("pretrained", name))
     state["bn1.weight"] = torch.ones(7)
@@ -280,7 +280,7 @@ def published_at(url: str, patched: pytest.MonkeyPatch) -> None:
 def test_a_published_file_with_another_tensor_than_the_models_is_refused(
     server: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = original_classifier("squeezenet1_1", "none").state_dict()
+    state = build_original_classifier("squeezenet1_1", "none").state_dict()
     state["features.0.weight"] = torch.zeros(64, 3, 5, 5)
     weights = models.get_model_weights("squeezenet1_1")["IMAGENET1K_V1"].value
     monkeypatch.setattr(weights, "url", server.publish(saved(state)))
@@ -324,7 +324,7 @@ def write_state(path: Path, state: dict[str, Tensor]) -> Path:
 @pytest.mark.parametrize("classes", [1_000, 7])
 def test_a_file_loads_bit_for_bit_whatever_classes_it_was_trained_on(tmp_path: Path, file: str, classes: int) -> None:
     state = resnet18_state(classes)
-    loaded = original_classifier("resnet18", str(write_state(tmp_path / file, state))).state_dict()
+    loaded = build_original_classifier("resnet18", str(write_state(tmp_path / file, state))).state_dict()
     if classes != 1_000:
         assert loaded["fc.weight"].shape == (1_000, 512)
         for each in (state, loaded):
@@ -336,14 +336,14 @@ def test_a_file_without_a_head_and_without_counts_of_batches_will_do(tmp_path: P
     state = {name: tensor for name, tensor in resnet18_state().items() if not name.startswith("fc.")}
     bare = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
     assert len(bare) == len(state) - 20  # one for each BatchNorm
-    loaded = original_classifier("resnet18", str(write_state(tmp_path / "own.safetensors", bare))).state_dict()
+    loaded = build_original_classifier("resnet18", str(write_state(tmp_path / "own.safetensors", bare))).state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
 
 
 def test_an_own_file_of_squeezenet_may_know_other_classes_too(tmp_path: Path) -> None:
     """Its last layer is a convolution."""
     state = models.get_model("squeezenet1_1", weights=None, num_classes=7).state_dict()
-    loaded = original_classifier("squeezenet1_1", str(write_state(tmp_path / "own.pth", state))).state_dict()
+    loaded = build_original_classifier("squeezenet1_1", str(write_state(tmp_path / "own.pth", state))).state_dict()
     assert loaded["classifier.1.weight"].shape == (1_000, 512, 1, 1)
     assert torch.equal(loaded["features.0.weight"], state["features.0.weight"])
 
@@ -376,7 +376,7 @@ def test_a_tensor_of_another_shape_is_refused_by_name_with_both_shapes(
 
 
 def test_a_file_of_another_architecture_is_refused_by_its_first_stranger(tmp_path: Path) -> None:
-    own = write_state(tmp_path / "own.pth", original_classifier("squeezenet1_1", "none").state_dict())
+    own = write_state(tmp_path / "own.pth", build_original_classifier("squeezenet1_1", "none").state_dict())
     assert refusal(own).endswith("Got 'features.0.weight' instead.")
 
 
@@ -434,7 +434,7 @@ def test_a_damaged_file_is_read_or_refused_in_words_wherever_the_damage_is(
     content[start : start + data.draw(st.integers(0, 20))] = data.draw(st.binary(max_size=20))
     path = tmp_path_factory.getbasetemp() / "damaged.pth"
     path.write_bytes(content)
-    with suppress(Mistake):  # any other error fails
+    with suppress(InputError):  # any other error fails
         read_tensors(path)
 
 

@@ -25,7 +25,7 @@ from frostline.data.images import Prepared
 from frostline.files import write_json
 from frostline.params import Augmentation, Plan, Training
 from frostline.training.grid import Feed, Job, train_cell
-from frostline.training.loop import Epoch, Fit, Lessons, epochs, start_fit
+from frostline.training.loop import Batches, Epoch, Fit, start_fit, train_epochs
 from stages import train as train_stage
 from tests.project import ROOT
 
@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 AS_THEY_ARE = Augmentation(flips="none", crop="none", crop_padding=4, crop_scale=0.35, colour=0.0, policy="none")
 FLIPPED = AS_THEY_ARE.model_copy(update={"flips": "both"})
 TRAINING = Training(
-    epochs=3, patience=3, batch_size=24, weight_decay=0.01, precision="float32", schedule="constant",
+    train_epochs=3, patience=3, batch_size=24, weight_decay=0.01, precision="float32", schedule="constant",
     plateau_factor=0.5, plateau_patience=3, warmup_epochs=0, label_smoothing=0.0, augmentation=FLIPPED, views=2,
     cache_bytes=2_000_000_000, augmentation_seed=0, tensorboard=False,
 )  # fmt: skip
@@ -100,9 +100,11 @@ def train_whole(asked: Job, learning_rate: float = 0.001, seed: int = 0) -> Fit:
     data, taught = asked.data, asked.training
     augmented = augmenter(data.ids, taught.augmentation, taught.augmentation_seed)
     live = live_inputs(data.images, asked.backbone, CPU, augmented)
-    lessons = Lessons(live, torch.from_numpy(data.labels), data.rows("train", [seed]), data.rows("validation", [seed]))
+    batches = Batches(
+        live, torch.from_numpy(data.labels), data.list_rows("train", [seed]), data.list_rows("validation", [seed])
+    )
     fit = start_fit(backbone, learning_rate, taught.weight_decay, seed)
-    for _ in epochs(fit, lessons, taught, asked.precision):
+    for _ in train_epochs(fit, batches, taught, asked.precision):
         pass
     return fit
 

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torchvision import models
 
-from frostline.backbones.registry import architecture_of, cut_into_parts
-from frostline.errors import one_line
-from frostline.files import read_csv, read_json, whole_file, write_csv
+from frostline.backbones.registry import cut_into_parts, find_architecture
+from frostline.errors import end_in_one_line
+from frostline.files import open_whole_file, read_csv, read_json, write_csv
 from frostline.params import load_params
 from frostline.plotting import save, styled
 from frostline.training.costs import count_work
@@ -40,7 +40,7 @@ def main(study: Path, folder: Path) -> None:
     write_csv(folder / "architectures.csv", table)
     with styled():
         save(draw(table), folder, "architectures")
-    with whole_file(folder / "architectures.md") as unfinished:
+    with open_whole_file(folder / "architectures.md") as unfinished:
         unfinished.write_text(page(table, folder), encoding="utf-8")
 
 
@@ -63,7 +63,7 @@ def facts(name: str) -> Row:
     """
     publication = publication_of(name)
     with torch.device("meta"):  # counted on tensors without data: nothing is drawn at random for it
-        parts = cut_into_parts(architecture_of(name), architecture_of(name).original())
+        parts = cut_into_parts(find_architecture(name), find_architecture(name).original())
     px, top1 = published(name)
     work = count_work(parts[:-1].requires_grad_(False), parts[-1:], px)
     return {
@@ -122,5 +122,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tools.architectures", description=__doc__)
     parser.add_argument("--study", type=Path, default=root / "studies" / "architectures.yaml")
     parser.add_argument("--folder", type=Path, default=root / "docs" / "architectures")
-    with one_line():
+    with end_in_one_line():
         main(**vars(parser.parse_args()))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from frostline.plotting import COLOURS, GREY, INK, text_width
-from frostline.units import human
+from frostline.units import format_number
 
 LOOKS = {
     "full convolutions": (COLOURS[0], "o"),
@@ -105,7 +105,7 @@ def draw_panel(axes: Axes, table: pd.DataFrame, panel: Panel, bounds: tuple[floa
     axes.set_xlim(*((high, low) if panel.reversed else (low, high)))
     axes.set_ylim(*bounds)
     ticks = ticks_between(low, high)
-    axes.set_xticks(ticks, [human(10**tick, panel.unit) for tick in ticks])
+    axes.set_xticks(ticks, [format_number(10**tick, panel.unit) for tick in ticks])
     axes.set_xlabel(panel.label)
     x = (high - decades if panel.reversed else decades - low) / (high - low)
     y = (table.published_top1.to_numpy(np.float64) - bounds[0]) / (bounds[1] - bounds[0])

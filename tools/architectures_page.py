@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from frostline.files import read_csv, read_json
-from frostline.units import human
+from frostline.units import format_number
 from tools.publications import PUBLICATIONS
 from tools.tables import markdown
 
@@ -51,8 +51,8 @@ def cells(row: dict[Any, Any], *, with_papers: bool) -> tuple[str, ...]:
         f"`{row['backbone']}`",
         str(row["year"]),
         *paper,
-        human(row["parameters"], ""),
-        human(row["flops"], "FLOP"),
+        format_number(row["parameters"], ""),
+        format_number(row["flops"], "FLOP"),
         told(row["published_top1"], "{:.1f} %"),
         *(told(row[f"{what}_images_per_second"], "{:,.3g}") for what in ("forward", "training")),
         interval(row),

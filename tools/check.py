@@ -4,31 +4,31 @@ import argparse
 from pathlib import Path
 
 from frostline.constants import PARTS
-from frostline.errors import mistake, one_line
+from frostline.errors import InputError, end_in_one_line
 from frostline.params import Params, load_params
 
 
 def main(params: Path) -> None:
     """Check the params; return if they are in order, else end the process with one line."""
-    with one_line():
+    with end_in_one_line():
         settings = load_params(params)
         if settings.data.source == "folder":
-            from frostline.sources.local import folder
+            from frostline.sources.local import read_folder
 
-            folder(Path(settings.data.folder))
+            read_folder(Path(settings.data.folder))
         for name in settings.study.plans:
             check_weights(f"plans.{name}.weights", settings.plans[name].weights)
         check_depths(settings)
 
 
 def check_weights(where: str, weights: str) -> None:
-    """Raise a `Mistake` if the weights are a file that is not there."""
+    """Raise an `InputError` if the weights are a file that is not there."""
     if weights not in ("pretrained", "none") and not Path(weights).is_file():
-        raise mistake(where, "be pretrained, none or a file", f"no file {weights!r}")
+        raise InputError.of(where, "be pretrained, none or a file", f"no file {weights!r}")
 
 
 def check_depths(settings: Params) -> None:
-    """Raise a `Mistake` if a plan of the study names what one of its backbones lacks, or what cannot learn there.
+    """Raise an `InputError` if a plan of the study names what one of its backbones lacks, or what cannot learn there.
 
     From any part on, every backbone can learn; to know about the rest, it must be built, which takes seconds.
     """

@@ -7,7 +7,7 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from frostline.errors import listed, mistake, one_line
+from frostline.errors import InputError, end_in_one_line, join_names
 
 VALUE = r'("(?:[^"\\]|\\.)*"|\S+)'
 """A scalar of YAML, quoted or plain."""
@@ -18,7 +18,7 @@ def main(study: str, folder: str | None = None, root: Path = Path()) -> None:
 
     Where that cannot be, end the process with one line.
     """
-    with one_line():
+    with end_in_one_line():
         content = read_study(study, root)
         chosen = f"studies/{study}.yaml"
         if folder is not None:
@@ -43,20 +43,20 @@ def _with_value(value: str, found: re.Match[str]) -> str:
 
 
 def read_study(name: str, root: Path) -> bytes:
-    """Return the file of the study, or raise a `Mistake` that lists the ready ones."""
+    """Return the file of the study, or raise an `InputError` that lists the ready ones."""
     ready = {path.stem: path for path in sorted((root / "studies").glob("*.yaml"))}
     if name not in ready:
-        raise mistake("STUDY", f"name a file in studies: {listed(ready)}", repr(name))
+        raise InputError.of("STUDY", f"name a file in studies: {join_names(ready)}", repr(name))
     return ready[name].read_bytes()
 
 
 def check_nothing_is_lost(root: Path) -> None:
-    """Raise a `Mistake` if params.yaml is neither what git has of it nor a ready study, on whichever images."""
+    """Raise an `InputError` if params.yaml is neither what git has of it nor a ready study, on whichever images."""
     found = params_of(root)
     studies = [with_folder(path.read_bytes(), "") for path in (root / "studies").glob("*.yaml")]
     if found is not None and found != committed(root) and with_folder(found, "") not in studies:
         fix = "Commit it, or keep it as a file in studies."
-        raise mistake("params.yaml", "hold no changes that would be lost", "some that are not committed", fix)
+        raise InputError.of("params.yaml", "hold no changes that would be lost", "some that are not committed", fix)
 
 
 def params_of(root: Path) -> bytes | None:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from frostline.files import read_csv
-from frostline.units import human_cost
+from frostline.units import format_cost
 from tools.page_layout import accuracy_of, at, difference, laid_out, picture
 from tools.page_words import Words
 from tools.size_block import kind_of
@@ -32,7 +32,7 @@ def freezing(root: Path, words: Words) -> str:
 
 def row_of_freezing(plan: dict[str, Any], words: Words) -> tuple[str, ...]:
     """Return a row of the table of what learns."""
-    counted = [words.number(human_cost(plan[cost], cost)) for cost in ("trainable_parameters", "train_flops")]
+    counted = [words.number(format_cost(plan[cost], cost)) for cost in ("trainable_parameters", "train_flops")]
     checked = words.number(f"{plan['audited_tensors']:,}")
     named = (f"`{plan['plan']}`", f"`{plan['learns']}`")
     return (*named, counted[0], share_of(plan, words), checked, counted[1], accuracy_of(plan, words))
@@ -49,7 +49,7 @@ def feature_extraction(root: Path, words: Words) -> str:
     pairs = read_csv(root / "docs" / "beans" / "pairs.csv")
     rows = []
     for plan in plans:
-        counted = [words.number(human_cost(plan[cost], cost)) for cost in BESIDE_ACCURACY]
+        counted = [words.number(format_cost(plan[cost], cost)) for cost in BESIDE_ACCURACY]
         rows.append((f"`{plan['plan']}`", *counted, accuracy_of(plan, words)))
     table = markdown(words.columns("plan", "trainable", "compute", "time", "accuracy"), rows)
     told = [against(plan, whole, pairs, words) for plan in plans if plan["plan"] != whole["plan"]]
@@ -80,7 +80,7 @@ def tradeoff(plans: list[dict[str, Any]], words: Words, path: str) -> str:
         at(
             plan["plan"],
             words.number(f"{plan['accuracy']:.3f}"),
-            words.number(human_cost(plan["train_flops"], "train_flops")),
+            words.number(format_cost(plan["train_flops"], "train_flops")),
             words,
         )
         for plan in plans

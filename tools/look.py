@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from frostline.data.images import decode, read_prepared
-from frostline.errors import listed, mistake, one_line
+from frostline.errors import InputError, end_in_one_line, join_names
 from frostline.interpret.inspection import Case, Opened, look_inside, open_run
 from frostline.interpret.output import LIKELIEST, write_look
 
@@ -17,13 +17,13 @@ SHOWN = 20
 
 def main(run: str, image: str, data: Path = Path("data"), out: Path = Path("look")) -> None:
     """Draw what the run in `data/runs` makes of the image file, into a folder of its own in `out`, and say so."""
-    with one_line():
+    with end_in_one_line():
         folder = find_run(data / "runs", run)
         check_study(data.parent / "dvc.lock", run)
         file = find_image(image)
         pixels = decode(file.read_bytes(), image_px=read_prepared(data / "prepared").images.shape[1])
         if isinstance(pixels, str):
-            raise mistake("IMAGE", "be an image that can be read", f"{image} ({pixels})")
+            raise InputError.of("IMAGE", "be an image that can be read", f"{image} ({pixels})")
         opened = open_run(folder)
         case = told_case(opened, Case(file.name, pixels.pixels, [], None))
         into = out / run / file.name
@@ -34,18 +34,20 @@ def main(run: str, image: str, data: Path = Path("data"), out: Path = Path("look
 
 
 def find_run(runs: Path, name: str) -> Path:
-    """Return the folder of the trained run of that name, or raise a `Mistake` that names those that there are."""
+    """Return the folder of the trained run of that name, or raise an `InputError` that names those that there are."""
     known = sorted(path.parent.name for path in runs.glob("*/run.json"))
     if not known:
-        raise mistake(str(runs), "hold trained runs", "none", "`make study` trains them.")
+        raise InputError.of(str(runs), "hold trained runs", "none", "`make study` trains them.")
     if name not in known:
         more = "" if len(known) <= SHOWN else f" (and {len(known) - SHOWN} more)"
-        raise mistake("RUN", f"be {listed(known[:SHOWN])}{more}", repr(name), "Say make look RUN=<run> IMAGE=<file>.")
+        raise InputError.of(
+            "RUN", f"be {join_names(known[:SHOWN])}{more}", repr(name), "Say make look RUN=<run> IMAGE=<file>."
+        )
     return runs / name
 
 
 def check_study(lock: Path, run: str) -> None:
-    """Raise a `Mistake` if dvc knows the run to be of other prepared images than those that there are.
+    """Raise an `InputError` if dvc knows the run to be of other prepared images than those that there are.
 
     `data/runs` may still hold the runs of the study before, which saw images of another size, or other classes.
     """
@@ -58,15 +60,15 @@ def check_study(lock: Path, run: str) -> None:
     ]
     if len(set(hashes)) > 1:
         hint = "It saw others: `make study STUDY=...` brings its study back."
-        raise mistake("RUN", "be a run on the images that are prepared now", repr(run), hint)
+        raise InputError.of("RUN", "be a run on the images that are prepared now", repr(run), hint)
 
 
 def find_image(name: str) -> Path:
-    """Return the path of the image, or raise a `Mistake` if there is no such file."""
+    """Return the path of the image, or raise an `InputError` if there is no such file."""
     path = Path(name)
     if not path.is_file():
         got = "a folder" if name and path.is_dir() else f"no file {name!r}"
-        raise mistake("IMAGE", "be an image file", got, "Say make look RUN=<run> IMAGE=<file>.")
+        raise InputError.of("IMAGE", "be an image file", got, "Say make look RUN=<run> IMAGE=<file>.")
     return path
 
 

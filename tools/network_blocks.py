@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from frostline.files import read_csv, read_json
-from frostline.units import human, percent, set_points
+from frostline.units import format_number, format_percent, typeset_points
 from tools.page_layout import accuracy_of, at, laid_out, picture
 from tools.page_words import Words
 from tools.tables import markdown
@@ -26,7 +26,7 @@ def residuals(root: Path, words: Words) -> str:
     rows = [
         (
             f"`{plan['backbone']}`",
-            words.number(human(plan["parameters"], "")),
+            words.number(format_number(plan["parameters"], "")),
             range_of(ends[plan["backbone"]], words),
             accuracy_of(plan, words),
         )
@@ -78,7 +78,7 @@ def mlp_or_cnn(root: Path, words: Words) -> str:
     rows, shown = [], []
     for plan in plans.to_dict("records"):
         its = shifted[shifted.backbone == plan["backbone"]].sort_values("shift_px").to_dict("records")
-        parameters = words.number(human(plan["parameters"], ""))
+        parameters = words.number(format_number(plan["parameters"], ""))
         rows.append((f"`{plan['backbone']}`", parameters, *(accuracy_of(each, words) for each in its)))
         for each in its:
             shown.append(at(plan["backbone"], words.number(f"{each['accuracy']:.3f}"), f"{each['shift_px']} px", words))
@@ -95,7 +95,8 @@ def losses_of_shift(table: pd.DataFrame, words: Words) -> str:
     farthest = max(table.columns)
     apart = (table[farthest] - table[0]).sort_values(ascending=False)
     losses = "; ".join(
-        words.say("loses", network=str(name), points=words.number(set_points(value))) for name, value in apart.items()
+        words.say("loses", network=str(name), points=words.number(typeset_points(value)))
+        for name, value in apart.items()
     )
     ends = words.say("least_lost", firmest=str(apart.index[0]), weakest=str(apart.index[-1]))
     return f"{words.say('lost', px=str(farthest), losses=losses)} {ends}"
@@ -122,5 +123,5 @@ def row_of_part(look: dict[str, Any], moved: dict[str, Any], words: Words) -> tu
     maps = ("", "")
     if part in look["maps"]:
         across, up = look["maps"][part]["places"]
-        maps = f"{across} x {up}", percent(look["maps"][part]["difference"])
+        maps = f"{across} x {up}", format_percent(look["maps"][part]["difference"])
     return (f"`{part}`", words.number(f"{moved['parameters']:,}"), share, *maps)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from frostline.units import set_points
+from frostline.units import typeset_points
 from tools.english import ENGLISH
 from tools.spanish import SPANISH
 
@@ -35,7 +35,7 @@ class Words:
 
     def points(self, estimate: float, low: float, high: float) -> str:
         """Return a difference of accuracies in points, and its interval."""
-        told = [self.number(set_points(value)) for value in (estimate, low, high)]
+        told = [self.number(typeset_points(value)) for value in (estimate, low, high)]
         return self.say("points", estimate=told[0], low=told[1], high=told[2])
 
     def accuracy(self, estimate: float, low: float, high: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from frostline.files import whole_file
+from frostline.files import open_whole_file
 from tools.depth_blocks import feature_extraction, freezing
 from tools.drift_block import batchnorm
 from tools.network_blocks import mlp_or_cnn, residuals, weights_and_activations
@@ -48,7 +48,7 @@ def block_of(name: str, root: Path, words: Words) -> str:
 
 
 def filled(root: Path) -> dict[Path, str]:
-    """Return what each page should hold, by its path. Raises `Mistake` where a page has no place for its block."""
+    """Return what each page should hold, by its path. Raises `InputError` where a page has no place for its block."""
     pages = {}
     for language, words in LANGUAGES.items():
         for name in PAGES:
@@ -61,7 +61,7 @@ def filled(root: Path) -> dict[Path, str]:
 def main(root: Path) -> None:
     """Fill in all pages below `root`."""
     for path, text in filled(root).items():
-        with whole_file(root / path) as unfinished:
+        with open_whole_file(root / path) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
 
 

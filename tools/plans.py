@@ -8,7 +8,7 @@ from rich.table import Table
 
 from frostline.backbones.freezing import PartCount, apply_plan, count_by_part, describe_learned, refuse_unfit
 from frostline.backbones.registry import build_backbone
-from frostline.errors import one_line
+from frostline.errors import end_in_one_line
 from frostline.files import read_json
 from frostline.params import load_params
 
@@ -16,7 +16,7 @@ from frostline.params import load_params
 def main(params: Path, prepared: Path) -> None:
     """Print a table for every plan of the study, or end the process with one line about one that does not fit."""
     console = Console()
-    with one_line():
+    with end_in_one_line():
         settings, known = load_params(params), prepared.exists()
         classes = len(read_json(prepared)["classes"]) if known else 2
         for backbone in settings.backbones:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import vl_convert
 
-from frostline.files import whole_file
+from frostline.files import open_whole_file
 
 # Of the major version that DVC's built-in templates and those in .dvc/plots are written for.
 VEGA_LITE = "5.21"
@@ -51,7 +51,7 @@ def page() -> str:
 
 def main(out: Path) -> None:
     """Write the page to `out`, whole or not at all."""
-    with whole_file(out) as unfinished:
+    with open_whole_file(out) as unfinished:
         unfinished.write_text(page(), encoding="utf-8")
 
 

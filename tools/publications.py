@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from frostline.errors import listed, mistake
+from frostline.errors import InputError, join_names
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ PUBLICATIONS = {
 
 
 def publication_of(backbone: str) -> Publication:
-    """Return the backbone's publication, or raise a `Mistake` that names those that have one here."""
+    """Return the backbone's publication, or raise an `InputError` that names those that have one here."""
     if backbone not in PUBLICATIONS:
         fix = "Others are to be entered in tools/publications.py."
-        raise mistake("backbones of the compared study", f"be {listed(PUBLICATIONS)}", repr(backbone), fix)
+        raise InputError.of("backbones of the compared study", f"be {join_names(PUBLICATIONS)}", repr(backbone), fix)
     return PUBLICATIONS[backbone]

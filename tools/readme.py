@@ -9,8 +9,8 @@ from pathlib import Path
 from frostline.backbones.freezing import count_by_part
 from frostline.backbones.registry import build_backbone
 from frostline.constants import BACKBONES, PARTS
-from frostline.files import read_csv, read_json, whole_file
-from frostline.units import set_points
+from frostline.files import open_whole_file, read_csv, read_json
+from frostline.units import typeset_points
 from tools.architectures_page import readme_block
 from tools.tables import COLUMNS, comparison, markdown, sentences
 
@@ -46,8 +46,8 @@ def beans_block(kept: Path) -> str:
     for pair in pairs[(pairs.plan == "all") | (pairs.other_plan == "all")].to_dict("records"):
         other, sign = (pair["other_plan"], -1) if pair["plan"] == "all" else (pair["plan"], 1)
         bounds = sorted(sign * pair[name] for name in ("low", "high"))
-        low, high = (set_points(bound) for bound in bounds)
-        difference, share = set_points(sign * pair["difference"]), costs[other] / costs["all"]
+        low, high = (typeset_points(bound) for bound in bounds)
+        difference, share = typeset_points(sign * pair["difference"]), costs[other] / costs["all"]
         told.append(f"{other} {difference} points ({low} to {high}) at {share:.2g} of the computation")
     return f"{study_block(kept)}\n\nAgainst full fine-tuning: {'; '.join(told)}."
 
@@ -127,7 +127,7 @@ def main(root: Path) -> None:
     """Fill in README.md below `root`."""
     path = root / "README.md"
     filled = fill(path.read_text(encoding="utf-8"), blocks(root))
-    with whole_file(path) as unfinished:
+    with open_whole_file(path) as unfinished:
         unfinished.write_text(filled, encoding="utf-8")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from frostline.constants import COSTS
 from frostline.files import read_csv, read_json
 from frostline.report.points import labels_of
-from frostline.units import human_cost, percent
+from frostline.units import format_cost, format_percent
 
 COLUMNS = ("plan", "test accuracy, 95 %", "parameters", "compute", "time", "memory", "front")
 """Parameters are those that learn, memory is its peak, and the front that of the cost by which advice goes."""
@@ -22,8 +22,8 @@ def comparison(reports: Path) -> tuple[list[tuple[str, ...]], int]:
         (
             label,
             f"{plan['accuracy']:.3f} ({plan['accuracy_low']:.3f}\N{EN DASH}{plan['accuracy_high']:.3f})",
-            *(human_cost(plan[name], name) for name in COSTS),
-            percent(plan[f"front_{cost}"]),
+            *(format_cost(plan[name], name) for name in COSTS),
+            format_percent(plan[f"front_{cost}"]),
         )
         for label, plan in zip(labels_of(plans), told.to_dict("records"), strict=True)
     ]

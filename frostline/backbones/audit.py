@@ -21,7 +21,7 @@ class AuditError(RuntimeError):
     """Something frozen did not stand still; the message names it."""
 
 
-def frozen_digests(model: nn.Module) -> dict[str, str]:
+def digest_frozen(model: nn.Module) -> dict[str, str]:
     """Return the SHA-256 of every tensor that must stand still, by name.
 
     These are the parameters that need no gradient; the buffers (such as BatchNorm's statistics) of modules not all of
@@ -86,22 +86,22 @@ def check_batch_mates(prefix: Callable[[Tensor], Tensor], images: Tensor) -> Non
     shown = [images, torch.cat([images[:half], -images[half:]])]
     first, again = (_digest(prefix(each)[:half]) for each in shown)
     if first != again:
-        culprit = _first_to_differ(prefix, shown) if isinstance(prefix, nn.Module) else None
+        culprit = _find_first_difference(prefix, shown) if isinstance(prefix, nn.Module) else None
         hint = f": {culprit} is where it begins" if culprit else ""
         raise AuditError(f"the audit found that what the prefix makes of an image depends on its batch mates{hint}")
 
 
-def _first_to_differ(prefix: nn.Module, shown: Sequence[Tensor]) -> str | None:
+def _find_first_difference(prefix: nn.Module, shown: Sequence[Tensor]) -> str | None:
     """Return the name of the first module that is given the same images each time and makes something else of them."""
     names = {module: name for name, module in prefix.named_modules()}
     given: list[list[str]] = []
     calls: list[tuple[str, list[str], list[str]]] = []
 
     def enter(_module: nn.Module, inputs: Any) -> None:
-        given.append(_digests_of_half(inputs))
+        given.append(_digest_half(inputs))
 
     def leave(module: nn.Module, _inputs: Any, output: Any) -> None:
-        calls.append((names[module], given.pop(), _digests_of_half(output)))
+        calls.append((names[module], given.pop(), _digest_half(output)))
 
     hooks = [module.register_forward_pre_hook(enter) for module in names]
     hooks += [module.register_forward_hook(leave) for module in names]
@@ -113,7 +113,7 @@ def _first_to_differ(prefix: nn.Module, shown: Sequence[Tensor]) -> str | None:
     return next((one[0] for one, other in pairs if one[1] == other[1] and one[2] != other[2]), None)
 
 
-def _digests_of_half(value: Any) -> list[str]:
+def _digest_half(value: Any) -> list[str]:
     tensors = value if isinstance(value, tuple | list) else [value]
     return [_digest(each[: len(each) // 2]) for each in tensors if isinstance(each, Tensor) and each.dim()]
 

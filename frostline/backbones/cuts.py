@@ -10,10 +10,18 @@ import timm
 from torch import Tensor, nn
 from torchvision import models
 
-from frostline.backbones.small_networks import ClassToken, MeanOverPixels, Patches, cnn2, cnn3, mlp, of_depth
-from frostline.backbones.weights import lite0_tensors, timm_tensors, torchvision_tensors
+from frostline.backbones.small_networks import (
+    ClassToken,
+    MeanOverPixels,
+    Patches,
+    build_cnn2,
+    build_cnn3,
+    build_mlp,
+    build_residual_network,
+)
+from frostline.backbones.weights import load_lite0_tensors, load_timm_tensors, load_torchvision_tensors
 from frostline.constants import PARTS
-from frostline.errors import mistake
+from frostline.errors import InputError
 
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_DEVIATION = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -38,12 +46,12 @@ class Architecture:
     deviation: tuple[float, float, float] = IMAGENET_DEVIATION
 
 
-def by_part(*pieces: Iterable[nn.Module]) -> Pieces:
+def name_pieces(*pieces: Iterable[nn.Module]) -> Pieces:
     """Return the pieces, given shallow to deep, under the names of the parts."""
     return {part: list(modules) for part, modules in zip(PARTS, pieces, strict=True)}
 
 
-def blocks_of(layers: Iterable[nn.Module]) -> list[nn.Module]:
+def group_blocks(layers: Iterable[nn.Module]) -> list[nn.Module]:
     """Return the layers as blocks: each convolution or linear layer with what follows it (norm, activation, pool)."""
     blocks: list[list[nn.Module]] = []
     for layer in layers:
@@ -53,7 +61,7 @@ def blocks_of(layers: Iterable[nn.Module]) -> list[nn.Module]:
     return [nn.Sequential(*block) for block in blocks]
 
 
-def pooled() -> list[nn.Module]:
+def make_pooling() -> list[nn.Module]:
     """Return average pooling down to one vector an image. It closes stage4, so that this is what a head is fed."""
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(1)]
 
@@ -62,15 +70,22 @@ def cut_lite(model: Any) -> Pieces:
     """Cut timm's EfficientNet-Lite where its stride changes; its last convolution works at stride 32."""
     first, second, third, fourth, fifth, sixth, seventh = model.blocks
     deepest = [*sixth, *seventh, model.conv_head, model.bn2, model.global_pool]
-    return by_part([model.conv_stem, model.bn1, first], second, third, [*fourth, *fifth], deepest, [model.classifier])
+    return name_pieces(
+        [model.conv_stem, model.bn1, first], second, third, [*fourth, *fifth], deepest, [model.classifier]
+    )
 
 
 def cut_alexnet(model: Any) -> Pieces:
     """Cut AlexNet, whose stages are its later convolutions and, as stage4, its two hidden layers."""
-    first, second, third, fourth, fifth = blocks_of(model.features)
+    first, second, third, fourth, fifth = group_blocks(model.features)
     dropout, sixth, sixth_relu, dropout_2, seventh, seventh_relu, logits = model.classifier
-    hidden = [model.avgpool, nn.Flatten(1), dropout, *blocks_of([sixth, sixth_relu, dropout_2, seventh, seventh_relu])]
-    return by_part([first], [second], [third], [fourth, fifth], hidden, [logits])
+    hidden = [
+        model.avgpool,
+        nn.Flatten(1),
+        dropout,
+        *group_blocks([sixth, sixth_relu, dropout_2, seventh, seventh_relu]),
+    ]
+    return name_pieces([first], [second], [third], [fourth, fifth], hidden, [logits])
 
 
 def cut_vgg(model: Any) -> Pieces:
@@ -80,22 +95,22 @@ def cut_vgg(model: Any) -> Pieces:
         pieces[-1].append(layer)
         if isinstance(layer, nn.MaxPool2d):
             pieces.append([])
-    first, second, third, fourth, fifth, _ = (blocks_of(piece) for piece in pieces)
+    first, second, third, fourth, fifth, _ = (group_blocks(piece) for piece in pieces)
     *hidden, dropout, logits = model.classifier
-    deepest = [model.avgpool, nn.Flatten(1), *blocks_of(hidden)]
-    return by_part([*first, *second], third, fourth, fifth, deepest, [dropout, logits])
+    deepest = [model.avgpool, nn.Flatten(1), *group_blocks(hidden)]
+    return name_pieces([*first, *second], third, fourth, fifth, deepest, [dropout, logits])
 
 
 def cut_resnet(model: Any) -> Pieces:
     """Cut ResNet at its four layers (He et al. 2015), which work at strides 4, 8, 16 and 32."""
     stem = [model.conv1, model.bn1, model.relu, model.maxpool]
     deepest = [*model.layer4, model.avgpool, nn.Flatten(1)]
-    return by_part(stem, model.layer1, model.layer2, model.layer3, deepest, [model.fc])
+    return name_pieces(stem, model.layer1, model.layer2, model.layer3, deepest, [model.fc])
 
 
 def cut_inception(model: Any) -> Pieces:
     """Cut Inception v3, without its auxiliary classifier, which only its own recipe trains."""
-    return by_part(
+    return name_pieces(
         [model.Conv2d_1a_3x3, model.Conv2d_2a_3x3, model.Conv2d_2b_3x3, model.maxpool1],
         [model.Conv2d_3b_1x1, model.Conv2d_4a_3x3, model.maxpool2],
         [model.Mixed_5b, model.Mixed_5c, model.Mixed_5d],
@@ -108,7 +123,7 @@ def cut_inception(model: Any) -> Pieces:
 def cut_googlenet(model: Any) -> Pieces:
     """Cut GoogLeNet, without its auxiliary classifiers, which only its own recipe trains."""
     fourth = [model.inception4a, model.inception4b, model.inception4c, model.inception4d, model.inception4e]
-    return by_part(
+    return name_pieces(
         [model.conv1, model.maxpool1],
         [model.conv2, model.conv3, model.maxpool2],
         [model.inception3a, model.inception3b, model.maxpool3],
@@ -121,8 +136,8 @@ def cut_googlenet(model: Any) -> Pieces:
 def cut_densenet(model: Any) -> Pieces:
     """Cut DenseNet into its dense blocks, each with the transition that pools after it."""
     each = model.features
-    deepest = [each.denseblock4, each.norm5, nn.ReLU(inplace=True), *pooled()]
-    return by_part(
+    deepest = [each.denseblock4, each.norm5, nn.ReLU(inplace=True), *make_pooling()]
+    return name_pieces(
         [each.conv0, each.norm0, each.relu0, each.pool0],
         [each.denseblock1, each.transition1],
         [each.denseblock2, each.transition2],
@@ -142,34 +157,34 @@ def cut_features(model: Any, *starts: int) -> Pieces:
     stem, first, second, third, fourth = (blocks[a:b] for a, b in itertools.pairwise(bounds))
     layers = list(model.classifier)
     hidden, head = (layers[:-2], layers[-2:]) if isinstance(layers[-2], nn.Dropout) else (layers[:-1], layers[-1:])
-    return by_part(stem, first, second, third, [*fourth, *pooled(), *hidden], head)
+    return name_pieces(stem, first, second, third, [*fourth, *make_pooling(), *hidden], head)
 
 
 def cut_shufflenet(model: Any) -> Pieces:
     """Cut ShuffleNet v2. At stride 4 it only pools: its stage1 has no parameters."""
     deepest = [*model.stage4, model.conv5, MeanOverPixels()]
-    return by_part([model.conv1], [model.maxpool], model.stage2, model.stage3, deepest, [model.fc])
+    return name_pieces([model.conv1], [model.maxpool], model.stage2, model.stage3, deepest, [model.fc])
 
 
 def cut_squeezenet(model: Any) -> Pieces:
     """Cut SqueezeNet after its poolings. Its last four modules all work at stride 16: stage3 and stage4 share them."""
     layers = [*model.features]
     head = [*model.classifier, nn.Flatten(1)]
-    return by_part(layers[:3], layers[3:6], layers[6:9], layers[9:11], layers[11:], head)
+    return name_pieces(layers[:3], layers[3:6], layers[6:9], layers[9:11], layers[11:], head)
 
 
 def cut_mnasnet(model: Any) -> Pieces:
     """Cut MNASNet's stacks of inverted residuals at their strides."""
     layers = [*model.layers]
-    deepest = [*layers[12], *layers[13], *blocks_of(layers[14:]), MeanOverPixels()]
-    stem = blocks_of(layers[:8])
-    return by_part(stem, layers[8], layers[9], [*layers[10], *layers[11]], deepest, model.classifier)
+    deepest = [*layers[12], *layers[13], *group_blocks(layers[14:]), MeanOverPixels()]
+    stem = group_blocks(layers[:8])
+    return name_pieces(stem, layers[8], layers[9], [*layers[10], *layers[11]], deepest, model.classifier)
 
 
 def cut_regnet(model: Any) -> Pieces:
     """Cut RegNet at its four blocks, which work at strides 4, 8, 16 and 32."""
     first, second, third, fourth = model.trunk_output
-    return by_part([model.stem], first, second, third, [*fourth, model.avgpool, nn.Flatten(1)], [model.fc])
+    return name_pieces([model.stem], first, second, third, [*fourth, model.avgpool, nn.Flatten(1)], [model.fc])
 
 
 def cut_convnext(model: Any) -> Pieces:
@@ -177,14 +192,14 @@ def cut_convnext(model: Any) -> Pieces:
     stem, first, down_2, second, down_3, third, down_4, fourth = model.features
     norm, flatten, logits = model.classifier
     deepest = [down_4, *fourth, model.avgpool, norm, flatten]
-    return by_part([stem], first, [down_2, *second], [down_3, *third], deepest, [logits])
+    return name_pieces([stem], first, [down_2, *second], [down_3, *third], deepest, [logits])
 
 
 def cut_swin(model: Any) -> Pieces:
     """Cut Swin before each merging of patches; between its parts lie N x height x width x channels."""
     stem, first, down_2, second, down_3, third, down_4, fourth = model.features
     deepest = [down_4, *fourth, model.norm, model.permute, model.avgpool, model.flatten]
-    return by_part([stem], first, [down_2, *second], [down_3, *third], deepest, [model.head])
+    return name_pieces([stem], first, [down_2, *second], [down_3, *third], deepest, [model.head])
 
 
 def cut_vision_transformer(model: Any) -> Pieces:
@@ -193,54 +208,54 @@ def cut_vision_transformer(model: Any) -> Pieces:
     quarter = len(layers) // 4
     first, second, third = (layers[start : start + quarter] for start in (0, quarter, 2 * quarter))
     deepest = [*layers[3 * quarter :], model.encoder.ln, ClassToken()]
-    return by_part([Patches(model)], first, second, third, deepest, [model.heads.head])
+    return name_pieces([Patches(model)], first, second, third, deepest, [model.heads.head])
 
 
-def of_torchvision(name: str, pieces: Callable[[Any], Pieces], **more: Any) -> Architecture:
+def define_torchvision(name: str, pieces: Callable[[Any], Pieces], **more: Any) -> Architecture:
     """Return the architecture that torchvision has under that name; `more` is what its builder must be told."""
     return Architecture(
         original=functools.partial(models.get_model, name, weights=None, **more),
-        pretrained=functools.partial(torchvision_tensors, name),
+        pretrained=functools.partial(load_torchvision_tensors, name),
         pieces=pieces,
     )
 
 
-def lite(number: int) -> Architecture:
+def define_lite(number: int) -> Architecture:
     """Return one of timm's larger EfficientNet-Lites, cut as the smallest is."""
     name = f"tf_efficientnet_lite{number}"
     return Architecture(
         original=functools.partial(timm.create_model, name, pretrained=False),
-        pretrained=functools.partial(timm_tensors, name),
+        pretrained=functools.partial(load_timm_tensors, name),
         pieces=cut_lite,
         mean=HALF,
         deviation=HALF,
     )
 
 
-def of_inception(name: str, pieces: Callable[[Any], Pieces]) -> Architecture:
+def define_inception(name: str, pieces: Callable[[Any], Pieces]) -> Architecture:
     """Return an Inception network. Google trained them on pixels from -1 to 1.
 
     torchvision takes ImageNet's usual scaling and undoes it inside (`transform_input`); here it is never done.
     """
-    plain = of_torchvision(name, pieces, aux_logits=False, transform_input=False, init_weights=True)
+    plain = define_torchvision(name, pieces, aux_logits=False, transform_input=False, init_weights=True)
     return Architecture(plain.original, plain.pretrained, pieces, mean=HALF, deviation=HALF)
 
 
-def written_out(name: str, original: Callable[[], nn.Sequential]) -> Architecture:
+def define_written_out(name: str, original: Callable[[], nn.Sequential]) -> Architecture:
     """Return one of our own networks, which are made of the named parts."""
 
     def pieces(network: nn.Sequential) -> Pieces:
         return {part: [*blocks.children()] for part, blocks in network.named_children()}
 
-    return Architecture(original, functools.partial(unpublished, name), pieces, mean=HALF, deviation=HALF)
+    return Architecture(original, functools.partial(refuse_unpublished, name), pieces, mean=HALF, deviation=HALF)
 
 
-def unpublished(name: str, _model: nn.Module) -> dict[str, Tensor]:
-    """Raise a `Mistake`: nobody has published weights of the network."""
-    raise mistake(f"the weights of {name}", "be none or a file", "'pretrained'", "Nobody has published any.")
+def refuse_unpublished(name: str, _model: nn.Module) -> dict[str, Tensor]:
+    """Raise an `InputError`: nobody has published weights of the network."""
+    raise InputError.of(f"the weights of {name}", "be none or a file", "'pretrained'", "Nobody has published any.")
 
 
-def at(*starts: int) -> Callable[[Any], Pieces]:
+def cut_features_at(*starts: int) -> Callable[[Any], Pieces]:
     """Return the cut of `model.features` at these blocks."""
     return lambda model: cut_features(model, *starts)
 
@@ -248,41 +263,41 @@ def at(*starts: int) -> Callable[[Any], Pieces]:
 ARCHITECTURES = {
     "efficientnet_lite0": Architecture(
         original=functools.partial(timm.create_model, "tf_efficientnet_lite0", pretrained=False),
-        pretrained=lite0_tensors,
+        pretrained=load_lite0_tensors,
         pieces=cut_lite,
         mean=(127.0, 127.0, 127.0),
         deviation=(128.0, 128.0, 128.0),
     ),
-    "efficientnet_lite1": lite(1),
-    "efficientnet_lite2": lite(2),
-    "efficientnet_lite3": lite(3),
-    "efficientnet_lite4": lite(4),
-    "alexnet": of_torchvision("alexnet", cut_alexnet),
-    "vgg16": of_torchvision("vgg16", cut_vgg),
-    "vgg16_bn": of_torchvision("vgg16_bn", cut_vgg),
-    "resnet18": of_torchvision("resnet18", cut_resnet),
-    "resnet34": of_torchvision("resnet34", cut_resnet),
-    "resnet50": of_torchvision("resnet50", cut_resnet),
-    "inception_v3": of_inception("inception_v3", cut_inception),
-    "googlenet": of_inception("googlenet", cut_googlenet),
-    "densenet121": of_torchvision("densenet121", cut_densenet),
-    "mobilenet_v2": of_torchvision("mobilenet_v2", at(2, 4, 7, 14)),
-    "mobilenet_v3_small": of_torchvision("mobilenet_v3_small", at(1, 2, 4, 9)),
-    "mobilenet_v3_large": of_torchvision("mobilenet_v3_large", at(2, 4, 7, 13)),
-    "efficientnet_b0": of_torchvision("efficientnet_b0", at(2, 4, 6, 12)),
-    "shufflenet_v2_x1_0": of_torchvision("shufflenet_v2_x1_0", cut_shufflenet),
-    "squeezenet1_1": of_torchvision("squeezenet1_1", cut_squeezenet),
-    "mnasnet1_0": of_torchvision("mnasnet1_0", cut_mnasnet),
-    "regnet_y_400mf": of_torchvision("regnet_y_400mf", cut_regnet),
-    "convnext_tiny": of_torchvision("convnext_tiny", cut_convnext),
-    "swin_t": of_torchvision("swin_t", cut_swin),
-    "vit_b_16": of_torchvision("vit_b_16", cut_vision_transformer),
-    "mlp": written_out("mlp", mlp),
-    "cnn2": written_out("cnn2", cnn2),
-    "cnn3": written_out("cnn3", cnn3),
-    "plain20": written_out("plain20", functools.partial(of_depth, 20, shortcut=False)),
-    "plain56": written_out("plain56", functools.partial(of_depth, 56, shortcut=False)),
-    "residual20": written_out("residual20", functools.partial(of_depth, 20, shortcut=True)),
-    "residual56": written_out("residual56", functools.partial(of_depth, 56, shortcut=True)),
+    "efficientnet_lite1": define_lite(1),
+    "efficientnet_lite2": define_lite(2),
+    "efficientnet_lite3": define_lite(3),
+    "efficientnet_lite4": define_lite(4),
+    "alexnet": define_torchvision("alexnet", cut_alexnet),
+    "vgg16": define_torchvision("vgg16", cut_vgg),
+    "vgg16_bn": define_torchvision("vgg16_bn", cut_vgg),
+    "resnet18": define_torchvision("resnet18", cut_resnet),
+    "resnet34": define_torchvision("resnet34", cut_resnet),
+    "resnet50": define_torchvision("resnet50", cut_resnet),
+    "inception_v3": define_inception("inception_v3", cut_inception),
+    "googlenet": define_inception("googlenet", cut_googlenet),
+    "densenet121": define_torchvision("densenet121", cut_densenet),
+    "mobilenet_v2": define_torchvision("mobilenet_v2", cut_features_at(2, 4, 7, 14)),
+    "mobilenet_v3_small": define_torchvision("mobilenet_v3_small", cut_features_at(1, 2, 4, 9)),
+    "mobilenet_v3_large": define_torchvision("mobilenet_v3_large", cut_features_at(2, 4, 7, 13)),
+    "efficientnet_b0": define_torchvision("efficientnet_b0", cut_features_at(2, 4, 6, 12)),
+    "shufflenet_v2_x1_0": define_torchvision("shufflenet_v2_x1_0", cut_shufflenet),
+    "squeezenet1_1": define_torchvision("squeezenet1_1", cut_squeezenet),
+    "mnasnet1_0": define_torchvision("mnasnet1_0", cut_mnasnet),
+    "regnet_y_400mf": define_torchvision("regnet_y_400mf", cut_regnet),
+    "convnext_tiny": define_torchvision("convnext_tiny", cut_convnext),
+    "swin_t": define_torchvision("swin_t", cut_swin),
+    "vit_b_16": define_torchvision("vit_b_16", cut_vision_transformer),
+    "mlp": define_written_out("mlp", build_mlp),
+    "cnn2": define_written_out("cnn2", build_cnn2),
+    "cnn3": define_written_out("cnn3", build_cnn3),
+    "plain20": define_written_out("plain20", functools.partial(build_residual_network, 20, shortcut=False)),
+    "plain56": define_written_out("plain56", functools.partial(build_residual_network, 56, shortcut=False)),
+    "residual20": define_written_out("residual20", functools.partial(build_residual_network, 20, shortcut=True)),
+    "residual56": define_written_out("residual56", functools.partial(build_residual_network, 56, shortcut=True)),
 }
 """Every known backbone by name."""

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from frostline.constants import SELECTORS
-from frostline.errors import listed, mistake
+from frostline.errors import InputError, join_names
 from frostline.params import Depth
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -32,13 +32,13 @@ def apply_plan(backbone: nn.Sequential, plan: Depth) -> None:
 
     Frozen parameters get no gradient. A module is frozen unless it lies in a part or block that learns, or is a norm
     under `norms`; it stays in eval mode after any `.train()`, so that BatchNorm statistics and dropout stand still
-    too. Under `biases` statistics stand still as well: only biases move. Raises `Mistake` about names that the
+    too. Under `biases` statistics stand still as well: only biases move. Raises `InputError` about names that the
     backbone lacks.
     """
     refuse_unfit(backbone, plan)
-    blocks = blocks_that_learn(backbone, plan)
-    selectors = _selectors(plan)
-    learned = _in_blocks(backbone, blocks) | _selected(backbone, selectors)
+    blocks = list_learning_blocks(backbone, plan)
+    selectors = _list_selectors(plan)
+    learned = _in_blocks(backbone, blocks) | _select_parameters(backbone, selectors)
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(name in learned)
     for name, module in backbone.named_modules():
@@ -78,52 +78,52 @@ class _PassingOn:
 
 
 def refuse_unfit(backbone: nn.Sequential, plan: Depth, where: str = "a plan") -> None:
-    """Raise a `Mistake` if the plan names what the backbone lacks, or what has nothing to learn in it."""
+    """Raise an `InputError` if the plan names what the backbone lacks, or what has nothing to learn in it."""
     for place, depth in enumerate(plan.depths):
         _refuse_unfit(backbone, depth, where if depth is plan else f"{where}, phases.{place},")
 
 
 def _refuse_unfit(backbone: nn.Sequential, plan: Depth, where: str) -> None:
-    blocks = blocks_of(backbone)
+    blocks = list_blocks(backbone)
     parts = [name for name, _ in backbone.named_children()]
     for name in [plan.from_] if plan.from_ is not None else plan.train or []:
         if name in SELECTORS:
-            if not _selected(backbone, [name]):
-                raise mistake(where, f"name what the backbone has; it has no {name}", repr(name))
+            if not _select_parameters(backbone, [name]):
+                raise InputError.of(where, f"name what the backbone has; it has no {name}", repr(name))
         elif name not in blocks and name not in parts:
             siblings = [block for block in blocks if block.startswith(f"{name.partition('.')[0]}.")]
-            raise mistake(where, f"name {listed(siblings or [*parts, *SELECTORS])}", repr(name))
-        elif not _in_blocks(backbone, [name] if plan.from_ is None else blocks_that_learn(backbone, plan)):
-            raise mistake(where, "name what has parameters", f"{name!r}, which has none")
+            raise InputError.of(where, f"name {join_names(siblings or [*parts, *SELECTORS])}", repr(name))
+        elif not _in_blocks(backbone, [name] if plan.from_ is None else list_learning_blocks(backbone, plan)):
+            raise InputError.of(where, "name what has parameters", f"{name!r}, which has none")
 
 
-def blocks_of(backbone: nn.Sequential) -> list[str]:
+def list_blocks(backbone: nn.Sequential) -> list[str]:
     """Return the names of the backbone's blocks, such as stage4.1, shallow to deep."""
     return [f"{part}.{block}" for part, blocks in backbone.named_children() for block, _ in blocks.named_children()]
 
 
-def blocks_that_learn(backbone: nn.Sequential, plan: Depth) -> list[str]:
+def list_learning_blocks(backbone: nn.Sequential, plan: Depth) -> list[str]:
     """Return the names of the blocks all of which learns, shallow to deep."""
-    blocks = blocks_of(backbone)
-    learning = {block for depth in plan.depths for block in _blocks_that_learn(blocks, depth)}
+    blocks = list_blocks(backbone)
+    learning = {block for depth in plan.depths for block in _list_learning_blocks(blocks, depth)}
     return [block for block in blocks if block in learning]
 
 
-def _blocks_that_learn(blocks: list[str], depth: Depth) -> list[str]:
+def _list_learning_blocks(blocks: list[str], depth: Depth) -> list[str]:
     if depth.from_ is None:
         return [block for block in blocks if _holds(depth.train or [], block)]
     first = next(place for place, block in enumerate(blocks) if _holds([depth.from_], block))
     return blocks[first:]
 
 
-def _selectors(plan: Depth) -> list[str]:
+def _list_selectors(plan: Depth) -> list[str]:
     """Return the selectors under which something learns."""
     return [name for name in SELECTORS if any(name in (depth.train or ()) for depth in plan.depths)]
 
 
 def describe_learned(backbone: nn.Sequential, plan: Depth) -> list[str]:
     """Return what learns in the fewest words: whole parts by their names, else blocks (stage4.1-3), and selectors."""
-    learning, words = set(blocks_that_learn(backbone, plan)), []
+    learning, words = set(list_learning_blocks(backbone, plan)), []
     for part, module in backbone.named_children():
         names = [name for name, block in module.named_children() if [*block.parameters()]]
         learn = [name for name in names if f"{part}.{name}" in learning]
@@ -133,7 +133,7 @@ def describe_learned(backbone: nn.Sequential, plan: Depth) -> list[str]:
             words.append(f"{part}.{learn[0]}-{learn[-1]}")
         else:
             words += [f"{part}.{name}" for name in learn]
-    return words + _selectors(plan)
+    return words + _list_selectors(plan)
 
 
 def _holds(names: Collection[str], inner: str) -> bool:
@@ -146,7 +146,7 @@ def _in_blocks(backbone: nn.Sequential, blocks: Collection[str]) -> set[str]:
     return {name for name, _ in backbone.named_parameters() if _holds(blocks, name)}
 
 
-def _selected(backbone: nn.Sequential, selectors: Collection[str]) -> set[str]:
+def _select_parameters(backbone: nn.Sequential, selectors: Collection[str]) -> set[str]:
     """Return the names of the parameters that `norms` and `biases`, where they are among the selectors, mean."""
     chosen: set[str] = set()
     if "norms" in selectors:
@@ -157,7 +157,7 @@ def _selected(backbone: nn.Sequential, selectors: Collection[str]) -> set[str]:
     return chosen
 
 
-def boundary(backbone: nn.Sequential) -> int:
+def find_boundary(backbone: nn.Sequential) -> int:
     """Return how many blocks lie before the first in which anything learns. `apply_plan` must have been called."""
     blocks = [block for part in backbone.children() for block in part.children()]
     return next((place for place, block in enumerate(blocks) if not _stands_still(block)), len(blocks))
@@ -168,7 +168,7 @@ def cut_at_boundary(backbone: nn.Sequential, at: int | None = None) -> tuple[nn.
 
     Both keep the backbone's names. `apply_plan` must have been called.
     """
-    at = boundary(backbone) if at is None else at
+    at = find_boundary(backbone) if at is None else at
     prefix, suffix = nn.Sequential(), nn.Sequential()
     names = [(part, name) for part, blocks in backbone.named_children() for name, _ in blocks.named_children()]
     for place, (part, name) in enumerate(names):

@@ -28,7 +28,7 @@ class _Tracer(fx.Tracer):
         return whole or super().is_leaf_module(module, name)
 
 
-def as_run(prefix: nn.Sequential, precision: str) -> nn.Sequential:
+def prepare_prefix(prefix: nn.Sequential, precision: str) -> nn.Sequential:
     """Return the frozen prefix as it runs in the precision: folded in bfloat16, in float32 as it is."""
     return fold_norms(prefix) if precision == "bfloat16" else prefix
 
@@ -40,22 +40,22 @@ def fold_norms(prefix: nn.Sequential) -> nn.Sequential:
     Tensors that stay as they are (norms that follow no convolution) are shared, which spares a copy of the weights.
     """
     folded = nn.Sequential()
-    for name, part in _with_own_modules(prefix).eval().named_children():
+    for name, part in _copy_modules(prefix).eval().named_children():
         has_norms = any(isinstance(module, _BatchNorm) for module in part.modules())
         folded.add_module(name, _fold_part(part) if has_norms else part)
     for module in folded.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            _into_bfloat16(module)
+            _convert_to_bfloat16(module)
     return folded.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def _with_own_modules(prefix: nn.Sequential) -> nn.Sequential:
+def _copy_modules(prefix: nn.Sequential) -> nn.Sequential:
     """Return a copy of the modules with the same tensors in them."""
     tensors = [*prefix.parameters(), *prefix.buffers()]
     return copy.deepcopy(prefix, {id(tensor): tensor for tensor in tensors})
 
 
-def _into_bfloat16(module: nn.Module) -> nn.Module:
+def _convert_to_bfloat16(module: nn.Module) -> nn.Module:
     """Give the module parameters of its own in bfloat16; the tensors that it had stay what they are."""
     for name, parameter in list(module.named_parameters(recurse=False)):
         setattr(module, name, nn.Parameter(parameter.detach().bfloat16(), requires_grad=False))
@@ -69,27 +69,27 @@ def _fold_part(part: nn.Module) -> nn.Module:
     traced = fx.GraphModule(part, graph)
     modules = dict(traced.named_modules())
     for node in graph.nodes:
-        norm = _called(modules, node)
+        norm = _get_called_module(modules, node)
         before: Any = node.args[0] if isinstance(norm, _BatchNorm) else None
-        conv = _called(modules, before)
-        if isinstance(norm, _BatchNorm) and isinstance(conv, nn.Conv2d) and _used_once(before):
-            traced.set_submodule(before.target, _into_bfloat16(fuse_conv_bn_eval(conv, norm)))
-            traced.set_submodule(str(node.target), _what_follows(norm))
+        conv = _get_called_module(modules, before)
+        if isinstance(norm, _BatchNorm) and isinstance(conv, nn.Conv2d) and _is_used_once(before):
+            traced.set_submodule(before.target, _convert_to_bfloat16(fuse_conv_bn_eval(conv, norm)))
+            traced.set_submodule(str(node.target), _find_activation(norm))
     return traced
 
 
-def _called(modules: dict[str, nn.Module], node: Any) -> nn.Module | None:
+def _get_called_module(modules: dict[str, nn.Module], node: Any) -> nn.Module | None:
     """Return the module that the node calls, if it calls one."""
     return modules.get(str(node.target)) if isinstance(node, fx.Node) and node.op == "call_module" else None
 
 
-def _used_once(node: Any) -> bool:
+def _is_used_once(node: Any) -> bool:
     """Return whether the convolution feeds its norm alone, and is called once."""
     calls = [each for each in node.graph.nodes if each.op == "call_module" and each.target == node.target]
     return len(node.users) == 1 and len(calls) == 1
 
 
-def _what_follows(norm: nn.Module) -> nn.Module:
+def _find_activation(norm: nn.Module) -> nn.Module:
     """Return what a norm does beside normalising: timm's ones hold their activation."""
     return norm.act if isinstance(getattr(norm, "act", None), nn.Module) else nn.Identity()  # type: ignore[return-value]
 
@@ -131,10 +131,10 @@ def hold_images(images: NDArray[np.uint8], device: torch.device) -> Callable[[Ro
     if device.type == "cuda" and images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
         resident = torch.from_numpy(np.array(images)).to(device)
         return lambda rows: resident[torch.from_numpy(rows).to(device)]
-    return lambda rows: to_device(torch.from_numpy(images[rows]), device)
+    return lambda rows: move_to_device(torch.from_numpy(images[rows]), device)
 
 
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+def move_to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Return the tensor on the device; a GPU copies it from pinned memory while it computes."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
@@ -148,7 +148,7 @@ def prefixed_inputs(prefix: nn.Module, live: Inputs, image_px: int, precision: s
     group_rows, alike = prefix_batch(image_px), _alike(prefix)
 
     def of(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
-        for group in _groups(batches, group_rows):
+        for group in _group_batches(batches, group_rows):
             rows = np.concatenate(group)
             (pixels,) = live([np.resize(rows, max(len(rows), SMALLEST_PREFIX_BATCH))], view)
             with torch.no_grad(), autocast(precision, device), alike:
@@ -192,7 +192,7 @@ def prefix_batch(image_px: int) -> int:
     return int(np.clip(PREFIX_PIXELS // image_px**2, SMALLEST_PREFIX_BATCH, LARGEST_PREFIX_BATCH))
 
 
-def _groups(batches: Sequence[Rows], rows: int) -> list[list[Rows]]:
+def _group_batches(batches: Sequence[Rows], rows: int) -> list[list[Rows]]:
     """Return the batches in groups of nearly equal size, none of more than `rows` unless a batch is."""
     largest = max(len(batch) for batch in batches)
     each = max(1, rows // largest)
@@ -200,7 +200,7 @@ def _groups(batches: Sequence[Rows], rows: int) -> list[list[Rows]]:
     return [list(batches[a:b]) for a, b in itertools.pairwise(bounds)]
 
 
-def in_batches(rows: Rows, batch_size: int) -> list[Rows]:
+def split_batches(rows: Rows, batch_size: int) -> list[Rows]:
     """Return the rows in batches of nearly equal size, at most `batch_size`, so that none is a lonely remainder."""
     return np.array_split(rows, -(-len(rows) // batch_size))
 

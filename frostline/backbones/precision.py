@@ -34,11 +34,11 @@ class _GroupedConvolutions(TorchFunctionMode):
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if function is functional.conv2d:
-            return _conv2d(*args, **(kwargs or {}))
+            return _convolve(*args, **(kwargs or {}))
         return function(*args, **(kwargs or {}))
 
 
-def _conv2d(
+def _convolve(
     input: Tensor,  # noqa: A002 - torch's name for it, by which modules may pass it
     weight: Tensor,
     bias: Tensor | None = None,
@@ -49,12 +49,12 @@ def _conv2d(
 ) -> Tensor:
     if groups == 1 or isinstance(padding, str) or input.dim() != 4 or input.dtype == torch.float64:
         return functional.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    geometry = [_pair(stride), _pair(padding), _pair(dilation), groups]
+    geometry = [_make_pair(stride), _make_pair(padding), _make_pair(dilation), groups]
     output: Tensor = _GroupedConvolution.apply(input.bfloat16(), weight, *geometry)
     return output if bias is None else output + bias.to(output.dtype).view(-1, 1, 1)
 
 
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+def _make_pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
 
 
@@ -75,13 +75,13 @@ class _GroupedConvolution(torch.autograd.Function):
         stride, padding, dilation, groups = ctx.geometry
         wanted = [*ctx.needs_input_grad[:2], False]
         of_pixels, of_weight, _ = torch.ops.aten.convolution_backward(
-            _channels_last(gradient.float()), _channels_last(pixels.float()), weight.float(), None,
+            _lay_channels_last(gradient.float()), _lay_channels_last(pixels.float()), weight.float(), None,
             stride, padding, dilation, False, (0, 0), groups, wanted,
         )  # fmt: skip
         return (of_pixels.bfloat16() if wanted[0] else None), of_weight, None, None, None, None
 
 
-def _channels_last(images: Tensor) -> Tensor:
+def _lay_channels_last(images: Tensor) -> Tensor:
     """Return the images in the layout whose depthwise kernels are 2 to 12 times faster; padding loses it."""
     return images.contiguous(memory_format=torch.channels_last)
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from frostline.backbones.cuts import ARCHITECTURES, Architecture
-from frostline.backbones.weights import checked_tensors, read_tensors
-from frostline.errors import listed, mistake
+from frostline.backbones.weights import fit_tensors, read_tensors
+from frostline.errors import InputError, join_names
 
 
 def build_backbone(name: str, weights: str, classes: int) -> nn.Sequential:
@@ -15,9 +15,9 @@ def build_backbone(name: str, weights: str, classes: int) -> nn.Sequential:
 
     `weights` is "pretrained", "none", or the path of a safetensors or state-dict file with the original's names. The
     last layer is always new, drawn from torch's global generator, as is everything else with "none". Input: float,
-    N x 3 x H x W, scaled by `scale_pixels`. Raises `Mistake` about unknown names, and weights that do not fit.
+    N x 3 x H x W, scaled by `scale_pixels`. Raises `InputError` about unknown names, and weights that do not fit.
     """
-    parts = cut_into_parts(architecture_of(name), original_classifier(name, weights))
+    parts = cut_into_parts(find_architecture(name), build_original_classifier(name, weights))
     head = parts.get_submodule("head")
     for place, layer in reversed(list(head.named_children())):
         if isinstance(layer, nn.Linear):
@@ -29,12 +29,12 @@ def build_backbone(name: str, weights: str, classes: int) -> nn.Sequential:
     raise RuntimeError(f"the head of {name} has no layer that makes logits")
 
 
-def original_classifier(name: str, weights: str) -> nn.Module:
+def build_original_classifier(name: str, weights: str) -> nn.Module:
     """Return the architecture's own 1,000-class ImageNet model, as its authors published it.
 
     A file may have been trained on other classes: then the layer that makes the logits stays untrained.
     """
-    architecture = architecture_of(name)
+    architecture = find_architecture(name)
     model = architecture.original()
     if weights == "none":
         return model
@@ -42,12 +42,12 @@ def original_classifier(name: str, weights: str) -> nn.Module:
     if weights == "pretrained":
         state.update(architecture.pretrained(model))
     else:
-        state.update(checked_tensors(read_tensors(Path(weights)), model, weights, optional=logits_of(model)))
+        state.update(fit_tensors(read_tensors(Path(weights)), model, weights, optional=name_logits(model)))
     model.load_state_dict(state)
     return model
 
 
-def logits_of(model: nn.Module) -> list[str]:
+def name_logits(model: nn.Module) -> list[str]:
     """Return the names of the tensors of the model's last layer, which makes the logits."""
     layers = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     return [f"{layers[-1]}.weight", f"{layers[-1]}.bias"]
@@ -67,15 +67,15 @@ def scale_pixels(name: str, pixels: Tensor) -> Tensor:
     The permutation only renames the axes: the memory already lies in channels_last order. Whole rows are scaled at
     once, which is eight times as fast as three numbers at a time.
     """
-    architecture = architecture_of(name)
+    architecture = find_architecture(name)
     rows = pixels.reshape(*pixels.shape[:2], -1).float()
     for step, channels in ((rows.sub_, architecture.mean), (rows.div_, architecture.deviation)):
         step(torch.tensor(channels, device=pixels.device).repeat(pixels.shape[2]))
     return rows.view(pixels.shape).permute(0, 3, 1, 2)
 
 
-def architecture_of(name: str) -> Architecture:
+def find_architecture(name: str) -> Architecture:
     """Return the architecture of that name, or say which names there are."""
     if name not in ARCHITECTURES:
-        raise mistake("backbone", f"be {listed(ARCHITECTURES)}", repr(name))
+        raise InputError.of("backbone", f"be {join_names(ARCHITECTURES)}", repr(name))
     return ARCHITECTURES[name]

@@ -19,29 +19,31 @@ BLOCKS_OF_DEPTH = {20: 3, 56: 9}
 """Blocks in each of a plain or residual network's three stages: 6n + 2 layers (He et al. 2015, arXiv 1512.03385)."""
 
 
-def mlp() -> nn.Sequential:
+def build_mlp() -> nn.Sequential:
     """Return a multilayer perceptron with hidden layers of 256 and 128. Each of its weights belongs to one pixel."""
     first = nn.Sequential(nn.Flatten(1), nn.Linear(3 * PX * PX, 256), nn.ReLU(inplace=True))
     second = nn.Sequential(nn.Linear(256, 128), nn.ReLU(inplace=True))
-    return in_parts(stem=[first], stage4=[second], head=[nn.Linear(128, CLASSES)])
+    return assemble_parts(stem=[first], stage4=[second], head=[nn.Linear(128, CLASSES)])
 
 
-def cnn2() -> nn.Sequential:
+def build_cnn2() -> nn.Sequential:
     """Return the small CNN of many first lessons: two convolutions (32, 64), a hidden layer of 128, dropout 0.5."""
     hidden = nn.Sequential(nn.Flatten(1), nn.Linear(64 * (PX // 4) ** 2, 128), nn.ReLU(inplace=True))
     logits = [nn.Dropout(0.5), nn.Linear(128, CLASSES)]
-    return in_parts(stem=[convolved(3, 32)], stage1=[convolved(32, 64)], stage4=[hidden], head=logits)
+    return assemble_parts(
+        stem=[make_convolution(3, 32)], stage1=[make_convolution(32, 64)], stage4=[hidden], head=logits
+    )
 
 
-def cnn3() -> nn.Sequential:
+def build_cnn3() -> nn.Sequential:
     """Return its sibling: three convolutions (32, 64, 128) with BatchNorm, a hidden layer of 256, dropout 0.5."""
-    convolutions = [convolved(*channels, norm=True) for channels in ((3, 32), (32, 64), (64, 128))]
+    convolutions = [make_convolution(*channels, norm=True) for channels in ((3, 32), (32, 64), (64, 128))]
     hidden = nn.Sequential(nn.Flatten(1), nn.Linear(128 * (PX // 8) ** 2, 256), nn.ReLU(inplace=True))
     first, second, third = ([each] for each in convolutions)
-    return in_parts(first, second, third, stage4=[hidden], head=[nn.Dropout(0.5), nn.Linear(256, CLASSES)])
+    return assemble_parts(first, second, third, stage4=[hidden], head=[nn.Dropout(0.5), nn.Linear(256, CLASSES)])
 
 
-def convolved(inputs: int, outputs: int, *, norm: bool = False) -> nn.Sequential:
+def make_convolution(inputs: int, outputs: int, *, norm: bool = False) -> nn.Sequential:
     """Return a 3 x 3 convolution with what follows it, which halves height and width in the end."""
     made = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=not norm)
     return nn.Sequential(made, *([nn.BatchNorm2d(outputs)] if norm else []), nn.ReLU(inplace=True), nn.MaxPool2d(2))
@@ -70,17 +72,17 @@ class ResidualBlock(nn.Module):
         """Return N x outputs x height x width, halved where the channels are more than before."""
         learned = self.norm1(self.conv1(features)).relu()
         learned = self.norm2(self.conv2(learned))
-        made: Tensor = learned + self.carried(features) if self.shortcut else learned
+        made: Tensor = learned + self.carry(features) if self.shortcut else learned
         return made.relu()
 
-    def carried(self, features: Tensor) -> Tensor:
+    def carry(self, features: Tensor) -> Tensor:
         """Return the block's input in the shape of its output."""
         if self.stride == 1:
             return features
         return functional.pad(features[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
 
 
-def of_depth(layers: int, *, shortcut: bool) -> nn.Sequential:
+def build_residual_network(layers: int, *, shortcut: bool) -> nn.Sequential:
     """Return He's network for small pictures: a convolution, three stages of 16, 32 and 64 channels, and the logits.
 
     Its stages work at strides 1, 2 and 4. Plain and residual networks of a depth have the same parameters, drawn alike.
@@ -92,14 +94,14 @@ def of_depth(layers: int, *, shortcut: bool) -> nn.Sequential:
         stages.append([ResidualBlock(each, outputs, shortcut=shortcut) for each in before])
         inputs = outputs
     pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten(1)]
-    network = in_parts([stem], *stages, stage4=pooled, head=[nn.Linear(64, CLASSES)])
+    network = assemble_parts([stem], *stages, stage4=pooled, head=[nn.Linear(64, CLASSES)])
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):  # He et al. 2015, arXiv 1502.01852
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return network
 
 
-def in_parts(*shallow: Iterable[nn.Module], **named: Iterable[nn.Module]) -> nn.Sequential:
+def assemble_parts(*shallow: Iterable[nn.Module], **named: Iterable[nn.Module]) -> nn.Sequential:
     """Return the blocks as a sequence of the named parts, the first of them given in order.
 
     A part for which the network has no layers hands on what it gets.

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
-from frostline.downloads import check_sha256, patiently, timeout
-from frostline.errors import Mistake, listed, mistake
+from frostline.downloads import ask_patiently, check_sha256, limit_silence
+from frostline.errors import InputError, join_names
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 NO_ANSWER = (URLError, TimeoutError, ConnectionError, HTTPException)
@@ -44,25 +44,25 @@ UNREADABLE = (
 )  # fmt: skip
 
 
-def torchvision_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
+def load_torchvision_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
     """Return the first ImageNet weights that torchvision published for the model, under the model's names.
 
     The first (IMAGENET1K_V1) are the ones that published comparisons of transfer used, and that every model has.
     """
-    tensors = published_tensors(models.get_model_weights(name)["IMAGENET1K_V1"].url)
-    return checked_tensors(tensors, model, f"torchvision's weights of {name}", optional=())
+    tensors = load_published_tensors(models.get_model_weights(name)["IMAGENET1K_V1"].url)
+    return fit_tensors(tensors, model, f"torchvision's weights of {name}", optional=())
 
 
-def timm_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
+def load_timm_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
     """Return the ImageNet weights that timm published for the model, by the URL that timm itself has of them.
 
     timm has them on the Hugging Face hub too; this file is the one whose SHA-256 its installed release knows.
     """
     url = str(timm.get_pretrained_cfg_value(name, "url"))
-    return checked_tensors(published_tensors(url), model, f"timm's weights of {name}", optional=())
+    return fit_tensors(load_published_tensors(url), model, f"timm's weights of {name}", optional=())
 
 
-def published_tensors(url: str) -> dict[str, Tensor]:
+def load_published_tensors(url: str) -> dict[str, Tensor]:
     """Return the tensors at a URL whose file name ends in the start of its SHA-256, as torchvision's and timm's do.
 
     The file is kept in torch's own cache (`TORCH_HOME`) and verified each time, not only when it is downloaded. A
@@ -73,38 +73,38 @@ def published_tensors(url: str) -> dict[str, Tensor]:
     if file.exists():
         check_sha256(file, wanted)
     try:
-        return patiently(lambda: download(url), NO_ANSWER, status_of)
+        return ask_patiently(lambda: download(url), NO_ANSWER, get_status)
     except HTTPError as error:
-        raise _unreachable(url, f"the answer {error.code} ({error.reason})") from None
+        raise _make_unreachable_error(url, f"the answer {error.code} ({error.reason})") from None
     except NO_ANSWER as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
-        raise _unreachable(url, f"no connection ({reason})") from None
+        raise _make_unreachable_error(url, f"no connection ({reason})") from None
     except RuntimeError as error:
         if "invalid hash" not in str(error):
             raise
-        raise mistake(url, f"have a SHA-256 that begins with {wanted}", "other bytes", "Try again.") from None
+        raise InputError.of(url, f"have a SHA-256 that begins with {wanted}", "other bytes", "Try again.") from None
 
 
 def download(url: str) -> dict[str, Tensor]:
     """Return the tensors at the URL, by torch's own API, which has no timeout."""
-    with timeout(SILENCE):
+    with limit_silence(SILENCE):
         loaded = torch.hub.load_state_dict_from_url(
             url, map_location="cpu", check_hash=True, weights_only=True, progress=sys.stderr.isatty()
         )
     return dict(loaded)
 
 
-def status_of(error: Exception) -> int | None:
+def get_status(error: Exception) -> int | None:
     """Return the HTTP status of an answer that was no success."""
     return error.code if isinstance(error, HTTPError) else None
 
 
-def _unreachable(url: str, got: str) -> Mistake:
+def _make_unreachable_error(url: str, got: str) -> InputError:
     hint = "Offline, take efficientnet_lite0, whose weights are installed, or give weights: a file in data/weights."
-    return mistake(url, "be reachable", got, hint)
+    return InputError.of(url, "be reachable", got, hint)
 
 
-def lite0_tensors(model: nn.Module) -> dict[str, Tensor]:
+def load_lite0_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Return EfficientNet-Lite0's ImageNet weights, as converted by ML Illustrated (Apache-2.0).
 
     The file names its tensors otherwise than timm does, in the same order and with the same shapes.
@@ -117,7 +117,7 @@ def lite0_tensors(model: nn.Module) -> dict[str, Tensor]:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors or state-dict file by name. No code in the file is run."""
     if not path.is_file():
-        raise mistake(str(path), "be a weights file", "a folder" if path.is_dir() else "no file")
+        raise InputError.of(str(path), "be a weights file", "a folder" if path.is_dir() else "no file")
     try:
         if path.suffix == ".safetensors":
             loaded: Any = load_file(path)
@@ -125,41 +125,41 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             with warnings.catch_warnings(action="ignore"):  # of torch about other bytes: they are refused in one line
                 loaded = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE:
-        raise mistake(str(path), "be a safetensors or state-dict file", "other bytes, or code") from None
+        raise InputError.of(str(path), "be a safetensors or state-dict file", "other bytes, or code") from None
     must, hint = "map names to tensors, as a state dict does", "Save model.state_dict() alone."
     if not isinstance(loaded, Mapping):
-        raise mistake(str(path), must, f"a {type(loaded).__name__}", hint)
+        raise InputError.of(str(path), must, f"a {type(loaded).__name__}", hint)
     strangers = [key for key, value in loaded.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if strangers:
-        raise mistake(str(path), must, f"no tensor at {strangers[0]!r}", hint)
+        raise InputError.of(str(path), must, f"no tensor at {strangers[0]!r}", hint)
     return dict(loaded)
 
 
-def checked_tensors(
+def fit_tensors(
     tensors: dict[str, Tensor], model: nn.Module, where: str, optional: Collection[str]
 ) -> dict[str, Tensor]:
-    """Return tensors for all of the model's state, or raise a `Mistake` naming the first that does not fit.
+    """Return tensors for all of the model's state, or raise an `InputError` naming the first that does not fit.
 
     Those named in `optional`, and BatchNorm's counts of batches, which old files lack, are the model's own where the
     file has none; so are the optional ones where it has none of the right shape. Names are taken as torchvision's
     files have them: old ones are known, and auxiliary classifiers left out.
     """
     state = model.state_dict()
-    tensors = {todays_name(key): tensor for key, tensor in tensors.items() if not key.startswith(AUXILIARY)}
+    tensors = {rename_tensor(key): tensor for key, tensor in tensors.items() if not key.startswith(AUXILIARY)}
     for key in tensors:
         if key not in state:
-            raise mistake(where, f"name only tensors of the model ({listed([*state][:2])}, ...)", repr(key))
+            raise InputError.of(where, f"name only tensors of the model ({join_names([*state][:2])}, ...)", repr(key))
     for key, own in state.items():
         found = tensors.get(key)
         spared = key in optional or key.endswith("num_batches_tracked")
         if found is None and not spared:
-            raise mistake(where, f"hold every tensor of the model, {key!r} too", f"{len(tensors)} others")
+            raise InputError.of(where, f"hold every tensor of the model, {key!r} too", f"{len(tensors)} others")
         if found is not None and found.shape != own.shape and key not in optional:
-            raise mistake(f"{where}: {key}", f"have the shape {_shape(own)}", _shape(found))
+            raise InputError.of(f"{where}: {key}", f"have the shape {_format_shape(own)}", _format_shape(found))
     return {key: tensors[key] if fits(tensors, key, own) else own for key, own in state.items()}
 
 
-def todays_name(key: str) -> str:
+def rename_tensor(key: str) -> str:
     """Return what torchvision calls the tensor now."""
     for old, new in OLD_NAMES.items():
         key = old.sub(new, key)
@@ -171,5 +171,5 @@ def fits(tensors: dict[str, Tensor], key: str, own: Tensor) -> bool:
     return key in tensors and tensors[key].shape == own.shape
 
 
-def _shape(tensor: Tensor) -> str:
+def _format_shape(tensor: Tensor) -> str:
     return " x ".join(map(str, tensor.shape)) or "of a single number"

@@ -28,11 +28,11 @@ def augmenter(ids: Sequence[str], how: Augmentation, seed: int) -> Callable[[Ten
 
     An image keeps its views when others are added or taken away: its id counts, not its row.
     """
-    keys = image_keys(ids)
+    keys = make_image_keys(ids)
     return lambda pixels, rows, view: augment(pixels, keys[rows], view, how, seed)
 
 
-def image_keys(ids: Sequence[str]) -> Numbers:
+def make_image_keys(ids: Sequence[str]) -> Numbers:
     """Return a number for each id, from its SHA-256."""
     digests = b"".join(hashlib.sha256(each.encode()).digest()[:8] for each in ids)
     return np.frombuffer(digests, "<u8").astype(np.uint64)

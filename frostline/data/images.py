@@ -56,13 +56,13 @@ class Prepared:
     classes: list[str]
     splits: pd.DataFrame
 
-    def rows(self, split: str, seeds: list[int]) -> Rows:
+    def list_rows(self, split: str, seeds: list[int]) -> Rows:
         """Return the rows that are in the split for any of the seeds, ascending."""
         chosen = self.splits[(self.splits.split == split) & self.splits.seed.isin(seeds)]
         return np.unique(chosen.image.to_numpy(np.int64))
 
 
-def with_share(data: Prepared, percent: float) -> Prepared:
+def take_share(data: Prepared, percent: float) -> Prepared:
     """Return the same with so many per cent of each seed's training images, rounded up, class by class.
 
     Which ones is drawn by the seed. A smaller share is a part of a larger one, so that they differ in nothing else.

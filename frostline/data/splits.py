@@ -8,7 +8,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupShuffleSplit, StratifiedShuffleSplit
 
-from frostline.errors import mistake
+from frostline.errors import InputError
 
 Integers = NDArray[np.int64]
 Names = NDArray[np.str_]
@@ -49,23 +49,23 @@ def _draw(rows: Integers, groups: Integers, strata: Integers, share: float, seed
     count = max(1, round(share * len(first)))
     try:
         if pure:
-            drawn = _stratified(stratum_of, count, seed)
+            drawn = _stratify(stratum_of, count, seed)
         else:
-            drawn = _best_balanced(group_of, strata[rows], share, count, seed)
+            drawn = _choose_best_balanced(group_of, strata[rows], share, count, seed)
     except ValueError:  # scikit-learn's, when a stratum or what stays would be empty
         must = f"have enough groups of images to draw {share:.0%} of them with every class"
         fix = "Add images, lower data.block_files, or use data.groups: none."
-        raise mistake("data", must, f"only {len(first)}", fix) from None
+        raise InputError.of("data", must, f"only {len(first)}", fix) from None
     taken = np.isin(group_of, drawn)
     return rows[~taken], rows[taken]
 
 
-def _stratified(stratum_of: Integers, count: int, seed: int) -> Integers:
+def _stratify(stratum_of: Integers, count: int, seed: int) -> Integers:
     _, drawn = next(StratifiedShuffleSplit(1, test_size=count, random_state=seed).split(stratum_of, stratum_of))
     return np.asarray(drawn)
 
 
-def _best_balanced(group_of: Integers, strata: Integers, share: float, count: int, seed: int) -> Integers:
+def _choose_best_balanced(group_of: Integers, strata: Integers, share: float, count: int, seed: int) -> Integers:
     """Return the groups of the draw that misses `share` least, in the stratum where it misses most of it."""
     wanted = np.bincount(strata) * share
 
@@ -91,7 +91,7 @@ def complete_official(
     return splits
 
 
-def codes(values: Iterable[object]) -> Integers:
+def encode_values(values: Iterable[object]) -> Integers:
     """Return the values as integers 0, 1, ... in the order in which they first appear."""
     seen: dict[object, int] = {}
     return np.array([seen.setdefault(value, len(seen)) for value in values], dtype=np.int64)

@@ -7,7 +7,7 @@ from frostline.constants import PARTS
 from frostline.interpret.gradcam import Evidence, PartMaps
 from frostline.interpret.inspection import CHANNELS, Inside
 from frostline.interpret.weight_changes import Filters, Moved
-from frostline.units import percent
+from frostline.units import format_percent
 
 Words = dict[str, str]
 """A picture's title, its caption, and the text that is told in its place."""
@@ -65,7 +65,7 @@ def words_of_maps(inside: Inside) -> Words:
 
 
 def _difference(each: PartMaps) -> str:
-    return f"which differ by {percent(each.difference)}" if each.difference else "which are the same"
+    return f"which differ by {format_percent(each.difference)}" if each.difference else "which are the same"
 
 
 def _size(values: NDArray[np.float32]) -> str:

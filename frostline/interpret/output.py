@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from frostline.files import whole_folder, write_json
+from frostline.files import open_whole_folder, write_json
 from frostline.interpret.captions import notes_of, told_pictures
 from frostline.interpret.figures import pictures_of
 from frostline.interpret.inspection import Inside
@@ -17,7 +17,7 @@ LIKELIEST = 5
 
 def write_look(folder: Path, inside: Inside) -> None:
     """Write each picture, as SVG and PNG, and look.json into the folder, in place of what was there."""
-    with whole_folder(folder) as unfinished, styled():
+    with open_whole_folder(folder) as unfinished, styled():
         for name, picture in pictures_of(inside).items():
             save(picture, unfinished, name)
         write_json(unfinished / "look.json", numbers_of(inside))

@@ -4,7 +4,7 @@ import pandas as pd
 
 from frostline.report.comparison import Comparison
 from frostline.report.points import KEYS, labels_of
-from frostline.units import percent
+from frostline.units import format_percent
 
 MOST_CONFUSIONS = 10
 """So many confusions are told; a picture of many classes has more than anyone would listen to."""
@@ -32,7 +32,7 @@ def describe_confusion(counts: pd.DataFrame, label: str) -> str:
     wrong = shares[(shares.actual != shares.predicted) & (shares.images > 0)]
     first = wrong.sort_values("share", ascending=False, kind="stable").head(MOST_CONFUSIONS)
     told = [
-        f"{percent(share)} of {actual} are taken for {predicted}"
+        f"{format_percent(share)} of {actual} are taken for {predicted}"
         for share, actual, predicted in zip(first.share, first.actual, first.predicted, strict=True)
     ]
     more = f" and {len(wrong) - len(first)} smaller confusions" if len(wrong) > len(first) else ""

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from frostline.plotting import COLOURS, GREY, INK, shortened, text_width
 from frostline.report.points import Point, accuracy_axis, columns, cost_axis, label_lines, labels_of, places, spread
-from frostline.units import COST_LABELS, human_cost, percent
+from frostline.units import COST_LABELS, format_cost, format_percent
 
 MARKERS = {"circle": "o", "square": "s", "up": "^", "diamond": "D", "down": "v", "plus": "P", "cross": "X"}
 WIDTH_PT = 390.0
@@ -38,7 +38,7 @@ def tradeoff(points: Sequence[Point], cost: str, title: str) -> Figure:
     across, up = cost_axis(points), accuracy_axis(points)
     axes.set_xlim(across.low, across.high)
     axes.set_ylim(up.low, up.high)
-    axes.set_xticks(across.ticks, [human_cost(10**tick, cost) for tick in across.ticks])
+    axes.set_xticks(across.ticks, [format_cost(10**tick, cost) for tick in across.ticks])
     axes.set_yticks(up.ticks)
     axes.set_xlabel(f"{COST_LABELS[cost]} (log scale; plans of nearly equal cost stand side by side)")
     axes.set_ylabel("test accuracy, with its 95 % interval")
@@ -162,7 +162,7 @@ def confusion(counts: pd.DataFrame, label: str, seeds: int) -> Figure:
     axes.grid(visible=False)
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(table.shape):
-        text = f"{percent(shares[i, j])}\n{int(table[i, j]):,}" if len(classes) <= 6 else f"{int(table[i, j]):,}"
+        text = f"{format_percent(shares[i, j])}\n{int(table[i, j]):,}" if len(classes) <= 6 else f"{int(table[i, j]):,}"
         colour = "white" if shares[i, j] > 0.55 else "black"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=10 if len(classes) <= 6 else 7)
     axes.set_xticks(range(len(classes)), names, rotation=90 if turned else 0)

@@ -14,7 +14,7 @@ from frostline.constants import PARTS
 from frostline.plotting import COLOURS
 from frostline.report.comparison import Comparison
 from frostline.report.points import KEYS, labels_of
-from frostline.units import human, percent
+from frostline.units import format_number, format_percent
 
 LINES = ("-", "--", "-.", ":")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -93,7 +93,7 @@ def shifts_lesson(study: Comparison) -> Lesson:
     lines = []
     for label, plan in zip(labels_of(study.plans), study.plans.to_dict("records"), strict=True):
         its = study.shifted[(study.shifted.backbone == plan["backbone"]) & (study.shifted.plan == plan["plan"])]
-        lines.append((f"{label}, {human(plan['parameters'], '')} parameters", its))
+        lines.append((f"{label}, {format_number(plan['parameters'], '')} parameters", its))
     told = "; ".join(f"{label}: {_told(its.accuracy, its.shift_px, 'at')}" for label, its in lines)
     return Lesson(
         name="shifts",
@@ -108,7 +108,9 @@ def shifts_lesson(study: Comparison) -> Lesson:
 
 def _told(accuracies: Iterable[float], places: Iterable[float], at: str) -> str:
     """Return the accuracies in words, each with where it was found."""
-    return ", ".join(f"{percent(share)} {at} {place:,.0f}" for share, place in zip(accuracies, places, strict=True))
+    return ", ".join(
+        f"{format_percent(share)} {at} {place:,.0f}" for share, place in zip(accuracies, places, strict=True)
+    )
 
 
 def draw_shifts(lines: list[tuple[str, pd.DataFrame]]) -> Figure:

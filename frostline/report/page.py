@@ -14,7 +14,7 @@ from frostline.report.descriptions import describe_confusion, describe_curves
 from frostline.report.lessons import lessons_of
 from frostline.report.points import KEYS, labels_of, points_of
 from frostline.report.scatter import narrow_scatter, wide_scatter
-from frostline.units import COST_LABELS, human, human_cost, percent, set_points
+from frostline.units import COST_LABELS, format_cost, format_number, format_percent, typeset_points
 
 MEASURES = {
     "accuracy": "accuracy",
@@ -38,10 +38,10 @@ def render_report(study: Comparison, figures: Path, look: Path) -> str:
     )
     here.filters |= {
         "px": "{:.1f}".format,
-        "human_cost": human_cost,
+        "human_cost": format_cost,
         "p_value": told_p,
-        "percent": percent,
-        "points": set_points,
+        "percent": format_percent,
+        "points": typeset_points,
     }
     rows = plan_rows(study)
     advised = rows[study.advised]
@@ -112,8 +112,9 @@ def view_sentences(study: Comparison) -> list[str]:
 def told_saving(seconds: float, other_seconds: float) -> str:
     """Return in a sentence what training for so many seconds saves of the other's."""
     if seconds >= other_seconds:
-        return f"It saves no time: {human(seconds, 's')} of training instead of {human(other_seconds, 's')}."
-    return f"It saves {human(other_seconds - seconds, 's')} of {human(other_seconds, 's')} of training."
+        took, other = (format_number(value, "s") for value in (seconds, other_seconds))
+        return f"It saves no time: {took} of training instead of {other}."
+    return f"It saves {format_number(other_seconds - seconds, 's')} of {format_number(other_seconds, 's')} of training."
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.optimize import isotonic_regression
 
 from frostline.plotting import COLOURS, shortened
-from frostline.units import percent
+from frostline.units import format_percent
 
 SHAPES = ("circle", "square", "up", "diamond", "down", "plus", "cross")
 KEYS = ["backbone", "plan"]
@@ -72,7 +72,7 @@ def labels_of(plans: pd.DataFrame) -> list[str]:
 def label_lines(point: Point, width: float, size: float) -> tuple[str, str]:
     """Return what stands beside the point, in two lines; its name stays within the width in letters of that size."""
     name, mark = shortened(point.name, width, size), f", {point.mark}" if point.mark else ""
-    return f"{name}  {point.accuracy:.3f}", f"on front {percent(point.front)}{mark}"
+    return f"{name}  {point.accuracy:.3f}", f"on front {format_percent(point.front)}{mark}"
 
 
 def points_of(plans: pd.DataFrame, costs: pd.DataFrame, runs: pd.DataFrame, cost: str, mark: str) -> list[Point]:

@@ -13,7 +13,7 @@ import numpy as np
 from frostline.plotting import LETTER, LINE, shortened, text_width
 from frostline.report.points import Point, accuracy_axis, columns, cost_axis, label_lines, places, spread
 from frostline.report.tips import Tip, tell, tip_of
-from frostline.units import COST_LABELS, human_cost
+from frostline.units import COST_LABELS, format_cost
 
 ROW = 24.0
 """Distance of two rows of the list on a phone."""
@@ -153,7 +153,7 @@ def _scatter(
         frame.bottom,
         x_ticks=_legible(
             [
-                (x, human_cost(10**tick, cost))
+                (x, format_cost(10**tick, cost))
                 for x, tick in zip(frame.x(across.share(across.ticks)).tolist(), across.ticks, strict=True)
             ],
             size[0],

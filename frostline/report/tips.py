@@ -6,7 +6,7 @@ import numpy as np
 
 from frostline.plotting import LETTER, LINE, text_width, wrapped
 from frostline.report.points import Point
-from frostline.units import COST_LABELS, human_cost, percent
+from frostline.units import COST_LABELS, format_cost, format_percent
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ def tip_of(point: Point, cost: str, place: tuple[float, float], size: tuple[floa
     lines = [
         *wrapped(point.name, size[0] - 60, LETTER),
         f"accuracy {point.accuracy:.3f} ({point.low:.3f} to {point.high:.3f})",
-        f"{COST_LABELS[cost]} {human_cost(point.cost, cost)}",
-        f"on the front: {percent(point.front)}",
+        f"{COST_LABELS[cost]} {format_cost(point.cost, cost)}",
+        f"on the front: {format_percent(point.front)}",
         *([point.mark] if point.mark else []),
     ]
     width = 20 + max(text_width(line, LETTER) for line in lines)
@@ -40,6 +40,6 @@ def tell(point: Point, cost: str) -> str:
     """Return all numbers of a point in one sentence, for those who do not see it."""
     return (
         f"{point.name}{f', {point.mark}' if point.mark else ''}: accuracy {point.accuracy:.3f}, 95 % interval "
-        f"{point.low:.3f} to {point.high:.3f}; {COST_LABELS[cost]} {human_cost(point.cost, cost)}; "
-        f"probability of being on the front {percent(point.front)}."
+        f"{point.low:.3f} to {point.high:.3f}; {COST_LABELS[cost]} {format_cost(point.cost, cost)}; "
+        f"probability of being on the front {format_percent(point.front)}."
     )

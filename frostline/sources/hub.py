@@ -28,9 +28,9 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from frostline.downloads import BROKEN_DOWN, patiently
-from frostline.errors import mistake
-from frostline.files import read_json, sha256_of, write_json
+from frostline.downloads import BROKEN_DOWN, ask_patiently
+from frostline.errors import InputError
+from frostline.files import hash_file, read_json, write_json
 from frostline.params import Hub
 from frostline.sources.parquet import check_layout
 
@@ -86,12 +86,12 @@ def ask_for_files(asked: Hub) -> Listing:
     with in_one_line(
         asked, f"The list of files of {asked.dataset}", f"no list of files in {constants.HF_ASSETS_CACHE}"
     ):
-        info = patiently(lambda: ask(asked), TROUBLES, status_of)
+        info = ask_patiently(lambda: ask(asked), TROUBLES, status_of)
     hashes = {each.rfilename: each.lfs.sha256 if each.lfs else str(each.blob_id) for each in info.siblings or []}
     wanted = {name: hashes[name] for name in sorted(hashes) if name == CARD or name.endswith(".parquet")}
     if not set(wanted) - {CARD}:
         hint = "Of many data sets the hub keeps a copy in Parquet: try data.hub.revision: refs/convert/parquet."
-        raise mistake(f"data.hub.dataset {asked.dataset}", "hold Parquet files", "none", hint)
+        raise InputError.of(f"data.hub.dataset {asked.dataset}", "hold Parquet files", "none", hint)
     return Listing(str(info.sha), licence_of(info.card_data), wanted)
 
 
@@ -118,7 +118,7 @@ def verified_file(asked: Hub, listing: Listing, name: str) -> Path:
         path.unlink(missing_ok=True)
         kind = "SHA-256" if len(wanted) == 64 else "git hash"
         must = f"have the {kind} {wanted}, as the hub says"
-        raise mistake(f"{name} of {asked.dataset}", must, found, "It is removed: try again.")
+        raise InputError.of(f"{name} of {asked.dataset}", must, found, "It is removed: try again.")
     return path
 
 
@@ -133,14 +133,14 @@ def downloaded(dataset: str, name: str, commit: str) -> Path:
         return Path(found)
     url = hf_hub_url(dataset, name, repo_type="dataset", revision=commit)
     silence = constants.HF_HUB_ETAG_TIMEOUT
-    patiently(lambda: get_hf_file_metadata(url, timeout=silence), TROUBLES, status_of)
+    ask_patiently(lambda: get_hf_file_metadata(url, timeout=silence), TROUBLES, status_of)
     return Path(HfApi().hf_hub_download(dataset, name, repo_type="dataset", revision=commit))
 
 
 def hash_of(path: Path, like: str) -> str:
     """Return the file's hash, of the kind that `like` is."""
     if len(like) == 64:
-        return sha256_of(path)
+        return hash_file(path)
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
@@ -152,25 +152,27 @@ TROUBLES = (httpx2.TransportError, HfHubHTTPError)
 
 @contextmanager
 def in_one_line(asked: Hub, what: str, lacking: str = "nothing") -> Iterator[None]:
-    """Raise a `Mistake` about whatever goes wrong meanwhile; `lacking` says what is not here, should it be offline."""
+    """Raise an `InputError` about whatever goes wrong meanwhile; `lacking` says what is not here, if offline."""
     try:
         yield
     except HFValidationError:
-        raise mistake("data.hub.dataset", "be a name such as AI-Lab-Makerere/beans", repr(asked.dataset)) from None
+        raise InputError.of(
+            "data.hub.dataset", "be a name such as AI-Lab-Makerere/beans", repr(asked.dataset)
+        ) from None
     except GatedRepoError:
         hint = f"Ask for access at {constants.ENDPOINT}/datasets/{asked.dataset}, and give HF_TOKEN."
-        raise mistake("data.hub.dataset", "be open to you", f"{asked.dataset!r}, which is gated", hint) from None
+        raise InputError.of("data.hub.dataset", "be open to you", f"{asked.dataset!r}, which is gated", hint) from None
     except RepositoryNotFoundError:
         must, hint = f"name a data set at {constants.ENDPOINT}", "A private one needs HF_TOKEN."
-        raise mistake("data.hub.dataset", must, repr(asked.dataset), hint) from None
+        raise InputError.of("data.hub.dataset", must, repr(asked.dataset), hint) from None
     except RevisionNotFoundError:
         must = f"be a commit, tag or branch of {asked.dataset}"
-        raise mistake("data.hub.revision", must, repr(asked.revision)) from None
+        raise InputError.of("data.hub.revision", must, repr(asked.revision)) from None
     # Among them what a wrong length, a full disk, the hub's faster protocol (xet) and a portal's login page raise.
     except (httpx2.TransportError, OSError, RuntimeError, ValueError) as error:
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
         got = f"HF_HUB_OFFLINE, and {lacking}," if isinstance(cause, OfflineModeIsEnabled) else reason(cause)
-        raise mistake(what, f"come whole from {constants.ENDPOINT}", got, hint_about(cause)) from None
+        raise InputError.of(what, f"come whole from {constants.ENDPOINT}", got, hint_about(cause)) from None
 
 
 def reason(error: BaseException) -> str:

@@ -13,11 +13,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from frostline.constants import HUB, SPLITS
-from frostline.errors import Mistake, mistake
+from frostline.errors import InputError
 from frostline.params import Data, Hub
 from frostline.sources.base import Example, Source
 from frostline.sources.hub import download
-from frostline.sources.parquet import classes_of, examples_of, open_splits
+from frostline.sources.parquet import list_classes, open_splits, read_examples
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 KNOWN_ENDINGS = f"Known endings: {', '.join(IMAGE_SUFFIXES)}."
@@ -32,13 +32,13 @@ SPLIT_FOLDERS = {
 def open_source(data: Data) -> Source:
     """Return the source that the params name."""
     if data.source == "folder":
-        return folder(Path(data.folder))
+        return read_folder(Path(data.folder))
     if data.source == "hub":
-        return hub(data.hub)
-    return elpv(data.elpv_defective) if data.package == "elpv" else digits()
+        return read_hub(data.hub)
+    return read_elpv(data.elpv_defective) if data.package == "elpv" else read_digits()
 
 
-def elpv(defective_when: str) -> Source:
+def read_elpv(defective_when: str) -> Source:
     """Return 2,624 solar cells by electroluminescence, 300 px, of Deitsch et al. 2019 (arXiv 1807.02894).
 
     Experts gave each cell a probability of being defective (0, 1/3, 2/3 or 1); `defective_when` makes it a class.
@@ -50,7 +50,7 @@ def elpv(defective_when: str) -> Source:
 
     def examples() -> Iterator[Example]:
         for path, label, module_type in zip(cells.path, defective, cells.module_type, strict=True):
-            yield _example(root / path, Path(path).name, int(label), str(module_type), None)
+            yield _make_example(root / path, Path(path).name, int(label), str(module_type), None)
 
     facts: dict[str, object] = {
         "origin": "PyPI package elpv-dataset",
@@ -62,7 +62,7 @@ def elpv(defective_when: str) -> Source:
     return Source(["functional", "defective"], facts, examples)
 
 
-def digits() -> Source:
+def read_digits() -> Source:
     """Return scikit-learn's 1,797 handwritten digits, 8 x 8 px (Alpaydin and Kaynak 1998, UCI)."""
     bunch = load_digits()
     pixels = (bunch.images * (255 / 16)).round().astype(np.uint8)
@@ -85,7 +85,7 @@ def digits() -> Source:
     return Source([str(name) for name in bunch.target_names], facts, examples)
 
 
-def folder(root: Path) -> Source:
+def read_folder(root: Path) -> Source:
     """Return the images of class-named folders, which may lie in folders named train, validation and test."""
     files = list_images(root)
     classes = sorted({class_name for _, class_name, _ in files})
@@ -93,7 +93,7 @@ def folder(root: Path) -> Source:
 
     def examples() -> Iterator[Example]:
         for split, class_name, path in files:
-            yield _example(path, path.relative_to(root).as_posix(), classes.index(class_name), "", split)
+            yield _make_example(path, path.relative_to(root).as_posix(), classes.index(class_name), "", split)
 
     digest = hashlib.sha256()
     for _, _, path in files:
@@ -108,11 +108,11 @@ def folder(root: Path) -> Source:
     return Source(classes, facts, examples)
 
 
-def hub(asked: Hub) -> Source:
+def read_hub(asked: Hub) -> Source:
     """Return the images of a data set of the Hugging Face hub, at one commit, with the splits that it has."""
     where, listing = download(asked)
     splits = open_splits(where, asked)
-    classes = classes_of(splits, asked)
+    classes = list_classes(splits, asked)
     facts: dict[str, object] = {
         "origin": f"{HUB}: {asked.dataset}",
         "revision": listing.commit,
@@ -121,16 +121,16 @@ def hub(asked: Hub) -> Source:
         "strata": "none",
         "files": listing.files,
     }
-    return Source([str(each) for each in classes], facts, lambda: examples_of(splits, classes, asked))
+    return Source([str(each) for each in classes], facts, lambda: read_examples(splits, classes, asked))
 
 
 def list_images(root: Path) -> list[tuple[str | None, str, Path]]:
     """Return (official split or None, class name, path) of every image below `root`, sorted by path."""
     if not root.is_dir():
-        raise _folder_mistake("be a folder of class-named folders", f"no folder at {str(root)!r}")
+        raise _make_folder_error("be a folder of class-named folders", f"no folder at {str(root)!r}")
     tops = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not tops:
-        raise _folder_mistake("hold one folder of images for each class", f"no folder in {str(root)!r}")
+        raise _make_folder_error("hold one folder of images for each class", f"no folder in {str(root)!r}")
     _check_loose(root)
     official = [SPLIT_FOLDERS.get(top.name.lower()) for top in tops]
     if any(official) and not all(official):
@@ -139,17 +139,17 @@ def list_images(root: Path) -> list[tuple[str | None, str, Path]]:
             for of in (False, True)
         )
         got = f"{a_class!r} beside {a_split!r}"
-        raise _folder_mistake("hold either class folders or only train, validation and test", got)
+        raise _make_folder_error("hold either class folders or only train, validation and test", got)
     if all(official):
         for top in tops:
             _check_loose(top)
-        below = [(split, each) for split, top in zip(official, tops, strict=True) for each in _folders(top)]
+        below = [(split, each) for split, top in zip(official, tops, strict=True) for each in _list_folders(top)]
     else:
         below = [(None, top) for top in tops]
-    images = [(split, each, _image_files(each)) for split, each in below]
+    images = [(split, each, _list_image_files(each)) for split, each in below]
     empty = [each for _, each, paths in images if not paths]
     if empty and len(empty) < len(images):
-        raise _folder_mistake("hold images in every class folder", f"none in {str(empty[0])!r}", KNOWN_ENDINGS)
+        raise _make_folder_error("hold images in every class folder", f"none in {str(empty[0])!r}", KNOWN_ENDINGS)
     return [(split, each.name, path) for split, each, paths in images for path in paths]
 
 
@@ -157,14 +157,14 @@ def _check_loose(where: Path) -> None:
     """Refuse images that lie where only class folders should: nothing tells their class."""
     loose = sorted(path.name for path in where.iterdir() if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES)
     if loose:
-        raise _folder_mistake("hold images in class folders only", f"{loose[0]!r} loose in {str(where)!r}")
+        raise _make_folder_error("hold images in class folders only", f"{loose[0]!r} loose in {str(where)!r}")
 
 
-def _folders(top: Path) -> list[Path]:
+def _list_folders(top: Path) -> list[Path]:
     return sorted(path for path in top.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _image_files(class_folder: Path) -> list[Path]:
+def _list_image_files(class_folder: Path) -> list[Path]:
     """Return the images anywhere below a class folder; what has no image's ending is left alone."""
     files = (path for path in class_folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(path for path in files if path.is_file() and not _is_hidden(path.relative_to(class_folder)))
@@ -176,20 +176,20 @@ def _is_hidden(path: Path) -> bool:
 
 def _check_folder(root: Path, files: list[tuple[str | None, str, Path]], classes: list[str]) -> None:
     if not files:
-        raise _folder_mistake("hold images", f"none in {str(root)!r}", KNOWN_ENDINGS)
+        raise _make_folder_error("hold images", f"none in {str(root)!r}", KNOWN_ENDINGS)
     if len(classes) < 2:
-        raise _folder_mistake("hold at least two classes", f"only {classes[0]!r} in {str(root)!r}")
+        raise _make_folder_error("hold at least two classes", f"only {classes[0]!r} in {str(root)!r}")
     splits = {split for split, _, _ in files}
     if splits != {None} and not {"train", "test"} <= splits:
         got = " and ".join(split for split in SPLITS if split in splits)
         fix = "Without split folders every seed draws its own."
-        raise _folder_mistake("hold train and test if it holds splits", f"only {got}", fix)
+        raise _make_folder_error("hold train and test if it holds splits", f"only {got}", fix)
 
 
-def _folder_mistake(must: str, got: str, hint: str = "") -> Mistake:
-    return mistake("data.folder", must, got, hint)
+def _make_folder_error(must: str, got: str, hint: str = "") -> InputError:
+    return InputError.of("data.folder", must, got, hint)
 
 
-def _example(path: Path, name: str, label: int, stratum: str, split: str | None) -> Example:
+def _make_example(path: Path, name: str, label: int, stratum: str, split: str | None) -> Example:
     image: dict[str, bytes | str] = {"bytes": path.read_bytes(), "path": name}
     return Example(id=name, image=image, label=label, stratum=stratum, split=split)

@@ -13,7 +13,7 @@ from huggingface_hub import metadata_load
 from yaml import YAMLError
 
 from frostline.constants import SPLITS
-from frostline.errors import Mistake, listed, mistake
+from frostline.errors import InputError, join_names
 from frostline.params import Hub
 from frostline.sources.base import Example
 
@@ -30,27 +30,29 @@ def check_layout(asked: Hub, names: list[str], card: Path | None) -> None:
     card, and of a large data set at `<configuration>/partial-<split>`.
     """
     if card is not None:
-        with understood(asked):
+        with explain_card_errors(asked):
             configured = (metadata_load(card) or {}).get("configs")
         if configured:
             return
     folders = [PurePosixPath(name).parent for name in names]
     parts = sorted({str(each) for each in folders if any(step.startswith("partial-") for step in each.parts)})
     if parts:
-        raise _unfit(asked, "be in Parquet as a whole", " and ".join(parts))
+        raise _make_unfit_error(asked, "be in Parquet as a whole", " and ".join(parts))
     tops = {"" if not each.parts or is_split(each.parts[0]) else each.parts[0] for each in folders}
     if len(tops) > 1:
-        raise _unfit(asked, "have one configuration", " and ".join(sorted(top or "files beside them" for top in tops)))
+        raise _make_unfit_error(
+            asked, "have one configuration", " and ".join(sorted(top or "files beside them" for top in tops))
+        )
 
 
 @contextmanager
-def understood(asked: Hub) -> Iterator[None]:
-    """Raise a `Mistake` about a card that the libraries, which read it meanwhile, do not understand."""
+def explain_card_errors(asked: Hub) -> Iterator[None]:
+    """Raise an `InputError` about a card that the libraries, which read it meanwhile, do not understand."""
     try:
         yield
     except (YAMLError, ValueError, TypeError, AttributeError, DatasetsError) as error:
         said = str(getattr(error, "problem", None) or error).strip().partition("\n")[0]
-        raise _unfit(asked, "have a card (README.md) that can be understood", f'"{said}"') from None
+        raise _make_unfit_error(asked, "have a card (README.md) that can be understood", f'"{said}"') from None
 
 
 def is_split(folder: str) -> bool:
@@ -58,9 +60,9 @@ def is_split(folder: str) -> bool:
     return not SPLIT_WORDS.isdisjoint(re.split(r"[-._ 0-9]+", folder))
 
 
-def _unfit(asked: Hub, must: str, got: str) -> Mistake:
+def _make_unfit_error(asked: Hub, must: str, got: str) -> InputError:
     hint = "Save the images that you mean to a folder, and say data.source: folder."
-    return mistake(f"data.hub.dataset {asked.dataset}", must, got, hint)
+    return InputError.of(f"data.hub.dataset {asked.dataset}", must, got, hint)
 
 
 Splits = dict[str, Any]
@@ -74,33 +76,39 @@ def open_splits(folder: Path, asked: Hub) -> Splits:
     Nothing is copied: rows are read from the files as they are needed.
     """
     datasets.disable_progress_bars()
-    with understood(asked):
+    with explain_card_errors(asked):
         configurations = datasets.get_dataset_config_names(str(folder))
     if len(configurations) != 1:
-        raise mistake(f"data.hub.dataset {asked.dataset}", "have one configuration", " and ".join(configurations))
-    with understood(asked):
+        raise InputError.of(f"data.hub.dataset {asked.dataset}", "have one configuration", " and ".join(configurations))
+    with explain_card_errors(asked):
         builder = datasets.load_dataset_builder(str(folder))
         found = builder.as_streaming_dataset()
     names = {split: getattr(asked, split) for split in sorted(SPLITS) if getattr(asked, split) is not None}
     for split, name in names.items():
         if name not in found:
-            raise mistake(f"data.hub.{split}", f"name a split of {asked.dataset}: {listed(sorted(found))}", repr(name))
-    splits = {split: columns_of(found[name], asked) for split, name in names.items()}
+            raise InputError.of(
+                f"data.hub.{split}", f"name a split of {asked.dataset}: {join_names(sorted(found))}", repr(name)
+            )
+    splits = {split: select_columns(found[name], asked) for split, name in names.items()}
     check_labels({split: builder.config.data_files[name] for split, name in names.items()}, asked)
     return splits
 
 
-def columns_of(rows: Any, asked: Hub) -> Any:
+def select_columns(rows: Any, asked: Hub) -> Any:
     """Return the rows with the two columns of images and classes alone, the images as they are encoded."""
     kinds = rows.features
     for column, name in (("image", asked.image), ("label", asked.label)):
         if name not in kinds:
-            raise mistake(f"data.hub.{column}", f"name a column of {asked.dataset}: {listed(kinds)}", repr(name))
+            raise InputError.of(
+                f"data.hub.{column}", f"name a column of {asked.dataset}: {join_names(kinds)}", repr(name)
+            )
     if not may_hold_images(kinds[asked.image]):
-        raise mistake("data.hub.image", "name a column of images", f"{asked.image!r}, {described(kinds[asked.image])},")
+        raise InputError.of(
+            "data.hub.image", "name a column of images", f"{asked.image!r}, {describe_type(kinds[asked.image])},"
+        )
     if not isinstance(kinds[asked.label], datasets.ClassLabel | datasets.Value):
-        got = f"{asked.label!r}, {described(kinds[asked.label])},"
-        raise mistake("data.hub.label", "name a column with one class for each image", got)
+        got = f"{asked.label!r}, {describe_type(kinds[asked.label])},"
+        raise InputError.of("data.hub.label", "name a column with one class for each image", got)
     rows = rows.select_columns([asked.image, asked.label])
     if isinstance(kinds[asked.image], datasets.Image):
         rows = rows.cast_column(asked.image, datasets.Image(decode=False))
@@ -114,7 +122,7 @@ def may_hold_images(kind: Any) -> bool:
     return is_bytes or isinstance(content, datasets.Image)
 
 
-def described(kind: Any) -> str:
+def describe_type(kind: Any) -> str:
     """Return a column's type in a word or two."""
     return f"of type {kind.dtype}" if isinstance(kind, datasets.Value) else f"of type {type(kind).__name__}"
 
@@ -134,29 +142,29 @@ def check_labels(files: dict[str, list[str]], asked: Hub) -> None:
                 meanings.add(tuple(kind.names))
     if len(types) > 1:
         got = " and ".join(f"{type_} in {split}" for type_, split in types.items())
-        raise mistake("data.hub.label", "be of one type in every split", got)
+        raise InputError.of("data.hub.label", "be of one type in every split", got)
     if len(meanings) > 1:
-        raise mistake("data.hub.label", "have the same classes in every split", "others in some of them")
+        raise InputError.of("data.hub.label", "have the same classes in every split", "others in some of them")
 
 
-def classes_of(splits: Splits, asked: Hub) -> list[Any]:
+def list_classes(splits: Splits, asked: Hub) -> list[Any]:
     """Return the classes, two at least: the names that the column's type gives, or else its values, sorted."""
     kinds = [rows.features[asked.label] for rows in splits.values()]
     names = [kind.names for kind in kinds if isinstance(kind, datasets.ClassLabel)]
-    classes = list(names[0]) if names else values_of(splits, asked.label)
+    classes = list(names[0]) if names else list_values(splits, asked.label)
     if len(classes) < 2:
         got = f"only {classes[0]!r}" if classes else "none"
-        raise mistake("data.hub.label", "hold at least two classes", got)
+        raise InputError.of("data.hub.label", "hold at least two classes", got)
     return classes
 
 
-def values_of(splits: Splits, column: str) -> list[Any]:
+def list_values(splits: Splits, column: str) -> list[Any]:
     """Return what the column holds in all splits together, sorted."""
     values = {row[column] for rows in splits.values() for row in rows.select_columns([column])}
     return sorted(value for value in values if value is not None)
 
 
-def examples_of(splits: Splits, classes: list[Any], asked: Hub) -> Iterator[Example]:
+def read_examples(splits: Splits, classes: list[Any], asked: Hub) -> Iterator[Example]:
     """Yield every row as an example, which is named after its split and its place there, from 0 on.
 
     Where train is the only split, it is none: what each image is for is drawn.
@@ -168,15 +176,15 @@ def examples_of(splits: Splits, classes: list[Any], asked: Hub) -> Iterator[Exam
             name, value = f"{split}/{number:05d}", row[asked.label]
             label = value if named and value in range(len(classes)) else place.get(value)
             if label is None:
-                raise mistake("data.hub.label", "give every image a class", f"{value!r} at {name}")
-            image: dict[str, bytes | str] = {"bytes": encoded(row[asked.image], name), "path": name}
+                raise InputError.of("data.hub.label", "give every image a class", f"{value!r} at {name}")
+            image: dict[str, bytes | str] = {"bytes": get_encoded(row[asked.image], name), "path": name}
             official = split if len(splits) > 1 else None
             yield Example(id=name, image=image, label=label, stratum="", split=official)
 
 
-def encoded(value: Any, name: str) -> bytes:
+def get_encoded(value: Any, name: str) -> bytes:
     """Return the bytes of an image's file, which lie in the row alone or beside a path."""
     content = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(content, bytes):
-        raise mistake("data.hub.image", "hold the bytes of an image in every row", f"none at {name}")
+        raise InputError.of("data.hub.image", "hold the bytes of an image in every row", f"none at {name}")
     return content

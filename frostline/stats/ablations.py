@@ -4,9 +4,9 @@ from itertools import combinations
 from typing import Any
 
 from frostline.stats.advice import Option
-from frostline.stats.advice_text import RULE_WORDS, rule_for
+from frostline.stats.advice_text import RULE_WORDS, find_rule
 from frostline.stats.intervals import Measured
-from frostline.units import points
+from frostline.units import format_points
 
 DEPTH = ("from", "train", "phases", "weights")
 """What of a plan's definition says how deep it unfreezes, and what it starts from."""
@@ -21,39 +21,40 @@ def compare_views(runs: list[dict[str, Any]], measured: Measured) -> list[dict[s
     for pair in combinations(range(len(runs)), 2):
         few, many = sorted(pair, key=lambda place: runs[place]["definition"]["views"])
         one, other = runs[few], runs[many]
-        if one["backbone"] != other["backbone"] or _but_views(one) != _but_views(other):
+        if one["backbone"] != other["backbone"] or _drop_views(one) != _drop_views(other):
             continue
         views, other_views = one["definition"]["views"], other["definition"]["views"]
         if views == other_views:
             continue
-        found = measured.difference(few, many)
+        found = measured.get_difference(few, many)
         named = f"{one['backbone']} {one['plan']}" if several else one["plan"]
+        estimate, low, high = map(format_points, (found.estimate, found.low, found.high))
         sentence = (
-            f"{in_views(views)} instead of {other_views} ({named} against {other['plan']}): "
-            f"accuracy {points(found.estimate)} points (95 % interval {points(found.low)} to {points(found.high)})."
+            f"{format_views(views)} instead of {other_views} ({named} against {other['plan']}): "
+            f"accuracy {estimate} points (95 % interval {low} to {high})."
         )
         names = {"backbone": one["backbone"], "plan": one["plan"], "other_plan": other["plan"]}
         told.append({**names, "views": views, "other_views": other_views, "sentence": sentence})
     return told
 
 
-def with_views(run: dict[str, Any], runs: list[dict[str, Any]]) -> str:
+def describe_views(run: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     """Return " with 1 view" or the like, where another of the runs unfreezes as deep with other views; else nothing."""
     mine = run["definition"]["views"]
-    alike = [each for each in runs if each["backbone"] == run["backbone"] and _depth(each) == _depth(run)]
-    return f" with {in_views(mine)}" if any(each["definition"]["views"] != mine for each in alike) else ""
+    alike = [each for each in runs if each["backbone"] == run["backbone"] and _get_depth(each) == _get_depth(run)]
+    return f" with {format_views(mine)}" if any(each["definition"]["views"] != mine for each in alike) else ""
 
 
-def in_views(views: int) -> str:
+def format_views(views: int) -> str:
     """Return so many views in words."""
     return f"{views} view{'' if views == 1 else 's'}"
 
 
-def _but_views(run: dict[str, Any]) -> dict[str, Any]:
+def _drop_views(run: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in run["definition"].items() if name != "views"}
 
 
-def _depth(run: dict[str, Any]) -> list[Any]:
+def _get_depth(run: dict[str, Any]) -> list[Any]:
     return [run["definition"].get(name) for name in DEPTH]
 
 
@@ -68,12 +69,12 @@ def compare_sizes(
     if not have_several_sizes(runs):
         return []
     told = []
-    for percent in sorted({percent_of(run) for run in runs}):
-        mine = [place for place, run in enumerate(runs) if percent_of(run) == percent]
+    for percent in sorted({get_train_percent(run) for run in runs}):
+        mine = [place for place, run in enumerate(runs) if get_train_percent(run) == percent]
         best = max(mine, key=lambda place: measured["validation"].figures[place]["accuracy"].estimate)
         seeds = runs[best]["seeds"].values()
         images = round(sum(each["train_images"] for each in seeds) / len(seeds))
-        says = rule_for(images)
+        says = find_rule(images)
         ruled = next((place for place in mine if options[place].learns == says), None)
         beside = _beside(options, best, ruled, measured["test"])
         told.append({
@@ -89,19 +90,19 @@ def compare_sizes(
     return told
 
 
-def percent_of(run: dict[str, Any]) -> float:
+def get_train_percent(run: dict[str, Any]) -> float:
     """Return the share of the training images that the run was shown, in per cent."""
     return float(run["definition"].get("train_percent", 100))
 
 
 def have_several_sizes(runs: list[dict[str, Any]]) -> bool:
     """Return whether the runs were shown different shares of the training images."""
-    return len({percent_of(run) for run in runs}) > 1
+    return len({get_train_percent(run) for run in runs}) > 1
 
 
-def on_share(run: dict[str, Any], runs: list[dict[str, Any]]) -> str:
+def describe_share(run: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     """Return " (on 25 % of the training images)" or the like, where others were shown another share; else nothing."""
-    return f" (on {percent_of(run):g} % of the training images)" if have_several_sizes(runs) else ""
+    return f" (on {get_train_percent(run):g} % of the training images)" if have_several_sizes(runs) else ""
 
 
 def _beside(options: list[Option], best: int, ruled: int | None, test: Measured) -> str:
@@ -109,6 +110,6 @@ def _beside(options: list[Option], best: int, ruled: int | None, test: Measured)
         return ", which no plan does"
     if options[best].learns == options[ruled].learns:
         return " too"
-    found = test.difference(ruled, best)
-    told = f"{points(found.estimate)} points, 95 % interval {points(found.low)} to {points(found.high)}"
-    return f": on test {options[ruled].named} is {told} from it"
+    found = test.get_difference(ruled, best)
+    estimate, low, high = map(format_points, (found.estimate, found.low, found.high))
+    return f": on test {options[ruled].named} is {estimate} points, 95 % interval {low} to {high} from it"

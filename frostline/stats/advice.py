@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frostline.stats.intervals import NO_WIDTH, Interval, Measured, half_width
+from frostline.stats.intervals import NO_WIDTH, Interval, Measured, compute_half_width
 
 MOST_SEEDS = 1_000
 MOST_TIMES = 1_000
@@ -71,51 +71,53 @@ def choose(study: Study) -> Choice:
     accuracies = [study.validation.figures[run]["accuracy"].estimate for run in runs]
     best = min(runs, key=lambda run: (-accuracies[run], costs[run]))
     for run in sorted(runs, key=lambda run: (costs[run], -accuracies[run])):
-        if not_worse(study.validation, run, study):
-            return Choice(run, rival(study.validation, run, study) if run == best else best, good_enough=True)
-    return Choice(best, rival(study.validation, best, study), good_enough=False)
+        if is_not_worse(study.validation, run, study):
+            return Choice(run, find_rival(study.validation, run, study) if run == best else best, good_enough=True)
+    return Choice(best, find_rival(study.validation, best, study), good_enough=False)
 
 
-def not_worse(measured: Measured, run: int, study: Study) -> bool:
+def is_not_worse(measured: Measured, run: int, study: Study) -> bool:
     """Return whether the run is shown to be not worse than any other by more than the margin, at 95 %."""
     others = [other for other in range(len(study.options)) if other != run]
-    return all(measured.difference(run, other).low >= -study.margin for other in others)
+    return all(measured.get_difference(run, other).low >= -study.margin for other in others)
 
 
-def rival(measured: Measured, run: int, study: Study) -> int:
+def find_rival(measured: Measured, run: int, study: Study) -> int:
     """Return the run that may be furthest above this one (the run itself where it is alone)."""
     others = [other for other in range(len(study.options)) if other != run]
-    return min(others, key=lambda other: measured.difference(run, other).low, default=run)
+    return min(others, key=lambda other: measured.get_difference(run, other).low, default=run)
 
 
-def cheapest_open(study: Study, choice: Choice) -> int:
+def find_cheapest_open(study: Study, choice: Choice) -> int:
     """Return the cheapest run that on validation lies within the margin of the best one, though not surely."""
     runs = sorted(range(len(study.options)), key=lambda run: study.options[run].cost)
-    near = [r for r in runs if r == choice.run or study.validation.difference(r, choice.run).estimate > -study.margin]
+    near = [
+        r for r in runs if r == choice.run or study.validation.get_difference(r, choice.run).estimate > -study.margin
+    ]
     return near[0]
 
 
-def what_it_takes(study: Study, open_: Interval) -> Needed:
+def estimate_needed(study: Study, open_: Interval) -> Needed:
     """Return how many seeds or images in all would make the interval leave out minus the margin, if its middle held.
 
     Then it lies above, and the run is good enough, or below, and it is too bad.
     """
     gap = open_.estimate + study.margin
     arm = open_.estimate - open_.low if gap > 0 else open_.high - open_.estimate
-    room, now = abs(gap), half_width(open_.spread, study.seeds)
+    room, now = abs(gap), compute_half_width(open_.spread, study.seeds)
     if not room:
         return Needed(None, None)
     if now < NO_WIDTH:  # nothing varied: the interval is the exact binomial one, which shrinks as images grow
-        return Needed(None, _rounded_up(arm / room * study.images))
+        return Needed(None, _round_up(arm / room * study.images))
     least = room * now / arm  # the same part of it may lie on this side
-    seeds = next((n for n in range(study.seeds + 1, MOST_SEEDS) if half_width(open_.spread, n) <= least), None)
+    seeds = next((n for n in range(study.seeds + 1, MOST_SEEDS) if compute_half_width(open_.spread, n) <= least), None)
     times = np.geomspace(1, MOST_TIMES, 400)[1:]
-    enough = (float(each) for each in times if half_width(open_.spread, study.seeds, float(each)) <= least)
+    enough = (float(each) for each in times if compute_half_width(open_.spread, study.seeds, float(each)) <= least)
     factor = next(enough, None)
-    return Needed(seeds, None if factor is None else _rounded_up(factor * study.images))
+    return Needed(seeds, None if factor is None else _round_up(factor * study.images))
 
 
-def _rounded_up(images: float) -> int:
+def _round_up(images: float) -> int:
     """Return the number with two significant digits: it is an estimate."""
     unit = 10 ** max(0, len(str(int(images))) - 2)
     return int(-(-images // unit) * unit)

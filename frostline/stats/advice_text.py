@@ -3,9 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from frostline.stats.advice import Choice, Needed, Study, cheapest_open, choose, not_worse, rival, what_it_takes
+from frostline.stats.advice import (
+    Choice,
+    Needed,
+    Study,
+    choose,
+    estimate_needed,
+    find_cheapest_open,
+    find_rival,
+    is_not_worse,
+)
 from frostline.stats.intervals import Interval
-from frostline.units import in_points, points
+from frostline.units import format_margin, format_points
 
 COST_WORDS = {
     "trainable_parameters": "trainable parameters",
@@ -23,11 +32,11 @@ def advise(study: Study) -> dict[str, Any]:
     """Return what advice.json tells but for the names of backbone and plan: `run` and `against` are places."""
     choice, alone = choose(study), len(study.options) == 1
     good_enough = choice.good_enough and not alone
-    borne_out = good_enough and not_worse(study.test, choice.run, study)
+    borne_out = good_enough and is_not_worse(study.test, choice.run, study)
     shown = borne_out and study.seeds > 1
-    against = choice.against if borne_out or not good_enough else rival(study.test, choice.run, study)
-    found = None if alone else study.test.difference(choice.run, against)
-    sentences, needed = _words(study, choice, against, found, shown=shown)
+    against = choice.against if borne_out or not good_enough else find_rival(study.test, choice.run, study)
+    found = None if alone else study.test.get_difference(choice.run, against)
+    sentences, needed = _write_advice(study, choice, against, found, shown=shown)
     return {
         "run": choice.run,
         "against": against,
@@ -35,18 +44,18 @@ def advise(study: Study) -> dict[str, Any]:
         "margin": 100 * study.margin,
         "status": "shown" if shown else "unconfirmed" if good_enough else "open",
         "shown": shown,
-        "cost_ratio": _ratio(study, choice.run)[0],
+        "cost_ratio": _write_ratio(study, choice.run)[0],
         "difference": found.estimate if found else None,
         "low": found.low if found else None,
         "high": found.high if found else None,
         "seeds_needed": needed.seeds,
         "images_needed": needed.images,
         "sentences": sentences,
-        "rule_of_thumb": rule_of_thumb(study, choice.run if shown else None),
+        "rule_of_thumb": apply_rule_of_thumb(study, choice.run if shown else None),
     }
 
 
-def _words(
+def _write_advice(
     study: Study, choice: Choice, against: int, found: Interval | None, *, shown: bool
 ) -> tuple[list[str], Needed]:
     """Return the advice in two sentences, and what it would take to settle what they leave open."""
@@ -54,9 +63,9 @@ def _words(
     if found is None:
         return [f"There is one plan, {chosen.named}.", "With nothing beside it there is nothing to advise."], nothing
     if not choice.good_enough:
-        return _left_open(study, choice)
-    other, margin = study.options[against].named, in_points(study.margin)
-    priced, difference = _ratio(study, choice.run)[1], told(found, study.margin)
+        return _write_left_open(study, choice)
+    other, margin = study.options[against].named, format_margin(study.margin)
+    priced, difference = _write_ratio(study, choice.run)[1], describe_difference(found, study.margin)
     if shown:
         said = f"It {priced} and is not worse than {other} by more than {margin} ({difference})."
         return [f"{chosen.depth[0].upper()}{chosen.depth[1:]}.", said], nothing
@@ -67,27 +76,27 @@ def _words(
     if found.low >= -study.margin:
         luck = "one seed tells nothing of the luck of training, and more of them are needed"
         return [first, f"It {priced}, and test agrees ({difference} against {other}), but {luck}."], nothing
-    needed = what_it_takes(study, found)
+    needed = estimate_needed(study, found)
     second = f"It {priced}, but test does not settle it ({difference} against {other}); {_in_words(needed, study)}"
     return [first, second], needed
 
 
-def _left_open(study: Study, choice: Choice) -> tuple[list[str], Needed]:
+def _write_left_open(study: Study, choice: Choice) -> tuple[list[str], Needed]:
     """Return what to say when validation shows no plan to be good enough."""
-    best, cheapest = choice.run, cheapest_open(study, choice)
-    against = rival(study.validation, cheapest, study)
-    open_ = study.validation.difference(cheapest, against)
-    needed, margin = what_it_takes(study, open_), in_points(study.margin)
-    leader, named, priced = study.options[best].named, study.options[cheapest].named, _ratio(study, cheapest)[1]
+    best, cheapest = choice.run, find_cheapest_open(study, choice)
+    against = find_rival(study.validation, cheapest, study)
+    open_ = study.validation.get_difference(cheapest, against)
+    needed, margin = estimate_needed(study, open_), format_margin(study.margin)
+    leader, named, priced = study.options[best].named, study.options[cheapest].named, _write_ratio(study, cheapest)[1]
     subject = f"It {priced}" if cheapest == best else f"The cheapest plan that may do is {named}, which {priced}"
-    held = f"on validation, against {study.options[against].named}: {told(open_, study.margin)}"
+    held = f"on validation, against {study.options[against].named}: {describe_difference(open_, study.margin)}"
     return [
-        f"The data cannot tell {_question(study)} to within {margin}; {leader} is best on validation.",
+        f"The data cannot tell {_write_question(study)} to within {margin}; {leader} is best on validation.",
         f"{subject} ({held}); {_in_words(needed, study)}",
     ], needed
 
 
-def _question(study: Study) -> str:
+def _write_question(study: Study) -> str:
     """Return what the study asks: from random weights nothing is unfrozen."""
     return "which of them to train" if _is_of_scratch(study) else "how deep to unfreeze"
 
@@ -96,7 +105,7 @@ def _is_of_scratch(study: Study) -> bool:
     return all(option.learns == "scratch" for option in study.options)
 
 
-def _ratio(study: Study, run: int) -> tuple[float, str]:
+def _write_ratio(study: Study, run: int) -> tuple[float, str]:
     """Return what the run costs as a share of its backbone's full fine-tuning, or of the dearest run, and in words."""
     mine = study.options[run]
     fulls = [each for each in study.options if each.learns == "all" and each.backbone == mine.backbone]
@@ -125,10 +134,10 @@ def _in_words(needed: Needed, study: Study) -> str:
     return f"{' or '.join(ways)} would tell." if ways else "neither more seeds nor more images alone would tell."
 
 
-def rule_of_thumb(study: Study, advised: int | None) -> dict[str, Any]:
+def apply_rule_of_thumb(study: Study, advised: int | None) -> dict[str, Any]:
     """Return what the rule of thumb says for so many training images, and whether the advised run agrees."""
     count = study.train_images
-    says = rule_for(count)
+    says = find_rule(count)
     first = f"The rule of thumb for {count:,} training images: train {RULE_WORDS[says]}"
     if _is_of_scratch(study):
         rest = "it is about pretrained weights, and this study has none."
@@ -145,19 +154,19 @@ def rule_of_thumb(study: Study, advised: int | None) -> dict[str, Any]:
     return {"train_images": count, "says": RULE_WORDS[says], "sentence": f"{first}; {rest}"}
 
 
-def rule_for(count: int) -> str:
+def find_rule(count: int) -> str:
     """Return what the rule of thumb would train on so many images: "head", "parts" (the last ones) or "all"."""
     return "head" if count < HEAD_BELOW else "parts" if count <= LAST_PARTS_UP_TO else "all"
 
 
-def told(found: Interval, margin: float) -> str:
+def describe_difference(found: Interval, margin: float) -> str:
     """Return a difference and its interval in words, in accuracy points: so many digits that the margin can be seen."""
     digits = 1 if abs(found.low + margin) >= 0.001 else 2
-    ends = " to ".join(points(end, digits) for end in (found.low, found.high))
-    return f"difference {points(found.estimate, digits)}, 95 % interval {ends}"
+    ends = " to ".join(format_points(end, digits) for end in (found.low, found.high))
+    return f"difference {format_points(found.estimate, digits)}, 95 % interval {ends}"
 
 
-def learns_what(learned: Sequence[str], *, everything: bool, deep_end: bool, weights: str) -> str:
+def classify_depth(learned: Sequence[str], *, everything: bool, deep_end: bool, weights: str) -> str:
     """Return which of the rule of thumb's ways a run takes: "head", "parts" (the last ones), "all", or neither.
 
     Neither is "scratch" of random weights, and "other" where what learns is not one piece up to the head.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import DegenerateDataWarning, bootstrap, t
 
-from frostline.stats.metrics import METRICS, Floats, Scored, seed_values, without_each
+from frostline.stats.metrics import METRICS, Floats, Scored, compute_seed_values, leave_each_out
 
 TAIL = 0.025
 """What an interval of 95 % leaves out on each side."""
@@ -18,7 +18,7 @@ TAIL = 0.025
 class Spread(Protocol):
     """Where the luck in a quantity comes from."""
 
-    def error(self, seeds: int, times_images: float = 1.0) -> tuple[float, float]:
+    def estimate_error(self, seeds: int, times_images: float = 1.0) -> tuple[float, float]:
         """Return the variance of the mean, and its degrees of freedom, with so many seeds and times as many images."""
 
 
@@ -33,7 +33,7 @@ class Redrawn:
     variance: float
     overlap: float
 
-    def error(self, seeds: int, times_images: float = 1.0) -> tuple[float, float]:
+    def estimate_error(self, seeds: int, times_images: float = 1.0) -> tuple[float, float]:
         """Return variance and degrees of freedom; more images make the variance of each seed smaller."""
         return (1 / seeds + self.overlap) * self.variance / times_images, seeds - 1
 
@@ -50,7 +50,7 @@ class Crossed:
     both: float
     groups: int
 
-    def error(self, seeds: int, times_images: float = 1.0) -> tuple[float, float]:
+    def estimate_error(self, seeds: int, times_images: float = 1.0) -> tuple[float, float]:
         """Return variance and degrees of freedom."""
         groups = self.groups * times_images
         if seeds == 1:
@@ -62,7 +62,7 @@ class Crossed:
         return variance, variance**2 / uncertainty if uncertainty else float(degrees[0])
 
 
-def crossed(values: Floats) -> Crossed:
+def split_variance(values: Floats) -> Crossed:
     """Return the variances in a table of seeds x groups."""
     seeds, groups = values.shape
     mean, of_seed, of_group = values.mean(), values.mean(1, keepdims=True), values.mean(0, keepdims=True)
@@ -75,9 +75,9 @@ def crossed(values: Floats) -> Crossed:
     return Crossed(float(seed), float(image), float(rest), groups)
 
 
-def half_width(spread: Spread, seeds: int, times_images: float = 1.0) -> float:
+def compute_half_width(spread: Spread, seeds: int, times_images: float = 1.0) -> float:
     """Return half the width of the 95 % interval of Student's t."""
-    variance, degrees = spread.error(seeds, times_images)
+    variance, degrees = spread.estimate_error(seeds, times_images)
     return float(t.ppf(1 - TAIL, degrees)) * float(np.sqrt(variance))
 
 
@@ -117,7 +117,7 @@ class Measured:
     differences: dict[tuple[int, int], Interval]
     draws: Floats
 
-    def difference(self, run: int, other: int) -> Interval:
+    def get_difference(self, run: int, other: int) -> Interval:
         """Return how much more accurate the one run is than the other."""
         if run < other:
             return self.differences[run, other]
@@ -127,24 +127,27 @@ class Measured:
 
 def measure(scored: Scored, resamples: int = RESAMPLES) -> Measured:
     """Return the figures of all runs on the split, with intervals that cover seeds (where several) and images."""
-    per_seed = quantities(seed_values(scored, np.ones((1, scored.groups))))[..., 0]
+    per_seed = stack_quantities(compute_seed_values(scored, np.ones((1, scored.groups))))[..., 0]
     estimates = per_seed.mean(1)
-    spreads = spreads_of(scored, per_seed)
-    lows, highs, drawn = resampled(scored, resamples)
-    intervals = [shaped(*each, scored) for each in zip(estimates, lows, highs, spreads, strict=True)]
+    spreads = estimate_spreads(scored, per_seed)
+    lows, highs, drawn = resample(scored, resamples)
+    intervals = [shape_interval(*each, scored) for each in zip(estimates, lows, highs, spreads, strict=True)]
     count, pairs = len(METRICS), list(combinations(range(scored.runs), 2))
     figures = [
-        {name: limited(intervals[run * count + place], 0.0, MOST.get(name, 1.0)) for place, name in enumerate(METRICS)}
+        {
+            name: limit_interval(intervals[run * count + place], 0.0, MOST.get(name, 1.0))
+            for place, name in enumerate(METRICS)
+        }
         for run in range(scored.runs)
     ]
-    between = [limited(found, -1.0, 1.0) for found in intervals[scored.runs * count :]]
+    between = [limit_interval(found, -1.0, 1.0) for found in intervals[scored.runs * count :]]
     differences = dict(zip(pairs, between, strict=True))
     accuracies = slice(ACCURACY, scored.runs * count, count)
-    draws = widened(estimates[accuracies], drawn[accuracies], list(differences.values()), scored.seeds)
+    draws = widen_draws(estimates[accuracies], drawn[accuracies], list(differences.values()), scored.seeds)
     return Measured(figures, differences, draws)
 
 
-def quantities(values: Floats) -> Floats:
+def stack_quantities(values: Floats) -> Floats:
     """Return all that gets an interval, along the first axis, of metrics (runs x metrics x ...).
 
     First every metric of the first run, of the second and so on, then the pairs' differences in accuracy.
@@ -154,7 +157,7 @@ def quantities(values: Floats) -> Floats:
     return np.concatenate([values.reshape(-1, *values.shape[2:]), *[each[None] for each in pairs]])
 
 
-def resampled(scored: Scored, resamples: int) -> tuple[Floats, Floats, Floats]:
+def resample(scored: Scored, resamples: int) -> tuple[Floats, Floats, Floats]:
     """Return the BCa bounds of all quantities, and their values in every resample (quantities x resamples).
 
     Where all resamples lie on one side of the estimate, or are alike, BCa has no bounds: then they are no numbers.
@@ -163,8 +166,8 @@ def resampled(scored: Scored, resamples: int) -> tuple[Floats, Floats, Floats]:
 
     def statistic(*chosen: NDArray[Any], axis: int = -1) -> Floats:  # noqa: ARG001 - scipy asks for it
         *seeds, groups = (np.atleast_2d(each).astype(int) for each in chosen)
-        values = quantities(seed_values(scored, counts(groups, scored.groups)))
-        share = counts(seeds[0], scored.seeds).T if seeds else np.ones((1, len(groups)))
+        values = stack_quantities(compute_seed_values(scored, count_draws(groups, scored.groups)))
+        share = count_draws(seeds[0], scored.seeds).T if seeds else np.ones((1, len(groups)))
         share = np.where(np.isfinite(values), share, 0)
         means: Floats = (np.nan_to_num(values) * share).sum(1) / share.sum(1)
         return means if chosen[0].ndim > 1 else means[:, 0]
@@ -180,26 +183,28 @@ def resampled(scored: Scored, resamples: int) -> tuple[Floats, Floats, Floats]:
     return low, high, found.bootstrap_distribution
 
 
-def counts(chosen: NDArray[np.int64], among: int) -> Floats:
+def count_draws(chosen: NDArray[np.int64], among: int) -> Floats:
     """Return how often each of `among` things was chosen in each draw, draws x among."""
     rows = np.arange(len(chosen))[:, None] * among
     times: Floats = np.bincount((rows + chosen).ravel(), minlength=len(chosen) * among).astype(np.float64)
     return times.reshape(-1, among)
 
 
-def spreads_of(scored: Scored, per_seed: Floats) -> list[Spread]:
+def estimate_spreads(scored: Scored, per_seed: Floats) -> list[Spread]:
     """Return where the luck of each quantity comes from."""
     if scored.redrawn:
-        variances = np.maximum(per_seed.var(axis=1, ddof=1), LEAST_LUCK * luck_of_images(scored, per_seed))
+        variances = np.maximum(per_seed.var(axis=1, ddof=1), LEAST_LUCK * estimate_image_variance(scored, per_seed))
         overlap = scored.images / scored.train_images
         return [Redrawn(float(each), overlap) for each in variances]
-    left_out = np.stack([quantities(without_each(scored.tallies, seed)) for seed in range(scored.seeds)], axis=1)
+    left_out = np.stack(
+        [stack_quantities(leave_each_out(scored.tallies, seed)) for seed in range(scored.seeds)], axis=1
+    )
     # Jackknife pseudo-values: their mean over groups is the quantity, and what each group adds to it.
     pseudo = scored.groups * per_seed[..., None] - (scored.groups - 1) * left_out
-    return [crossed(each) for each in pseudo]
+    return [split_variance(each) for each in pseudo]
 
 
-def luck_of_images(scored: Scored, per_seed: Floats) -> Floats:
+def estimate_image_variance(scored: Scored, per_seed: Floats) -> Floats:
     """Return the variance that a seed's own images alone make in each quantity (jackknife), as a mean over seeds.
 
     It is in the variance over seeds too, which for few seeds may come out as nothing where they agree by chance.
@@ -207,18 +212,18 @@ def luck_of_images(scored: Scored, per_seed: Floats) -> Floats:
     """
     luck = []
     for seed in range(scored.seeds):
-        left_out = quantities(without_each(scored.singles, seed))
+        left_out = stack_quantities(leave_each_out(scored.singles, seed))
         luck.append(((left_out - per_seed[:, seed, None]) ** 2).sum(-1))
     return np.asarray(np.mean(luck, axis=0))
 
 
-def shaped(estimate: float, low: float, high: float, spread: Spread, scored: Scored) -> Interval:
+def shape_interval(estimate: float, low: float, high: float, spread: Spread, scored: Scored) -> Interval:
     """Return the interval that is as wide as Student's t, and as lopsided as the BCa bounds, within limits.
 
     Where nothing varied, neither over seeds nor over images, a share is as far off as an event may be common that was
     not seen in so many groups: the exact binomial bound.
     """
-    half = half_width(spread, scored.seeds)
+    half = compute_half_width(spread, scored.seeds)
     if half < NO_WIDTH:
         unseen = 1 - TAIL ** (1 / scored.groups)
         return Interval(estimate, estimate - unseen, estimate + unseen, spread)
@@ -227,18 +232,18 @@ def shaped(estimate: float, low: float, high: float, spread: Spread, scored: Sco
     return Interval(estimate, estimate - 2 * half * below, estimate + 2 * half * (1 - below), spread)
 
 
-def limited(found: Interval, least: float, most: float) -> Interval:
+def limit_interval(found: Interval, least: float, most: float) -> Interval:
     """Return the interval within what its figure can be."""
     return Interval(found.estimate, max(least, float(found.low)), min(most, float(found.high)), found.spread)
 
 
-def widened(estimates: Floats, drawn: Floats, differences: list[Interval], seeds: int) -> Floats:
+def widen_draws(estimates: Floats, drawn: Floats, differences: list[Interval], seeds: int) -> Floats:
     """Return the resampled accuracies, spread about their estimates as widely as their differences really are."""
     if not differences:
         return drawn
     deviations = drawn - estimates[:, None]
     pairs = combinations(range(len(drawn)), 2)
     resampled_variance = np.mean([(deviations[one] - deviations[other]).var() for one, other in pairs])
-    variance = np.mean([each.spread.error(seeds)[0] for each in differences])
+    variance = np.mean([each.spread.estimate_error(seeds)[0] for each in differences])
     scale = np.sqrt(variance / resampled_variance) if resampled_variance else 1.0
     return np.clip(estimates[:, None] + scale * deviations, 0, 1)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from frostline.constants import run_name
+from frostline.constants import name_run
 from frostline.stats.intervals import RESAMPLES
 from frostline.stats.metrics import Scored
-from frostline.stats.significance import LEVEL, seeds_for, smallest_p
+from frostline.stats.significance import LEVEL, count_seeds_needed, find_smallest_p
 
 OF_ALL_RUNS = ("precision", "device", "processor", "threads", "versions")
 """What run.json tells of a machine. Runs of one study may come from several machines, by `dvc pull`."""
@@ -33,43 +33,44 @@ def describe_study(
         "image_px": prepared["image_px"],
         "classes": prepared["classes"],
         "prepared_sha256": prepared["sha256"],
-        "backbone_sha256": {run_name(run["backbone"], run["plan"]): run["backbone_sha256"] for run in runs},
-        **{name: _told([run[name] for run in runs]) for name in OF_ALL_RUNS},
+        "backbone_sha256": {name_run(run["backbone"], run["plan"]): run["backbone_sha256"] for run in runs},
+        **{name: _tell_shared([run[name] for run in runs]) for name in OF_ALL_RUNS},
         "resamples": RESAMPLES,
-        "smallest_p": smallest_p(len(seeds)) if len(seeds) > 1 else None,
-        "notes": [*notes(scored, len(runs)), *([RACE] if racing else [])],
+        "smallest_p": find_smallest_p(len(seeds)) if len(seeds) > 1 else None,
+        "notes": [*write_notes(scored, len(runs)), *([RACE] if racing else [])],
     }
 
 
-def _told(values: list[Any]) -> Any:
+def _tell_shared(values: list[Any]) -> Any:
     """Return the value that all runs share; where they differ, each that there is, in one line."""
     if isinstance(values[0], dict):
-        return {name: _told([each[name] for each in values]) for name in values[0]}
+        return {name: _tell_shared([each[name] for each in values]) for name in values[0]}
     different = list(dict.fromkeys(values))
     return different[0] if len(different) == 1 else ", ".join(map(str, different))
 
 
-def notes(scored: dict[str, Scored], runs: int) -> list[str]:
+def write_notes(scored: dict[str, Scored], runs: int) -> list[str]:
     """Return how the intervals and tests were made, what they cover and what not."""
     test = scored["test"]
     return [
         "Learning rate, epoch and plan were chosen on validation; each test set was read once.",
         "Intervals are of 95 %. They are as wide as Student's t makes them, and lie about their estimates as a BCa "
-        f"bootstrap does (Efron 1987): {RESAMPLES:,} resamples of {_resampled(test)}, the same for all plans.",
-        *_widths(test),
-        *_tests(test.seeds, runs * (runs - 1) // 2),
+        f"bootstrap does (Efron 1987): {RESAMPLES:,} resamples of {_describe_resampling(test)}, the same for all "
+        "plans.",
+        *_describe_widths(test),
+        *_describe_tests(test.seeds, runs * (runs - 1) // 2),
         "The expected calibration error compares confidence with accuracy in 15 bins (Guo et al. 2017). Of few images "
         "it comes out too large, and its interval is of the error as so many images show it.",
     ]
 
 
-def _resampled(test: Scored) -> str:
+def _describe_resampling(test: Scored) -> str:
     alone = test.groups == test.distinct_images
     images = "images" if alone else f"{test.groups} groups of images that belong together"
     return f"seeds and of {images}" if test.seeds > 1 else images
 
 
-def _widths(test: Scored) -> list[str]:
+def _describe_widths(test: Scored) -> list[str]:
     """Return what was done about their width, and what luck they leave out."""
     if test.seeds == 1:
         return [
@@ -90,7 +91,7 @@ def _widths(test: Scored) -> list[str]:
     ]
 
 
-def _tests(seeds: int, pairs: int) -> list[str]:
+def _describe_tests(seeds: int, pairs: int) -> list[str]:
     """Return how pairs were tested, and whether so many seeds can show anything."""
     if not pairs:
         return []
@@ -103,7 +104,7 @@ def _tests(seeds: int, pairs: int) -> list[str]:
         "plan is called better where p, corrected for all pairs (Holm 1979), is at most 0.05 and the interval leaves "
         "out 0."
     )
-    least, wanted = smallest_p(seeds), seeds_for(pairs)
+    least, wanted = find_smallest_p(seeds), count_seeds_needed(pairs)
     if least > LEVEL:
         says = f"cannot reach significance by themselves: the smallest p that they can reach is {least:.3g}"
         return [made, f"{seeds} seeds {says}; for {pairs} pair{'' if pairs == 1 else 's'} it takes {wanted} seeds."]

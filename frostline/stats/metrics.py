@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, recall_score
 
-from frostline.errors import mistake
+from frostline.errors import InputError
 
 Floats = NDArray[np.float64]
 BINS = 15
@@ -24,7 +24,7 @@ def score_predictions(predictions: pd.DataFrame, classes: list[str]) -> dict[str
     Accuracies, F1, recalls and the expected calibration error are 0 to 1; the negative log likelihood is in nats per
     image. `majority_accuracy` is what always naming the commonest class among these images would get.
     """
-    labels, probabilities = predictions.label.to_numpy(), probability_array(predictions, classes)
+    labels, probabilities = predictions.label.to_numpy(), get_probabilities(predictions, classes)
     named, known = probabilities.argmax(1), np.arange(len(classes))
     seen = np.unique(labels)
     recalls = dict(zip(seen, recall_score(labels, named, labels=seen, average=None), strict=True))
@@ -49,7 +49,7 @@ def tally(predictions: pd.DataFrame, classes: list[str]) -> csr_array:
     five likeliest; in the bin of its confidence, hit minus confidence; then 1 in the column of its class, in that of
     the class named, and, if they agree, again.
     """
-    labels, probabilities = predictions.label.to_numpy(), probability_array(predictions, classes)
+    labels, probabilities = predictions.label.to_numpy(), get_probabilities(predictions, classes)
     images, named = np.arange(len(labels)), probabilities.argmax(1)
     hit, confidence = (named == labels).astype(float), probabilities.max(1)
     near = np.any(np.argsort(-probabilities, axis=1, kind="stable")[:, :5] == labels[:, None], axis=1).astype(float)
@@ -65,40 +65,40 @@ def tally(predictions: pd.DataFrame, classes: list[str]) -> csr_array:
     return csr_array((values.ravel(), (np.tile(images, len(values)), columns.ravel())), shape=shape)
 
 
-def _per_class(totals: Floats) -> tuple[Floats, Floats, Floats]:
+def _count_per_class(totals: Floats) -> tuple[Floats, Floats, Floats]:
     """Return how many images are of each class, were taken for it, and both (..., classes)."""
     actual, named, both = np.split(totals[..., OF_ALL + BINS :], 3, axis=-1)
     return actual, named, both
 
 
-def _mean_over_classes(of_class: Floats, counted: NDArray[np.bool_]) -> Floats:
+def _average_classes(of_class: Floats, counted: NDArray[np.bool_]) -> Floats:
     """Return the mean over the classes that count, along the last axis."""
     mean: Floats = np.where(counted, of_class, 0).sum(-1) / counted.sum(-1)
     return mean
 
 
-def _balanced_accuracy(totals: Floats) -> Floats:
-    actual, _, both = _per_class(totals)
-    return _mean_over_classes(both / actual, actual > 0)
+def _compute_balanced_accuracy(totals: Floats) -> Floats:
+    actual, _, both = _count_per_class(totals)
+    return _average_classes(both / actual, actual > 0)
 
 
-def _macro_f1(totals: Floats) -> Floats:
-    actual, named, both = _per_class(totals)
-    return _mean_over_classes(2 * both / (actual + named), actual + named > 0)
+def _compute_macro_f1(totals: Floats) -> Floats:
+    actual, named, both = _count_per_class(totals)
+    return _average_classes(2 * both / (actual + named), actual + named > 0)
 
 
-def _calibration_error(totals: Floats) -> Floats:
+def _compute_calibration_error(totals: Floats) -> Floats:
     error: Floats = np.abs(totals[..., OF_ALL : OF_ALL + BINS]).sum(-1) / totals[..., 0]
     return error
 
 
 METRICS: dict[str, Callable[[Floats], Floats]] = {
     "accuracy": lambda totals: totals[..., 1] / totals[..., 0],
-    "balanced_accuracy": _balanced_accuracy,
-    "macro_f1": _macro_f1,
+    "balanced_accuracy": _compute_balanced_accuracy,
+    "macro_f1": _compute_macro_f1,
     "top_5_accuracy": lambda totals: totals[..., 3] / totals[..., 0],
     "negative_log_likelihood": lambda totals: totals[..., 2] / totals[..., 0],
-    "expected_calibration_error": _calibration_error,
+    "expected_calibration_error": _compute_calibration_error,
 }
 """Each metric of sums of `tally`, along the last axis. Sums over no image give no number."""
 
@@ -110,11 +110,11 @@ def tells_top_5(classes: list[str]) -> bool:
 
 def count_confusion(predictions: pd.DataFrame, classes: list[str]) -> NDArray[np.int64]:
     """Return how many images of each class (row) were taken for each class (column)."""
-    named = probability_array(predictions, classes).argmax(1)
+    named = get_probabilities(predictions, classes).argmax(1)
     return np.asarray(confusion_matrix(predictions.label, named, labels=np.arange(len(classes))))
 
 
-def probability_array(predictions: pd.DataFrame, classes: list[str]) -> Floats:
+def get_probabilities(predictions: pd.DataFrame, classes: list[str]) -> Floats:
     """Return the probabilities, images x classes."""
     return predictions[[f"probability_{name}" for name in classes]].to_numpy(np.float64)
 
@@ -152,51 +152,54 @@ class Scored:
         return int(self.tallies[0][0].shape[0])
 
 
-def scored_on(
+def tally_split(
     predictions: Sequence[pd.DataFrame], classes: list[str], groups: NDArray[np.int64], train_images: float
 ) -> Scored:
     """Return the split that the runs' predictions are of; `groups` gives each row of images.npy its group.
 
-    Raises `Mistake` unless all runs have the same seeds and images.
+    Raises `InputError` unless all runs have the same seeds and images.
     """
     shown = predictions[0].groupby("seed").image.agg(frozenset)
     if any(not shown.equals(table.groupby("seed").image.agg(frozenset)) for table in predictions):
         must = "hold predictions of the same seeds and images for every run of the study"
-        raise mistake("data/scores", must, "others for some", "`dvc repro` scores them anew.")
+        raise InputError.of("data/scores", must, "others for some", "`dvc repro` scores them anew.")
     of_image = pd.Series(groups).reindex(np.unique(predictions[0].image))
     places = pd.Series(pd.factorize(of_image)[0], index=of_image.index)
     count = int(places.max()) + 1
     by_seed = [[each.sort_values("image") for _, each in table.groupby("seed")] for table in predictions]
     singles = [[tally(each, classes) for each in tables] for tables in by_seed]
     tallies = [
-        [_by_group(single, places.loc[each.image].to_numpy(), count) for single, each in zip(one, tables, strict=True)]
+        [
+            _sum_by_group(single, places.loc[each.image].to_numpy(), count)
+            for single, each in zip(one, tables, strict=True)
+        ]
         for one, tables in zip(singles, by_seed, strict=True)
     ]
     images = float(shown.map(len).mean())
     return Scored(tallies, singles, images, train_images, len(of_image), redrawn=shown.nunique() > 1)
 
 
-def _by_group(single: csr_array, places: NDArray[np.int64], groups: int) -> csr_array:
+def _sum_by_group(single: csr_array, places: NDArray[np.int64], groups: int) -> csr_array:
     """Return the sums over each group of images, whose places are given."""
     images = np.arange(len(places))
     return csr_array(csr_array((np.ones(len(places)), (places, images)), shape=(groups, len(places))) @ single)
 
 
-def seed_values(scored: Scored, weights: Floats) -> Floats:
+def compute_seed_values(scored: Scored, weights: Floats) -> Floats:
     """Return every metric, runs x metrics x seeds x draws, with each group counted as often as `weights` says.
 
     `weights`: draws x groups. A seed with no image left in a draw has no number there.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = [[_metrics((each.T @ weights.T).T) for each in tallies] for tallies in scored.tallies]
+        values = [[_compute_metrics((each.T @ weights.T).T) for each in tallies] for tallies in scored.tallies]
     return np.array(values).transpose(0, 2, 1, 3)
 
 
-def without_each(tallies: list[list[csr_array]], seed: int) -> Floats:
+def leave_each_out(tallies: list[list[csr_array]], seed: int) -> Floats:
     """Return every metric of one seed with one row of its tallies left out after the other, runs x metrics x rows."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.array([_metrics(of[seed].sum(axis=0) - of[seed].toarray()) for of in tallies])
+        return np.array([_compute_metrics(of[seed].sum(axis=0) - of[seed].toarray()) for of in tallies])
 
 
-def _metrics(totals: Floats) -> Floats:
+def _compute_metrics(totals: Floats) -> Floats:
     return np.array([metric(totals) for metric in METRICS.values()])

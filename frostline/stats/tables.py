@@ -11,11 +11,11 @@ import pandas as pd
 from frostline.constants import COSTS
 from frostline.stats.intervals import Measured
 from frostline.stats.metrics import METRICS, Floats, count_confusion, tells_top_5
-from frostline.stats.significance import LEVEL, holm, pair_p
-from frostline.units import in_points, points
+from frostline.stats.significance import LEVEL, compute_pair_p, correct_by_holm
+from frostline.units import format_margin, format_points
 
 
-def front_probabilities(accuracies: Floats, costs: Floats) -> Floats:
+def compute_front_probabilities(accuracies: Floats, costs: Floats) -> Floats:
     """Return each run's share of draws (accuracies: runs x draws) in which it is on the front for the cost.
 
     A run is off the front when another is no dearer and no less accurate, and better in one of the two.
@@ -33,7 +33,7 @@ def front_probabilities(accuracies: Floats, costs: Floats) -> Floats:
 COLUMNS = ("backbone", "plan", "learning_rate", "seeds", "epochs", "reason")
 
 
-def stopped_table(races: Mapping[tuple[str, str], dict[str, Any]], margin: float) -> pd.DataFrame:
+def make_stopped_table(races: Mapping[tuple[str, str], dict[str, Any]], margin: float) -> pd.DataFrame:
     """Return a row for everything that was stopped, by the seeds and epochs that it had; a plan has no learning rate.
 
     `races` holds what race.json tells of each backbone and plan; `margin` is a share of images.
@@ -45,8 +45,8 @@ def stopped_table(races: Mapping[tuple[str, str], dict[str, Any]], margin: float
             rows.append((backbone, plan, each["learning_rate"], each["seeds"], each["epochs"], reason))
         if stop := race["stopped"]:
             reason = (
-                f"{stop['against']} is cheaper and not worse by more than {in_points(margin)}: on validation so far "
-                f"{points(stop['difference'])} points, at least {points(stop['least'])} at 90 %"
+                f"{stop['against']} is cheaper and not worse by more than {format_margin(margin)}: on validation so "
+                f"far {format_points(stop['difference'])} points, at least {format_points(stop['least'])} at 90 %"
             )
             rows.append((backbone, plan, None, stop["seeds"], stop["epochs"], reason))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -69,19 +69,21 @@ class Cell:
         return {"backbone": self.run["backbone"], "plan": self.run["plan"]}
 
 
-def runs_table(cells: list[Cell]) -> pd.DataFrame:
+def make_runs_table(cells: list[Cell]) -> pd.DataFrame:
     """Return a row per backbone, plan and seed: what was chosen on validation and what that scored on test."""
-    return pd.DataFrame([_run_row(cell, seed) for cell in cells for seed in cell.run["seeds"]])
+    return pd.DataFrame([_make_run_row(cell, seed) for cell in cells for seed in cell.run["seeds"]])
 
 
-def _run_row(cell: Cell, seed: str) -> dict[str, Any]:
+def _make_run_row(cell: Cell, seed: str) -> dict[str, Any]:
     scores = dict(cell.scores[seed])
     recall = {f"recall_{name}": value for name, value in scores.pop("recall").items()}
     chosen = {"seed": int(seed), "learning_rate": cell.run["learning_rate"], **cell.run["seeds"][seed]}
     return {**cell.key, **chosen, "test_images": scores.pop("images"), **scores, **recall}
 
 
-def plans_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured, advice: dict[str, Any]) -> pd.DataFrame:
+def make_plans_table(
+    cells: list[Cell], per_run: pd.DataFrame, measured: Measured, advice: dict[str, Any]
+) -> pd.DataFrame:
     """Return a row per backbone and plan: its metrics as means over seeds, each with its interval of 95 %.
 
     Of accuracy, `accuracy_sd` is the sample standard deviation over seeds (empty for one seed), `accuracy_least` and
@@ -90,19 +92,19 @@ def plans_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured, ad
     rows = []
     for cell, figures in zip(cells, measured.figures, strict=True):
         mine = per_run[(per_run.backbone == cell.run["backbone"]) & (per_run.plan == cell.run["plan"])]
-        row: dict[str, Any] = _plan_row(cell, mine)
-        for name in metrics_told(cell.run["classes"]):
+        row: dict[str, Any] = _make_plan_row(cell, mine)
+        for name in list_telling_metrics(cell.run["classes"]):
             row |= {name: figures[name].estimate, f"{name}_low": figures[name].low, f"{name}_high": figures[name].high}
         rows.append(row | {"advised": cell.key == {"backbone": advice["backbone"], "plan": advice["plan"]}})
     return pd.DataFrame(rows)
 
 
-def metrics_told(classes: list[str]) -> list[str]:
+def list_telling_metrics(classes: list[str]) -> list[str]:
     """Return the names of the metrics that can differ between plans."""
     return [name for name in METRICS if name != "top_5_accuracy" or tells_top_5(classes)]
 
 
-def _plan_row(cell: Cell, mine: pd.DataFrame) -> dict[str, Any]:
+def _make_plan_row(cell: Cell, mine: pd.DataFrame) -> dict[str, Any]:
     run = cell.run
     return {
         **cell.key,
@@ -125,7 +127,7 @@ def _plan_row(cell: Cell, mine: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def pairs_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured) -> pd.DataFrame:
+def make_pairs_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured) -> pd.DataFrame:
     """Return a row per pair of plans: the difference in accuracy with its interval, its test, and who is better.
 
     A plan is called better where the p-value, corrected for all pairs (Holm 1979), and the interval agree.
@@ -133,7 +135,7 @@ def pairs_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured) ->
     accuracies = per_run.sort_values("seed", kind="stable").groupby(["backbone", "plan"], sort=False).accuracy.agg(list)
     of_seed = [pd.Series(accuracies[cell.run["backbone"], cell.run["plan"]]).to_numpy() for cell in cells]
     pairs = list(combinations(range(len(cells)), 2))
-    p_values = [pair_p(of_seed[one] - of_seed[other], measured.differences[one, other]) for one, other in pairs]
+    p_values = [compute_pair_p(of_seed[one] - of_seed[other], measured.differences[one, other]) for one, other in pairs]
     columns = (
         "backbone",
         "plan",
@@ -147,8 +149,8 @@ def pairs_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured) ->
         "better",
     )
     rows = []
-    for (one, other), p_value, p_holm in zip(pairs, p_values, holm(p_values), strict=True):
-        found = measured.difference(one, other)
+    for (one, other), p_value, p_holm in zip(pairs, p_values, correct_by_holm(p_values), strict=True):
+        found = measured.get_difference(one, other)
         sure = p_holm is not None and p_holm <= LEVEL and not found.low <= 0 <= found.high
         better = None if not sure else "plan" if found.estimate > 0 else "other"
         names = (*cells[one].key.values(), *cells[other].key.values())
@@ -156,7 +158,7 @@ def pairs_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured) ->
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def history_table(cells: list[Cell]) -> pd.DataFrame:
+def make_history_table(cells: list[Cell]) -> pd.DataFrame:
     """Return every epoch of every fit, but for its seconds. `chosen` marks the learning rate that was kept."""
     tables = []
     for cell in cells:
@@ -167,7 +169,7 @@ def history_table(cells: list[Cell]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def confusion_table(cells: list[Cell]) -> pd.DataFrame:
+def make_confusion_table(cells: list[Cell]) -> pd.DataFrame:
     """Return, for each run, how many test images of each class were taken for each class, added up over seeds."""
     rows = []
     for cell in cells:
@@ -181,7 +183,7 @@ def confusion_table(cells: list[Cell]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def shifted_table(cells: list[Cell], by_shift: dict[int, Measured]) -> pd.DataFrame:
+def make_shifted_table(cells: list[Cell], by_shift: dict[int, Measured]) -> pd.DataFrame:
     """Return a row per run and shift (pixels; 0 is the images as they are): the accuracy on test, with its interval."""
     columns = ("backbone", "plan", "shift_px", "accuracy", "accuracy_low", "accuracy_high")
     rows = []
@@ -192,10 +194,10 @@ def shifted_table(cells: list[Cell], by_shift: dict[int, Measured]) -> pd.DataFr
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def costs_table(cells: list[Cell], measured: Measured) -> pd.DataFrame:
+def make_costs_table(cells: list[Cell], measured: Measured) -> pd.DataFrame:
     """Return a row per run with all that it cost, and for each cost the probability of being on the Pareto front."""
     counted = [{"trainable_parameters": cell.run["trainable_parameters"]} for cell in cells]
     table = pd.DataFrame([cell.key | mine | cell.costs for cell, mine in zip(cells, counted, strict=True)])
     for cost in COSTS:
-        table[f"front_{cost}"] = front_probabilities(measured.draws, table[cost].to_numpy(float))
+        table[f"front_{cost}"] = compute_front_probabilities(measured.draws, table[cost].to_numpy(float))
     return table

@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from frostline.files import project_root, whole_file
+from frostline.files import find_project_root, open_whole_file
 from frostline.training.loop import Epoch, Fit
-from frostline.training.optimizer import named_state, restore_state
+from frostline.training.optimizer import get_named_state, restore_state
 
 PACKAGE = Path(__file__).parents[1]
 CODE = (PACKAGE, PACKAGE.parent / "stages")
 """The folders whose code a fit may depend on: a change to any file in them makes older checkpoints stale."""
 
 
-def checkpoint_folder(*inputs: str) -> Path:
+def locate_checkpoints(*inputs: str) -> Path:
     """Return the scratch folder of a run with these inputs and this code, in dvc's own temporary folder.
 
     It lies there because dvc clears a stage's outputs before it starts it, and because experiments in temporary
@@ -27,7 +27,7 @@ def checkpoint_folder(*inputs: str) -> Path:
     fingerprint = hashlib.sha256(torch.__version__.encode())
     for part in (*inputs, *(path.read_text(encoding="utf-8") for path in code)):
         fingerprint.update(f"{len(part)}:{part}".encode())
-    return project_root() / ".dvc" / "tmp" / "frostline" / fingerprint.hexdigest()[:24]
+    return find_project_root() / ".dvc" / "tmp" / "frostline" / fingerprint.hexdigest()[:24]
 
 
 def save_fit(path: Path, fit: Fit) -> None:
@@ -35,11 +35,11 @@ def save_fit(path: Path, fit: Fit) -> None:
     state = {
         "history": [asdict(epoch) for epoch in fit.history],
         "suffix": fit.suffix.state_dict(),
-        "optimizer": named_state(fit.optimizer, fit.suffix),
+        "optimizer": get_named_state(fit.optimizer, fit.suffix),
         "best": fit.best,
         "best_hits": fit.best_hits,
     }
-    with whole_file(path) as unfinished:
+    with open_whole_file(path) as unfinished:
         torch.save(state, unfinished)
 
 
@@ -68,7 +68,7 @@ def take_over(path: Path, fit: Fit) -> None:
     fit.best_hits = state["best_hits"]
 
 
-def saved_best(path: Path) -> dict[str, Tensor]:
+def read_best(path: Path) -> dict[str, Tensor]:
     """Return the tensors of the saved fit's best epoch."""
     best: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["best"]
     return best

@@ -33,11 +33,11 @@ class Work:
         """Return the FLOPs of so many images through the prefix, and so many shown to the suffix to learn from."""
         return self.prefix * through_prefix + self.training * shown
 
-    def once(self, training_images: int, validation_images: int) -> int:
+    def count_once(self, training_images: int, validation_images: int) -> int:
         """Return the FLOPs that all epochs share."""
         return self.prefix * (training_images + validation_images)
 
-    def epoch(self, training_images: int, validation_images: int) -> int:
+    def count_epoch(self, training_images: int, validation_images: int) -> int:
         """Return the FLOPs of one epoch."""
         return self.training * training_images + self.validation * validation_images
 
@@ -52,21 +52,21 @@ def count_work(prefix: nn.Sequential, suffix: nn.Sequential, image_px: int) -> W
     pixels = torch.empty(BATCH, 3, image_px, image_px, device="meta")
     with torch.no_grad():
         features = prefix.eval()(pixels)
-        prefix_flops = _counted(lambda: prefix(pixels))
-        validation_flops = _counted(lambda: suffix.eval()(features))
-    training_flops = _counted(lambda: suffix.train()(features).sum().backward())
+        prefix_flops = _count(lambda: prefix(pixels))
+        validation_flops = _count(lambda: suffix.eval()(features))
+    training_flops = _count(lambda: suffix.train()(features).sum().backward())
     return Work(prefix_flops // BATCH, training_flops // BATCH, validation_flops // BATCH)
 
 
-def _counted(run: Callable[[], Any]) -> int:
-    corrected = {torch.ops.aten.convolution_backward: _convolution_backward}
+def _count(run: Callable[[], Any]) -> int:
+    corrected = {torch.ops.aten.convolution_backward: _count_convolution_backward}
     with FlopCounterMode(display=False, custom_mapping=corrected) as counter:
         run()
     total: int = counter.get_total_flops()
     return total
 
 
-def _convolution_backward(  # torch's order
+def _count_convolution_backward(  # torch's order
     gradient: Tensor,
     pixels: Tensor,
     weight: Tensor,
@@ -90,12 +90,12 @@ def _convolution_backward(  # torch's order
     return forward * sum(wanted[:2])
 
 
-_convolution_backward._get_raw = True  # type: ignore[attr-defined]  # torch would else pass shapes
+_count_convolution_backward._get_raw = True  # type: ignore[attr-defined]  # torch would else pass shapes
 # BatchNorm refuses to learn from one value a channel, which is what one small image may come to.
 FEW_IMAGES = 2
 
 
-def saved_activation_bytes(step: Callable[[int], object]) -> int:
+def measure_saved_bytes(step: Callable[[int], object]) -> int:
     """Return the bytes that each image adds to what `step`, a training step on so many images, saves for backward.
 
     Two steps are taken, one on twice as many images as the other. What both save alike is no image's: parameters, their

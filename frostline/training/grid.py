@@ -11,25 +11,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frostline.backbones.audit import audit, check_batch_mates, check_loaded, frozen_digests
-from frostline.backbones.freezing import apply_plan, boundary, cut_at_boundary
-from frostline.backbones.inference import SMALLEST_PREFIX_BATCH, Inputs, as_run, live_inputs, prefixed_inputs
+from frostline.backbones.audit import audit, check_batch_mates, check_loaded, digest_frozen
+from frostline.backbones.freezing import apply_plan, cut_at_boundary, find_boundary
+from frostline.backbones.inference import SMALLEST_PREFIX_BATCH, Inputs, live_inputs, prefixed_inputs, prepare_prefix
 from frostline.backbones.precision import autocast
 from frostline.backbones.registry import build_backbone
-from frostline.backbones.runs import pretrained_digests
-from frostline.constants import Rates, run_name
+from frostline.backbones.runs import digest_pretrained
+from frostline.constants import Rates, name_run
 from frostline.data.augmentation import augmenter
-from frostline.data.images import Prepared, Rows, read_prepared, with_share
-from frostline.errors import listed, mistake
-from frostline.files import logs_of, sha256_of
-from frostline.hardware import resolve_precision, usable_device
+from frostline.data.images import Prepared, Rows, read_prepared, take_share
+from frostline.errors import InputError, join_names
+from frostline.files import hash_file, locate_logs
+from frostline.hardware import choose_device, resolve_precision
 from frostline.params import Params, Phase, Plan, Training
-from frostline.training.checkpoints import checkpoint_folder, restore_fit, save_fit, take_over
-from frostline.training.costs import saved_activation_bytes
-from frostline.training.loop import Fit, Lessons, epochs, start_fit, take_step
-from frostline.training.optimizer import state_bytes
+from frostline.training.checkpoints import locate_checkpoints, restore_fit, save_fit, take_over
+from frostline.training.costs import measure_saved_bytes
+from frostline.training.loop import Batches, Fit, start_fit, take_step, train_epochs
+from frostline.training.optimizer import count_state_bytes
 from frostline.training.prefix_cache import Cache, cached_inputs
-from frostline.training.tensorboard import board
+from frostline.training.tensorboard import open_board
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class Job:
     @property
     def phases(self) -> list[Phase]:
         """The plan's phases, one at least."""
-        return self.plan.as_phases(self.training.epochs)
+        return self.plan.list_phases(self.training.epochs)
 
-    def cells(self, phase: int) -> list[tuple[Rates, int]]:
+    def list_cells(self, phase: int) -> list[tuple[Rates, int]]:
         """Return every (learning rates of the phases up to this one, seed). Phases are counted from 1."""
         rates = product(*(each.learning_rates for each in self.phases[:phase]))
         return [(each, seed) for each in rates for seed in self.seeds]
 
-    def taught(self, phase: int) -> Training:
+    def select_training(self, phase: int) -> Training:
         """Return how the phase is trained: its epochs are those of the phase."""
         return self.training.model_copy(update={"epochs": self.phases[phase - 1].epochs})
 
@@ -94,7 +94,7 @@ def cut_for_phase(job: Job, backbone: nn.Sequential, phase: int) -> tuple[nn.Seq
     Nothing in the prefix has ever learned, so that it is the same for all seeds and rates; what learned before and is
     frozen now stays in the suffix.
     """
-    at = boundary(backbone)
+    at = find_boundary(backbone)
     apply_plan(backbone, job.phases[phase - 1])
     return cut_at_boundary(backbone, at)
 
@@ -110,9 +110,9 @@ def load_prefix(job: Job, phase: int) -> tuple[nn.Sequential, dict[str, str]]:
     What was loaded is given back to memory, but for the tensors that run as they are.
     """
     backbone = build_frozen(job, job.seeds[0], phase)
-    pretrained = pretrained_digests(backbone)
+    pretrained = digest_pretrained(backbone)
     prefix, _ = cut_for_phase(job, backbone, phase)
-    return as_run(prefix, job.precision), pretrained
+    return prepare_prefix(prefix, job.precision), pretrained
 
 
 def make_feed(job: Job, phase: int = 1) -> Feed:
@@ -124,10 +124,10 @@ def make_feed(job: Job, phase: int = 1) -> Feed:
     prefix, pretrained = load_prefix(job, phase)
     if not len(prefix):
         return Feed(phase, Cache(live, "no prefix", 0), prefix, {}, pretrained, 0.0)
-    before = frozen_digests(prefix)
+    before = digest_frozen(prefix)
     prefixed = prefixed_inputs(prefix, live, job.data.images.shape[1], job.precision, device)
     audit_prefix(job, prefix, live)
-    wanted = wanted_rows(job, phase)
+    wanted = list_wanted_rows(job, phase)
     budget = training.cache_bytes if would_pay(job, wanted, phase) else 0
     cache = cached_inputs(prefixed, wanted, budget, job.scratch, device)
     return Feed(phase, cache, prefix, before, pretrained, time.perf_counter() - began)
@@ -135,27 +135,27 @@ def make_feed(job: Job, phase: int = 1) -> Feed:
 
 def audit_prefix(job: Job, prefix: nn.Sequential, live: Inputs) -> None:
     """Let the audit check on real images that the prefix's output for one does not depend on those beside it."""
-    rows = job.data.rows("train", job.seeds[:1])
+    rows = job.data.list_rows("train", job.seeds[:1])
     (images,) = live([np.resize(rows, SMALLEST_PREFIX_BATCH)], None)
     with autocast(job.precision, job.device):
         check_batch_mates(prefix, images)
 
 
-def wanted_rows(job: Job, phase: int = 1) -> dict[int | None, Rows]:
+def list_wanted_rows(job: Job, phase: int = 1) -> dict[int | None, Rows]:
     """Return the rows that the fits may ask for in each view: training's in all of them, validation's as they are.
 
     Epochs are counted through all phases, each of which has one at least.
     """
-    train = job.data.rows("train", job.seeds)
+    train = job.data.list_rows("train", job.seeds)
     epochs = range(phase, 1 + sum(each.epochs for each in job.phases[:phase]))
     views = sorted({(epoch - 1) % job.training.views for epoch in epochs})
-    return {None: job.data.rows("validation", job.seeds), **dict.fromkeys(views, train)}
+    return {None: job.data.list_rows("validation", job.seeds), **dict.fromkeys(views, train)}
 
 
 def would_pay(job: Job, wanted: Mapping[int | None, Rows], phase: int = 1) -> bool:
     """Return whether the fits may ask for more outputs, over all their epochs, than a cache has to compute."""
-    cells = job.cells(phase)
-    asked = sum(len(job.data.rows(split, [seed])) for split in ("train", "validation") for _, seed in cells)
+    cells = job.list_cells(phase)
+    asked = sum(len(job.data.list_rows(split, [seed])) for split in ("train", "validation") for _, seed in cells)
     return asked * job.phases[phase - 1].epochs > sum(len(rows) for rows in wanted.values())
 
 
@@ -167,17 +167,17 @@ def train_cell(job: Job, feed: Feed, labels: Tensor, rates: Rates, seed: int) ->
     both are what was loaded at first, it has checked before.
     """
     suffix = load_suffix(job, feed, seed)
-    fit = fresh_fit(job, feed, suffix, rates[-1], seed)
+    fit = start_fresh_fit(job, feed, suffix, rates[-1], seed)
     if rates[:-1]:
-        take_over(checkpoint_path(job, rates[:-1], seed), fit)
-    before = frozen_digests(suffix)
-    checkpoint = checkpoint_path(job, rates, seed)
+        take_over(locate_checkpoint(job, rates[:-1], seed), fit)
+    before = digest_frozen(suffix)
+    checkpoint = locate_checkpoint(job, rates, seed)
     restore_fit(checkpoint, fit)
     yield fit
-    train, validation = job.data.rows("train", [seed]), job.data.rows("validation", [seed])
-    lessons = Lessons(feed.cache.inputs, labels, train, validation)
-    with board(job.logs and job.logs / cell_name(rates, seed), fit.history) as log:
-        for epoch in epochs(fit, lessons, job.taught(feed.phase), job.precision):
+    train, validation = job.data.list_rows("train", [seed]), job.data.list_rows("validation", [seed])
+    batches = Batches(feed.cache.inputs, labels, train, validation)
+    with open_board(job.logs and job.logs / name_cell(rates, seed), fit.history) as log:
+        for epoch in train_epochs(fit, batches, job.select_training(feed.phase), job.precision):
             save_fit(checkpoint, fit)
             log(epoch)
             yield fit
@@ -188,12 +188,12 @@ def train_cell(job: Job, feed: Feed, labels: Tensor, rates: Rates, seed: int) ->
 def load_suffix(job: Job, feed: Feed, seed: int) -> nn.Sequential:
     """Return the seed's suffix, once the audit has found all that never learned loaded as it was for the feed."""
     backbone = build_frozen(job, seed, feed.phase)
-    check_loaded(feed.pretrained, pretrained_digests(backbone))
+    check_loaded(feed.pretrained, digest_pretrained(backbone))
     _, suffix = cut_for_phase(job, backbone, feed.phase)
     return suffix
 
 
-def fresh_fit(job: Job, feed: Feed, suffix: nn.Sequential, learning_rate: float, seed: int) -> Fit:
+def start_fresh_fit(job: Job, feed: Feed, suffix: nn.Sequential, learning_rate: float, seed: int) -> Fit:
     """Return a fit of the feed's phase that has learned nothing."""
     layer_decay = job.phases[feed.phase - 1].layer_decay
     return start_fit(suffix, learning_rate, job.training.weight_decay, seed, layer_decay, feed.phase)
@@ -205,8 +205,8 @@ def measure_step(job: Job, feed: Feed) -> tuple[int, int]:
     The steps are real ones, of a suffix that nobody trains on.
     """
     seed, learning_rate = job.seeds[0], job.phases[feed.phase - 1].learning_rates[0]
-    fit = fresh_fit(job, feed, load_suffix(job, feed, seed).train(), learning_rate, seed)
-    rows = job.data.rows("train", job.seeds[:1])
+    fit = start_fresh_fit(job, feed, load_suffix(job, feed, seed).train(), learning_rate, seed)
+    rows = job.data.list_rows("train", job.seeds[:1])
     view = (feed.phase - 1) % job.training.views
 
     def step(images: int) -> None:
@@ -215,40 +215,40 @@ def measure_step(job: Job, feed: Feed) -> tuple[int, int]:
         labels = torch.from_numpy(job.data.labels[shown]).to(job.device)
         take_step(fit, batch.clone(), labels, job.precision)  # a clone, as it may be a part of a larger batch's memory
 
-    return saved_activation_bytes(step), state_bytes(fit.optimizer)
+    return measure_saved_bytes(step), count_state_bytes(fit.optimizer)
 
 
-def checkpoint_path(job: Job, rates: Rates, seed: int) -> Path:
+def locate_checkpoint(job: Job, rates: Rates, seed: int) -> Path:
     """Return where the cell's state is kept while the run goes on."""
-    return job.scratch / f"{cell_name(rates, seed)}.pt"
+    return job.scratch / f"{name_cell(rates, seed)}.pt"
 
 
-def cell_name(rates: Rates, seed: int) -> str:
+def name_cell(rates: Rates, seed: int) -> str:
     """Return what the cell's files are called."""
     return f"learning-rates-{'-'.join(map(repr, rates))}-seed-{seed}"
 
 
 def make_job(settings: Params, prepared: Path, backbone: str, plan: str) -> Job:
     """Return what training `plan` on `backbone` takes, its scratch folder included."""
-    device, asked_plan, seeds = usable_device(), settings.plans[plan], settings.study.seeds
-    most = sum(phase.epochs for phase in asked_plan.as_phases(settings.training.epochs))
+    device, asked_plan, seeds = choose_device(), settings.plans[plan], settings.study.seeds
+    most = sum(phase.epochs for phase in asked_plan.list_phases(settings.training.epochs))
     views = {"views": min(asked_plan.views or settings.training.views, most)}  # an epoch shows one of them
     chosen, training = asked_plan.model_copy(update=views), settings.training.model_copy(update=views)
     precision = resolve_precision(training.precision, device)
     inputs = (prepared / "prepared.json").read_text(encoding="utf-8")
-    weights = sha256_of(Path(chosen.weights)) if Path(chosen.weights).is_file() else ""
+    weights = hash_file(Path(chosen.weights)) if Path(chosen.weights).is_file() else ""
     asked = json.dumps([backbone, chosen.model_dump(), training.model_dump(), seeds, precision, weights])
-    data, scratch = read_prepared(prepared), checkpoint_folder(inputs, asked)
+    data, scratch = read_prepared(prepared), locate_checkpoints(inputs, asked)
     check_seeds(data, seeds)
     if chosen.train_percent is not None:
-        data = with_share(data, chosen.train_percent)
-    logs = logs_of(run_name(backbone, plan)) if training.tensorboard else None
+        data = take_share(data, chosen.train_percent)
+    logs = locate_logs(name_run(backbone, plan)) if training.tensorboard else None
     return Job(data, backbone, chosen, training, seeds, precision, device, scratch, logs)
 
 
 def check_seeds(data: Prepared, seeds: list[int]) -> None:
-    """Raise a `Mistake` about the first seed for which nothing is prepared: the images may be somebody else's."""
+    """Raise an `InputError` about the first seed for which nothing is prepared: the images may be somebody else's."""
     known = sorted(set(data.splits.seed))
     for seed in seeds:
         if seed not in known:
-            raise mistake("study.seeds", f"be seeds of data/prepared: {listed(map(str, known))}", str(seed))
+            raise InputError.of("study.seeds", f"be seeds of data/prepared: {join_names(map(str, known))}", str(seed))

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from frostline.backbones.inference import Inputs, in_batches, predict
+from frostline.backbones.inference import Inputs, predict, split_batches
 from frostline.backbones.precision import autocast
 from frostline.data.images import Rows
 from frostline.params import Training
-from frostline.training.optimizer import heights, optimizer_of, rates_of, set_rate
+from frostline.training.optimizer import get_rates, make_optimizer, schedule_heights, set_rate
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class Batches:
     """What a fit learns from: inputs by row and view, labels by row, and the rows of its seed's split."""
 
     inputs: Inputs
@@ -71,7 +71,7 @@ class Lessons:
     validation: Rows
 
 
-def best_epoch(history: list[Epoch]) -> Epoch:
+def find_best_epoch(history: list[Epoch]) -> Epoch:
     """Return the epoch of lowest validation loss, the earliest of them."""
     return min(history, key=lambda epoch: (isnan(epoch.val_loss), epoch.val_loss))
 
@@ -85,7 +85,7 @@ def start_fit(
     phase: int = 1,
 ) -> Fit:
     """Return a fit that has learned nothing. Only what is not frozen reaches the optimizer (AdamW)."""
-    return Fit(suffix, optimizer_of(suffix, learning_rate, weight_decay, layer_decay), learning_rate, seed, phase)
+    return Fit(suffix, make_optimizer(suffix, learning_rate, weight_decay, layer_decay), learning_rate, seed, phase)
 
 
 def is_finished(fit: Fit, training: Training) -> bool:
@@ -93,11 +93,11 @@ def is_finished(fit: Fit, training: Training) -> bool:
     history = fit.of_phase
     if not history:
         return False
-    idle = history[-1].epoch - best_epoch(history).epoch
+    idle = history[-1].epoch - find_best_epoch(history).epoch
     return len(history) >= training.epochs or idle >= training.patience
 
 
-def epochs(fit: Fit, lessons: Lessons, training: Training, precision: str) -> Iterator[Epoch]:
+def train_epochs(fit: Fit, data: Batches, training: Training, precision: str) -> Iterator[Epoch]:
     """Train epoch by epoch until finished, yielding each; the fit may be one that was interrupted between two.
 
     `training.epochs` are those of the fit's phase.
@@ -106,13 +106,13 @@ def epochs(fit: Fit, lessons: Lessons, training: Training, precision: str) -> It
     while not is_finished(fit, training):
         number = len(fit.history) + 1
         began = time.perf_counter()
-        taught = train_one_epoch(fit, lessons, training, precision, number)
-        val_loss, hits = score(fit.suffix, lessons, training, precision)
+        taught = train_one_epoch(fit, data, training, precision, number)
+        val_loss, hits = score(fit.suffix, data, training, precision)
         seconds = time.perf_counter() - began
         fit.history.append(
             Epoch(number, fit.phase, taught.rates, taught.loss, taught.accuracy, val_loss, fmean(hits), seconds)
         )
-        if best_epoch(fit.history).epoch == number:
+        if find_best_epoch(fit.history).epoch == number:
             fit.best = {name: tensor.detach().clone() for name, tensor in fit.suffix.state_dict().items()}
             fit.best_hits = hits
         yield fit.history[-1]
@@ -127,17 +127,17 @@ class Taught:
     rates: dict[str, float]
 
 
-def train_one_epoch(fit: Fit, lessons: Lessons, training: Training, precision: str, number: int) -> Taught:
+def train_one_epoch(fit: Fit, data: Batches, training: Training, precision: str, number: int) -> Taught:
     """Show the suffix every training image once, in view `number` mod `views`."""
     view = (number - 1) % training.views
-    order = np.random.default_rng([fit.seed, number]).permutation(lessons.train)
+    order = np.random.default_rng([fit.seed, number]).permutation(data.train)
     torch.manual_seed(fit.seed * 1_000_003 + number)  # for dropout, where a suffix has it
     fit.suffix.train()
     losses, hits = [], []
-    batches = in_batches(order, training.batch_size)
-    shares = heights(training, [epoch.val_loss for epoch in fit.of_phase], len(batches))
-    for rows, batch, share in zip(batches, lessons.inputs(batches, view), shares, strict=True):
-        labels = lessons.labels[torch.from_numpy(rows)]
+    batches = split_batches(order, training.batch_size)
+    shares = schedule_heights(training, [epoch.val_loss for epoch in fit.of_phase], len(batches))
+    for rows, batch, share in zip(batches, data.inputs(batches, view), shares, strict=True):
+        labels = data.labels[torch.from_numpy(rows)]
         set_rate(fit.optimizer, fit.learning_rate * share)
         loss, logits = take_step(fit, batch, labels, precision, training.label_smoothing)
         # Read once an epoch: to read them here would let a GPU wait for the processor after every batch.
@@ -147,7 +147,7 @@ def train_one_epoch(fit: Fit, lessons: Lessons, training: Training, precision: s
     return Taught(
         loss=float(torch.stack(losses).double().sum()) / len(order),
         accuracy=int(torch.stack(hits).sum()) / len(order),
-        rates=rates_of(fit.optimizer),
+        rates=get_rates(fit.optimizer),
     )
 
 
@@ -164,13 +164,13 @@ def take_step(
     return loss.detach(), logits.detach()
 
 
-def score(suffix: nn.Sequential, lessons: Lessons, training: Training, precision: str) -> tuple[float, list[bool]]:
+def score(suffix: nn.Sequential, data: Batches, training: Training, precision: str) -> tuple[float, list[bool]]:
     """Return the mean loss on the validation images as they are, and which of them are named rightly.
 
     Validation keeps no activations, so that its batches may be larger than training's.
     """
-    batches = in_batches(lessons.validation, 2 * training.batch_size)
-    logits = predict(suffix, lessons.inputs, batches, precision, lessons.labels.device)
-    labels = lessons.labels[torch.from_numpy(lessons.validation)]
+    batches = split_batches(data.validation, 2 * training.batch_size)
+    logits = predict(suffix, data.inputs, batches, precision, data.labels.device)
+    labels = data.labels[torch.from_numpy(data.validation)]
     hits: list[bool] = (logits.argmax(1) == labels).tolist()
     return float(functional.cross_entropy(logits, labels)), hits

@@ -42,7 +42,7 @@ class FusedAdamW(torch.optim.AdamW):
         return has_complex
 
 
-def optimizer_of(
+def make_optimizer(
     suffix: nn.Sequential, learning_rate: float, weight_decay: float, layer_decay: float
 ) -> torch.optim.Optimizer:
     """Return the optimizer of what is not frozen: a group for each part, with its name and its `share` of the rate.
@@ -65,12 +65,12 @@ def set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
         group["lr"] = learning_rate * group["share"]
 
 
-def rates_of(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+def get_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     """Return the learning rate of each part that learns."""
     return {group["part"]: float(group["lr"]) for group in optimizer.param_groups}
 
 
-def named_state(optimizer: torch.optim.Optimizer, suffix: nn.Sequential) -> State:
+def get_named_state(optimizer: torch.optim.Optimizer, suffix: nn.Sequential) -> State:
     """Return what the optimizer keeps of each parameter of the suffix, by name."""
     return {name: dict(optimizer.state[each]) for name, each in suffix.named_parameters() if each in optimizer.state}
 
@@ -83,13 +83,13 @@ def restore_state(optimizer: torch.optim.Optimizer, suffix: nn.Sequential, state
             optimizer.state[parameter] = kept
 
 
-def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+def count_state_bytes(optimizer: torch.optim.Optimizer) -> int:
     """Return the bytes that the optimizer keeps between steps; it has nothing to keep before its first."""
     kept = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
     return sum(tensor.nbytes for tensor in kept)
 
 
-def heights(training: Training, val_losses: Sequence[float], steps: int) -> list[float]:
+def schedule_heights(training: Training, val_losses: Sequence[float], steps: int) -> list[float]:
     """Return the share, 0 to 1, at each of the steps of an epoch.
 
     `val_losses` are those of the phase's epochs before this one; `training.epochs` are those of the phase. In the
@@ -97,11 +97,14 @@ def heights(training: Training, val_losses: Sequence[float], steps: int) -> list
     (Loshchilov and Hutter 2017, without restarts), and `plateau` by `plateau_factor` whenever more than
     `plateau_patience` epochs did not lower the validation loss.
     """
-    past, full = len(val_losses), _after_plateaus(training, val_losses) if training.schedule == "plateau" else 1.0
-    return [_height(training, past + step / steps, past + (step + 1) / steps, full) for step in range(steps)]
+    past, full = (
+        len(val_losses),
+        _compute_plateau_share(training, val_losses) if training.schedule == "plateau" else 1.0,
+    )
+    return [_compute_height(training, past + step / steps, past + (step + 1) / steps, full) for step in range(steps)]
 
 
-def _height(training: Training, begun: float, done: float, full: float) -> float:
+def _compute_height(training: Training, begun: float, done: float, full: float) -> float:
     """Return the share at a step that begins and ends after so many epochs; `full` is without what comes and goes."""
     if done <= training.warmup_epochs:
         return done / training.warmup_epochs
@@ -111,7 +114,7 @@ def _height(training: Training, begun: float, done: float, full: float) -> float
     return full
 
 
-def _after_plateaus(training: Training, val_losses: Sequence[float]) -> float:
+def _compute_plateau_share(training: Training, val_losses: Sequence[float]) -> float:
     """Return the share that torch's own schedule comes to; it is asked anew, so that nothing of it must be kept."""
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     schedule = ReduceLROnPlateau(optimizer, factor=training.plateau_factor, patience=training.plateau_patience)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frostline.backbones.inference import SMALLEST_PREFIX_BATCH, Inputs, in_batches, to_device
+from frostline.backbones.inference import SMALLEST_PREFIX_BATCH, Inputs, move_to_device, split_batches
 from frostline.data.images import Rows
-from frostline.errors import mistake
+from frostline.errors import InputError
 
 Wanted = Mapping[int | None, Rows]
 """The rows that will be asked for in each view."""
@@ -75,7 +75,7 @@ def _shape_of(output: Tensor) -> Shape:
 
 def _outputs(source: Inputs, rows: Rows, view: int | None, shape: Shape) -> Iterator[Tensor]:
     """Yield the outputs of the rows, batch after batch, as they are kept: contiguous, an image after the other."""
-    for output in source(in_batches(rows, SMALLEST_PREFIX_BATCH), view):
+    for output in source(split_batches(rows, SMALLEST_PREFIX_BATCH), view):
         yield output.permute(shape.axes).contiguous()
 
 
@@ -105,7 +105,7 @@ def _fill_scratch(
     except OSError as error:  # closing the file raises it again, while what is buffered has no room
         hint = "Free some, or set training.cache_bytes to 0 to do without the cache."
         must = f"have room for the prefix cache ({shape.bytes * len(rows)} bytes)"
-        raise mistake(str(scratch), must, str(error.strerror), hint) from None
+        raise InputError.of(str(scratch), must, str(error.strerror), hint) from None
     return torch.from_numpy(mapped).view(shape.dtype).view(len(rows), *shape.sides)
 
 
@@ -117,7 +117,7 @@ def _reader(stores: Mapping[int | None, Tensor], wanted: Wanted, shape: Shape, d
         for rows in batches:
             store = stores[view]
             kept = store[torch.from_numpy(places[view][rows]).to(store.device)]
-            yield (kept if kept.is_cuda else to_device(kept, device)).permute(back)
+            yield (kept if kept.is_cuda else move_to_device(kept, device)).permute(back)
 
     return of
 

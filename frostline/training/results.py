@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from frostline.backbones.freezing import apply_plan, count_parameters, describe_learned, refuse_unfit
 from frostline.backbones.registry import build_backbone
-from frostline.backbones.runs import Run, combined_sha256, learned_path, write_learned, write_run
+from frostline.backbones.runs import Run, combine_digests, locate_learned, write_learned, write_run
 from frostline.constants import PARTS, Rates
-from frostline.errors import mistake
+from frostline.errors import InputError
 from frostline.files import write_csv, write_json
-from frostline.hardware import peak_memory_bytes, processor
-from frostline.training.checkpoints import saved_best
+from frostline.hardware import measure_peak_memory, name_processor
+from frostline.training.checkpoints import read_best
 from frostline.training.costs import Work, count_work
-from frostline.training.grid import Feed, Job, checkpoint_path, cut_for_phase, measure_step, wanted_rows
-from frostline.training.loop import Epoch, best_epoch
+from frostline.training.grid import Feed, Job, cut_for_phase, list_wanted_rows, locate_checkpoint, measure_step
+from frostline.training.loop import Epoch, find_best_epoch
 
 Histories = dict[tuple[Rates, int], list[Epoch]]
 """The epochs of every fit, from the first phase on, by learning rates and seed."""
@@ -61,9 +61,9 @@ class Phased(Spent):
     peak_memory_bytes: int
 
 
-def what_became(feed: Feed, job: Job, histories: Histories, audited: int) -> Phased:
+def summarize_phase(feed: Feed, job: Job, histories: Histories, audited: int) -> Phased:
     """Return what became of the feed's phase, now that its fits have ended."""
-    peak = peak_memory_bytes()  # first: what follows only counts
+    peak = measure_peak_memory()  # first: what follows only counts
     saved_activation_bytes, optimizer_bytes = measure_step(job, feed)
     return Phased(
         phase=feed.phase,
@@ -81,17 +81,17 @@ def what_became(feed: Feed, job: Job, histories: Histories, audited: int) -> Pha
 
 def write_outcome(folder: Path, job: Job, plan: str, phases: list[Phased], rates: Rates, seeds: list[int]) -> None:
     """Write the run into the folder: what each of these seeds learned at these rates, and all that is told of it."""
-    frozen, last = frozen_backbone(job, plan), phases[-1]
-    measured = costs(job, frozen, phases)
-    files = {seed: write_learned(folder, seed, learned_tensors(job, last, rates, seed)) for seed in seeds}
-    write_csv(folder / "history.csv", history_table(last.histories, plan))
+    frozen, last = build_frozen_backbone(job, plan), phases[-1]
+    measured = collect_costs(job, frozen, phases)
+    files = {seed: write_learned(folder, seed, collect_learned_tensors(job, last, rates, seed)) for seed in seeds}
+    write_csv(folder / "history.csv", make_history_table(last.histories, plan))
     write_run(folder, describe(job, plan, frozen, last, rates, files))
-    learned_bytes = learned_path(folder, seeds[0]).stat().st_size
+    learned_bytes = locate_learned(folder, seeds[0]).stat().st_size
     write_json(folder / "costs.json", measured | {"learned_bytes": learned_bytes})
 
 
-def frozen_backbone(job: Job, plan: str) -> nn.Sequential:
-    """Return the backbone without values, as the plan freezes it, or raise a `Mistake` that names the plan."""
+def build_frozen_backbone(job: Job, plan: str) -> nn.Sequential:
+    """Return the backbone without values, as the plan freezes it, or raise an `InputError` that names the plan."""
     backbone = build_backbone(job.backbone, "none", len(job.data.classes))
     refuse_unfit(backbone, job.plan, f"plans.{plan} on {job.backbone}")
     apply_plan(backbone, job.plan)
@@ -100,65 +100,65 @@ def frozen_backbone(job: Job, plan: str) -> nn.Sequential:
 
 def describe_history(history: list[Epoch]) -> str:
     """Return in words what came of a fit in a phase."""
-    best, seconds = best_epoch(history), sum(epoch.seconds for epoch in history)
+    best, seconds = find_best_epoch(history), sum(epoch.seconds for epoch in history)
     figures = f"validation loss {best.val_loss:.3f}, accuracy {best.val_accuracy:.3f}"
     return f"best of {len(history)} epochs is {best.epoch}, {figures}, {seconds:.0f} s"
 
 
-def told_rates(rates: Rates) -> str:
+def format_rates(rates: Rates) -> str:
     """Return the rates in words, phase after phase, such as "0.001 then 0.0001"."""
     return " then ".join(f"{rate:g}" for rate in rates)
 
 
-def as_column(rates: Rates) -> float | str:
+def flatten_rates(rates: Rates) -> float | str:
     """Return the rates as tables have them: a number where there is one phase."""
-    return rates[0] if len(rates) == 1 else told_rates(rates)
+    return rates[0] if len(rates) == 1 else format_rates(rates)
 
 
-def best_rates(histories: Histories) -> Rates:
+def choose_rates(histories: Histories) -> Rates:
     """Return the learning rates with the lowest validation loss at their best epoch, as a mean over seeds.
 
     Rates at which any seed diverged are not chosen.
     """
     losses: dict[Rates, list[float]] = {}
     for (rates, _), history in histories.items():
-        losses.setdefault(rates, []).append(best_epoch(history).val_loss)
+        losses.setdefault(rates, []).append(find_best_epoch(history).val_loss)
     finite = {rates: mean(each) for rates, each in losses.items() if all(map(isfinite, each))}
     if not finite:
-        tried = ", ".join(map(told_rates, losses))
+        tried = ", ".join(map(format_rates, losses))
         must = "hold one at which training does not diverge"
-        raise mistake("learning_rates", must, f"{tried}, each with a loss that is no number", "Try lower ones.")
+        raise InputError.of("learning_rates", must, f"{tried}, each with a loss that is no number", "Try lower ones.")
     return min(finite, key=lambda rates: finite[rates])
 
 
-def history_table(histories: Histories, plan: str) -> pd.DataFrame:
+def make_history_table(histories: Histories, plan: str) -> pd.DataFrame:
     """Return a row for every epoch of every fit: `learning_rate` as it was asked for, and as each part really had it.
 
     A part that did not learn in an epoch had none.
     """
     return pd.DataFrame([
-        {"plan": plan, "learning_rate": as_column(rates), "seed": seed, **_epoch_row(epoch)}
+        {"plan": plan, "learning_rate": flatten_rates(rates), "seed": seed, **_make_epoch_row(epoch)}
         for (rates, seed), history in histories.items()
         for epoch in history
     ])  # fmt: skip
 
 
-def _epoch_row(epoch: Epoch) -> dict[str, float | None]:
+def _make_epoch_row(epoch: Epoch) -> dict[str, float | None]:
     row = asdict(epoch)
     had = row.pop("learning_rates")
     return row | {f"learning_rate_{part}": had.get(part) for part in PARTS}
 
 
-def learned_tensors(job: Job, last: Phased, rates: Rates, seed: int) -> dict[str, Tensor]:
+def collect_learned_tensors(job: Job, last: Phased, rates: Rates, seed: int) -> dict[str, Tensor]:
     """Return what the cell learned, at its best epoch, and the last layer, which is new even where it is frozen."""
-    best = saved_best(checkpoint_path(job, rates, seed))
+    best = read_best(locate_checkpoint(job, rates, seed))
     return {name: tensor for name, tensor in best.items() if name not in last.pretrained}
 
 
 def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Rates, files: dict[int, str]) -> Run:
     """Return what run.json tells; `last` is the last phase, and `files` has the SHA-256 of each seed's file."""
     trainable_parameters, parameters = count_parameters(frozen)
-    best = {seed: best_epoch(last.histories[rates, seed]) for seed in files}
+    best = {seed: find_best_epoch(last.histories[rates, seed]) for seed in files}
     return Run(
         backbone=job.backbone,
         plan=plan,
@@ -167,12 +167,12 @@ def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Ra
         classes=job.data.classes,
         trainable_parameters=trainable_parameters,
         parameters=parameters,
-        backbone_sha256=combined_sha256(last.pretrained),
+        backbone_sha256=combine_digests(last.pretrained),
         weights_sha256={str(seed): digest for seed, digest in files.items()},
-        learning_rate=as_column(rates),
+        learning_rate=flatten_rates(rates),
         seeds={
             str(seed): {
-                "train_images": len(job.data.rows("train", [seed])),
+                "train_images": len(job.data.list_rows("train", [seed])),
                 "best_epoch": at.epoch,
                 "val_loss": at.val_loss,
                 "val_accuracy": at.val_accuracy,
@@ -181,7 +181,7 @@ def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Ra
         },
         precision=job.precision,
         device=f"{job.device.type} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})",
-        processor=processor(job.device),
+        processor=name_processor(job.device),
         threads=torch.get_num_threads(),
         versions={name: version(name) for name in ("torch", "torchvision", "timm")},
         audit="passed",  # each cell was audited when each of its phases ended, and a failed audit ends the stage
@@ -189,7 +189,7 @@ def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Ra
     )
 
 
-def costs(job: Job, frozen: nn.Sequential, phases: list[Phased]) -> dict[str, float | str]:
+def collect_costs(job: Job, frozen: nn.Sequential, phases: list[Phased]) -> dict[str, float | str]:
     """Return what training cost: seconds (wall clock), bytes, FLOPs, and the epochs on which they were spent.
 
     Of phases the seconds, FLOPs and epochs are added up, and the bytes are those of the phase that took most.
@@ -220,8 +220,10 @@ def count_flops(job: Job, frozen: nn.Sequential, phases: Sequence[Spent]) -> dic
     works = count_phases(job, frozen)
     for each in phases:
         work = works[each.phase - 1]
-        shown = sum(len(job.data.rows("train", [seed])) * len(history) for (_, seed), history in each.epochs.items())
-        kept = sum(len(rows) for view, rows in wanted_rows(job, each.phase).items() if view is not None)
+        shown = sum(
+            len(job.data.list_rows("train", [seed])) * len(history) for (_, seed), history in each.epochs.items()
+        )
+        kept = sum(len(rows) for view, rows in list_wanted_rows(job, each.phase).items() if view is not None)
         train_flops += work.train(kept if each.cache_bytes else shown, shown)
         live, shown_in_all = live + work.live * shown, shown_in_all + shown
     return {

@@ -9,7 +9,7 @@ from frostline.training.loop import Epoch
 
 
 @contextmanager
-def board(folder: Path | None, history: Sequence[Epoch]) -> Iterator[Callable[[Epoch], None]]:
+def open_board(folder: Path | None, history: Sequence[Epoch]) -> Iterator[Callable[[Epoch], None]]:
     """Yield what writes an epoch's scalars into the folder, where those of `history` stand already; without, nothing.
 
     The folder is made anew: a fit that was killed may have written an epoch that it then trains again.
@@ -23,7 +23,7 @@ def board(folder: Path | None, history: Sequence[Epoch]) -> Iterator[Callable[[E
     with SummaryWriter(folder) as writer:
 
         def log(epoch: Epoch) -> None:
-            for name, value in scalars(epoch).items():
+            for name, value in list_scalars(epoch).items():
                 writer.add_scalar(name, value, epoch.epoch)
             writer.flush()
 
@@ -32,7 +32,7 @@ def board(folder: Path | None, history: Sequence[Epoch]) -> Iterator[Callable[[E
         yield log
 
 
-def scalars(epoch: Epoch) -> dict[str, float]:
+def list_scalars(epoch: Epoch) -> dict[str, float]:
     """Return the epoch's losses (nats), accuracies (0 to 1) and learning rates by name."""
     rates = {f"learning_rate/{part}": rate for part, rate in epoch.learning_rates.items()}
     return {
