@@ -9,8 +9,7 @@ import pytest
 
 from frostline.errors import InputError, end_in_one_line, join_names
 from frostline.files import hash_file, open_whole_file, open_whole_folder, read_json, write_csv, write_json
-
-ROOT = Path(__file__).parents[1]
+from tests.project import ROOT
 
 
 def _run(stage: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -9,8 +9,8 @@ import yaml
 from frostline.constants import BACKBONES, MOST_PX, WITHOUT_WEIGHTS
 from frostline.errors import InputError, join_names
 from frostline.params import Params, Phase, Plan, load_params
+from tests.project import ROOT
 
-ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "params.yaml"
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
 PARTS = "stem, stage1, stage2, stage3, stage4"

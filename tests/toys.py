@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 AS_THEY_ARE = Augmentation(flips="none", crop="none", crop_padding=4, crop_scale=0.35, colour=0.0, policy="none")
 FLIPPED = AS_THEY_ARE.model_copy(update={"flips": "both"})
 TRAINING = Training(
-    train_epochs=3, patience=3, batch_size=24, weight_decay=0.01, precision="float32", schedule="constant",
+    epochs=3, patience=3, batch_size=24, weight_decay=0.01, precision="float32", schedule="constant",
     plateau_factor=0.5, plateau_patience=3, warmup_epochs=0, label_smoothing=0.0, augmentation=FLIPPED, views=2,
     cache_bytes=2_000_000_000, augmentation_seed=0, tensorboard=False,
 )  # fmt: skip

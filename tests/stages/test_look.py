@@ -37,8 +37,8 @@ from frostline.report.page import render_report
 from stages import look as look_stage
 from tests import insides, toys
 from tests.insides import made_up, without_places
+from tests.report.test_figures import overlaps
 from tests.reports import write_study
-from tests.test_figures import overlaps
 from tools import look as look_tool
 
 

@@ -18,8 +18,8 @@ from frostline.errors import InputError
 from frostline.sources.base import Example, Source
 from frostline.sources.local import read_digits, read_elpv, read_folder
 from stages import fetch
+from tests.project import ROOT
 
-ROOT = Path(__file__).parents[1]
 ELPV = Path(next(iter(elpv_dataset.__path__))) / "data"
 ENDINGS = "Known endings: .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp."
 

@@ -14,8 +14,8 @@ from PIL import Image
 from frostline.data.images import Decoded, decode
 from frostline.errors import InputError
 from stages import fetch, prepare
+from tests.project import ROOT
 
-ROOT = Path(__file__).parents[1]
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 MORE_GROUPS = "Add images, lower data.block_files, or use data.groups: none."
 

@@ -18,7 +18,7 @@ from frostline.errors import InputError
 from frostline.files import read_csv, read_json, write_csv, write_json
 from frostline.params import load_params
 from tests.project import ROOT
-from tests.test_figures import overlaps, text_boxes
+from tests.report.test_figures import overlaps, text_boxes
 from tests.toys import TRAINING
 from tools import architectures
 from tools.architectures import measurements, probe, published, speed, table_of

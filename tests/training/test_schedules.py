@@ -11,8 +11,8 @@ from torch import nn
 from frostline.constants import PARTS
 from frostline.training.loop import start_fit, take_step, train_epochs
 from frostline.training.optimizer import get_rates, make_optimizer, schedule_heights
-from tests.test_training import doubted_lessons, lessons, line
 from tests.toys import training
+from tests.training.test_loop import doubted_lessons, lessons, line
 
 LOSSES = st.lists(st.floats(0.01, 10), max_size=9)
 STEPS = st.integers(1, 20)
