@@ -12,7 +12,7 @@ from frostline.constants import PARTS
 from frostline.training.loop import start_fit, take_step, train_epochs
 from frostline.training.optimizer import get_rates, make_optimizer, schedule_heights
 from tests.toys import training
-from tests.training.test_loop import doubted_lessons, lessons, line
+from tests.training.test_loop import doubted_batches, batches, line
 
 LOSSES = st.lists(st.floats(0.01, 10), max_size=9)
 STEPS = st.integers(1, 20)
@@ -71,7 +71,7 @@ def test_on_a_plateau_the_rate_falls_after_more_than_patience_epochs_without_a_l
 def test_an_epoch_records_the_mean_rate_of_its_steps() -> None:
     fit = start_fit(line(), 0.1, 0.0, 0)
     asked = training(epochs=3, batch_size=10, schedule="cosine", warmup_epochs=1)
-    list(train_epochs(fit, lessons(), asked, "float32"))
+    list(train_epochs(fit, batches(), asked, "float32"))
     assert fit.history[0].learning_rates["0"] == pytest.approx(0.1 * (1 + 2 + 3 + 4) / 16)
     means = [sum(schedule_heights(asked, [1.0] * epoch, 4)) / 4 for epoch in range(3)]
     assert [epoch.learning_rates["0"] for epoch in fit.history] == pytest.approx([0.1 * mean for mean in means])
@@ -82,7 +82,7 @@ def test_the_first_step_of_a_warm_up_is_as_small_as_the_schedule_says() -> None:
     moved = []
     for warmup_epochs in (0, 2):
         fit = start_fit(line(), 0.1, 0.0, 0)
-        next(train_epochs(fit, lessons(), training(epochs=3, batch_size=40, warmup_epochs=warmup_epochs), "float32"))
+        next(train_epochs(fit, batches(), training(epochs=3, batch_size=40, warmup_epochs=warmup_epochs), "float32"))
         moved.append(float(fit.suffix[0].weight.detach().abs().max()))
     assert moved == [pytest.approx(0.1, rel=1e-4), pytest.approx(0.05, rel=1e-4)]
 
@@ -90,7 +90,7 @@ def test_the_first_step_of_a_warm_up_is_as_small_as_the_schedule_says() -> None:
 def test_a_fit_whose_loss_stays_high_is_trained_at_ever_lower_rates() -> None:
     fit = start_fit(line(), 1.0, 0.0, 0)
     asked = training(epochs=12, patience=12, schedule="plateau", plateau_patience=1)
-    list(train_epochs(fit, doubted_lessons(), asked, "float32"))
+    list(train_epochs(fit, doubted_batches(), asked, "float32"))
     rates = [epoch.learning_rates["0"] for epoch in fit.history]
     assert rates == sorted(rates, reverse=True)
     assert 1.0 == rates[0] > rates[-1]
