@@ -12,7 +12,7 @@ from frostline.constants import PARTS
 from frostline.training.loop import start_fit, take_step, train_epochs
 from frostline.training.optimizer import get_rates, make_optimizer, schedule_heights
 from tests.toys import training
-from tests.training.test_loop import doubted_batches, batches, line
+from tests.training.test_loop import batches, doubted_batches, line
 
 LOSSES = st.lists(st.floats(0.01, 10), max_size=9)
 STEPS = st.integers(1, 20)
