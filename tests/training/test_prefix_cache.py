@@ -271,7 +271,7 @@ import resource, sys, time
 from pathlib import Path
 import numpy as np, torch
 from frostline.training.prefix_cache import cached_inputs
-from frostline.errors import one_line
+from frostline.errors import end_in_one_line
 def keep(rows, numbers, budget=1):
     def source(batches, view):
         return (torch.ones(len(batch), numbers) for batch in batches)
@@ -292,7 +292,7 @@ def test_a_disk_that_fills_up_under_the_cache_ends_the_run_in_one_line_and_leave
     """A limit on the size of files stands for the disk: it fails in the same way, in the midst of a write."""
     code = f"""
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-with one_line():
+with end_in_one_line():
     keep(2000, {numbers})
 """
     process = in_a_process(tmp_path, code)
