@@ -61,11 +61,11 @@ record: setup ## run studies/$(STUDY).yaml, keep its results in docs/$(INTO), an
 	@test -f "studies/$(STUDY).yaml" || { echo "STUDY must name a file in studies/. Got '$(STUDY)' instead."; exit 1; }
 	@git diff --quiet HEAD -- params.yaml || { echo "params.yaml must be committed, because this borrows its place."; exit 1; }
 	@trap 'git checkout --quiet -- params.yaml' EXIT; $(CHOOSE) >/dev/null && python -m tools.check params.yaml \
-	  && dvc repro && python -m tools.record 'studies/$(STUDY).yaml' 'docs/$(INTO)'
+	  && dvc repro && python -m tools.record '$(STUDY)' 'docs/$(INTO)'
 	@dvc repro
 
 readme: setup ## fill README and the pages that explain in from reports/ and docs/
-	@python -m tools.architectures
+	@python -m docs.architectures.build
 	@python -m tools.readme
 	@python -m tools.pages
 
@@ -73,8 +73,8 @@ benchmark: setup ## measure speed and memory against the script one would write 
 	@python -m benchmarks.freezing --memory $(OPTIONS)
 
 architectures: setup ## measure how fast each backbone is here, and make the table of architectures; OPTIONS="--images 32 --repeats 3"
-	@python -m benchmarks.architectures $(OPTIONS)
-	@python -m tools.architectures
+	@python -m docs.architectures.measure $(OPTIONS)
+	@python -m docs.architectures.build
 
 test: setup ## run the tests
 	@python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import yaml
 from torch import nn
 
 from benchmarks.task import MANY, WEIGHT_DECAY, Outcome, Task
@@ -19,6 +18,7 @@ from frostline.backbones.precision import compute_deterministically
 from frostline.backbones.registry import build_backbone
 from frostline.data.images import read_prepared
 from frostline.errors import InputError
+from frostline.files import read_yaml, write_yaml
 from frostline.hardware import resolve_precision
 from frostline.params import Augmentation, Plan, load_params
 from frostline.training.grid import Feed, Job, build_parts, make_feed, train_cell
@@ -86,12 +86,12 @@ def limited(job: Job, task: Task) -> Job:
 
 def prepare_images(folder: Path, image_px: int, seeds: int) -> float:
     """Fetch and prepare the images below `folder` by this project's own stages; return the seconds."""
-    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    params = read_yaml(PARAMS)
     images, prepared = folder / "images", folder / "prepared"
     params["data"] |= {"source": "folder", "folder": str(images), "image_px": image_px, "groups": "none"}
     params["study"]["seeds"] = list(range(seeds))
     written = folder / "params.yaml"
-    written.write_text(yaml.safe_dump(params), encoding="utf-8")
+    write_yaml(written, params)
     from stages import fetch, prepare
 
     began = time.perf_counter()

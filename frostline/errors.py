@@ -2,10 +2,23 @@
 
 import argparse
 import inspect
+import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self
+from types import NoneType, UnionType
+from typing import Annotated, Any, Self, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+# pydantic's own words speak of its classes and of Python.
+IN_PLAIN_WORDS = {
+    "bool_type": "be true or false",
+    "dict_type": "be a mapping of names to values",
+    "model_type": "be a mapping of names to values",
+    "string_pattern_mismatch": "be a name of letters, digits and _",
+    "too_short": "hold at least one value",
+}
 
 
 class InputError(ValueError):
@@ -45,3 +58,53 @@ def end_in_one_line() -> Iterator[None]:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def explain(error: ValidationError, model: type[BaseModel], whole: str) -> InputError:
+    """Return the first thing that pydantic found in a model's content, in the house grammar.
+
+    Unknown names come first: a misspelt name is also a missing one, and to be told that it is missing misleads.
+    `whole` is what the content is called where no name leads to the fault.
+    """
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    path = [str(step) for step in first["loc"] if step != "[key]"]
+    where = ".".join(path) or whole
+    if first["type"] == "missing":
+        return InputError.of(where, "be given", "nothing")
+    if first["type"] == "extra_forbidden":
+        known = join_names(_list_known_names(model, path[:-1]))
+        return InputError.of(".".join(path[:-1]) or whole, f"hold only {known}", repr(path[-1]))
+    must = IN_PLAIN_WORDS.get(first["type"]) or first["msg"].replace("Input should ", "")
+    return InputError.of(where, must, repr(first["input"]), _hint_at_quotes(first["type"], first["input"]))
+
+
+def _hint_at_quotes(kind: str, value: object) -> str:
+    """Return how to write the number that was given as text, if it was one."""
+    if kind not in ("int_type", "float_type") or not isinstance(value, str):
+        return ""
+    try:
+        number = float(value) if kind == "float_type" else int(value)
+    except ValueError:
+        return ""
+    return f"It is text: write {value} without quotes." if math.isfinite(number) else ""
+
+
+def _list_known_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Return the names that may stand in the section of the model at `path`."""
+    section: Any = model
+    steps = iter(path)
+    for step in steps:
+        section = _unwrap(section.model_fields[step].annotation)
+        if get_origin(section) in (dict, list):
+            next(steps, None)
+            section = get_args(section)[-1]
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _unwrap(annotation: Any) -> Any:
+    """Return the annotation of a section, or of many, without what it says besides."""
+    if get_origin(annotation) is Annotated:
+        return _unwrap(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return _unwrap(next(member for member in get_args(annotation) if member is not NoneType))
+    return annotation

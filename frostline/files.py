@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from frostline.errors import InputError
 
@@ -62,6 +64,35 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         fix = "`dvc repro` runs the stage that writes it."
         raise InputError.of(str(path), "be a file", "no file", fix) from None
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file, read as dvc reads it (YAML 1.2: 1e-3 is a number, `no` is text)."""
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError.of(str(path), "be a YAML file", "no file") from None
+    except IsADirectoryError:
+        raise InputError.of(str(path), "be a YAML file", "a folder") from None
+    except UnicodeDecodeError:
+        raise InputError.of(str(path), "be YAML in UTF-8", "other bytes") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        hint = f"The reader says: {' '.join(str(error.problem).split())}."
+        raise InputError.of(str(path), "be YAML", f"an error{place}", hint) from None
+    except YAMLError as error:
+        hint = f"The reader says: {' '.join(str(error).split())}."
+        raise InputError.of(str(path), "be YAML", "an error", hint) from None
+
+
+def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the content in the order that it has."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.default_flow_style = False
+    with open_whole_file(path) as unfinished:
+        yaml.dump(content, unfinished)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

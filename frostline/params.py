@@ -1,16 +1,14 @@
 """params.yaml, typed and checked: what is unknown, missing, misspelt or out of range is refused by name."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from frostline.constants import BACKBONES, MOST_PX, PARTS, SELECTORS, WITHOUT_WEIGHTS
-from frostline.errors import InputError, join_names
+from frostline.errors import InputError, explain, join_names
+from frostline.files import read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -21,13 +19,6 @@ Rates = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
 LayerDecay = Annotated[float, Field(gt=0, le=1)]
 WEIGHTS = "data/weights"
 """Where weights files lie: dvc watches it, so that a run is trained anew when its file changes."""
-# pydantic's own words speak of its classes and of Python.
-IN_PLAIN_WORDS = {
-    "dict_type": "be a mapping of names to values",
-    "model_type": "be a mapping of names to values",
-    "string_pattern_mismatch": "be a name of letters, digits and _",
-    "too_short": "hold at least one value",
-}
 
 
 class Section(BaseModel):
@@ -175,30 +166,18 @@ class Params(Section):
 
 
 def load_params(path: Path) -> Params:
-    """Return the checked params, or raise an `InputError` about the first thing that is wrong in them."""
+    """Return the checked params of a file, or raise an `InputError` about the first thing that is wrong in them."""
+    return check_params(read_yaml(path))
+
+
+def check_params(content: Any) -> Params:
+    """Return what YAML gave, typed and checked, or raise an `InputError` about the first thing that is wrong in it."""
     try:
-        params = Params.model_validate(_read_yaml(path))
+        params = Params.model_validate(content)
     except ValidationError as error:
-        raise _first_mistake(error) from None
+        raise explain(error, Params, "params.yaml") from None
     _check_choices(params)
     return params
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError.of(str(path), "be a params file", "no file") from None
-    except IsADirectoryError:
-        raise InputError.of(str(path), "be a params file", "a folder") from None
-    except UnicodeDecodeError:
-        raise InputError.of(str(path), "be YAML in UTF-8", "other bytes") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError.of(str(path), "be YAML", f"a mistake{place}", f"PyYAML says: {error.problem}.") from None
-    except yaml.YAMLError as error:
-        raise InputError.of(str(path), "be YAML", "a mistake", " ".join(f"PyYAML says: {error}.".split())) from None
 
 
 def _check_choices(params: Params) -> None:
@@ -319,55 +298,3 @@ def _check_distinct(where: str, values: Sequence[Any]) -> None:
     for value in values:
         if values.count(value) > 1:
             raise InputError.of(where, "name each value once", f"{value!r} more than once")
-
-
-def _first_mistake(error: ValidationError) -> InputError:
-    """Return the first thing that pydantic found, in the house grammar.
-
-    Unknown names come first: a misspelt name is also a missing one, and to be told that it is missing misleads.
-    """
-    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-    path = [str(step) for step in first["loc"] if step != "[key]"]
-    where = ".".join(path) or "params.yaml"
-    if first["type"] == "missing":
-        return InputError.of(where, "be given", "nothing")
-    if first["type"] == "extra_forbidden":
-        known = _known_names(path[:-1])
-        return InputError.of(
-            f"{'.'.join(path[:-1]) or 'params.yaml'}", f"hold only {join_names(known)}", repr(path[-1])
-        )
-    must = IN_PLAIN_WORDS.get(first["type"]) or first["msg"].replace("Input should ", "")
-    return InputError.of(where, must, repr(first["input"]), _number_hint(first["type"], first["input"]))
-
-
-def _number_hint(kind: str, value: object) -> str:
-    """Return how to write the number that was given as text, if it was one."""
-    try:
-        number = {"int_type": int, "float_type": float}[kind](value) if isinstance(value, str) else math.nan
-    except (KeyError, ValueError):
-        return ""
-    if not math.isfinite(number):
-        return ""
-    # As YAML writes it: 1e-05, as Python does, is text for it again.
-    return f"YAML reads it as text: write {yaml.safe_dump(number).split()[0]}."
-
-
-def _known_names(path: Sequence[str]) -> list[str]:
-    """Return the names that may stand in the section at `path`."""
-    section: Any = Params
-    steps = iter(path)
-    for step in steps:
-        section = _unwrapped(section.model_fields[step].annotation)
-        if get_origin(section) in (dict, list):
-            next(steps, None)
-            section = get_args(section)[-1]
-    return [field.alias or name for name, field in section.model_fields.items()]
-
-
-def _unwrapped(annotation: Any) -> Any:
-    """Return the annotation of a section, or of many, without what it says besides."""
-    if get_origin(annotation) is Annotated:
-        return _unwrapped(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return _unwrapped(next(each for each in get_args(annotation) if each is not NoneType))
-    return annotation

@@ -4,12 +4,17 @@ import os
 import shutil
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+
+from tools import choose
 
 ROOT = Path(__file__).parent.parent
+STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
+"""The ready studies, by name."""
 ENVIRONMENT = {
     # Neither dvc, git nor make is to know who runs the tests.
     **{name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_", "MAKE", "MFLAGS"))},
@@ -45,9 +50,27 @@ def commit(folder: Path, message: str) -> None:
     run(folder, "git", "commit", "--quiet", "--message", message)
 
 
+def load_yaml(text: str) -> Any:
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def dump_yaml(content: object) -> str:
+    stream = StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.dump(content, stream)
+    return stream.getvalue()
+
+
+def read_study(name: str) -> dict[str, Any]:
+    """Return the whole params of a ready study."""
+    return choose.read_study(name, ROOT)
+
+
 def read_params(folder: Path) -> dict[str, Any]:
-    return yaml.safe_load((folder / "params.yaml").read_text())
+    return load_yaml((folder / "params.yaml").read_text())
 
 
 def write_params(folder: Path, params: dict[str, Any]) -> None:
-    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    (folder / "params.yaml").write_text(dump_yaml(params))

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from frostline.files import write_json
 from tests.loopback import serving
-from tests.project import commit, copy_project, run
+from tests.project import commit, copy_project, dump_yaml, load_yaml, run
 from tests.toys import write_prepared
 
 
@@ -43,10 +42,10 @@ def test_the_prepared_set_of_another_repository_takes_the_place_of_fetch_and_pre
     run(theirs, "dvc", "init", "--quiet")
     run(theirs, "dvc", "add", "--quiet", "data/raw", "data/prepared")
     commit(theirs, "prepared")
-    pipeline = yaml.safe_load((project / "dvc.yaml").read_text())
+    pipeline = load_yaml((project / "dvc.yaml").read_text())
     for stage in ("fetch", "prepare"):
         del pipeline["stages"][stage]
-    (project / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
+    (project / "dvc.yaml").write_text(dump_yaml(pipeline))
     for folder in ("data/raw", "data/prepared"):
         run(project, "dvc", "import", "--quiet", str(theirs), folder, "--out", folder)
     name = "images.npy"

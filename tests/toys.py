@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -22,12 +21,12 @@ from frostline.backbones.inference import live_inputs
 from frostline.backbones.registry import build_backbone
 from frostline.data.augmentation import augmenter
 from frostline.data.images import Prepared
-from frostline.files import write_json
+from frostline.files import read_yaml, write_json, write_yaml
 from frostline.params import Augmentation, Plan, Training
 from frostline.training.grid import Feed, Job, train_cell
 from frostline.training.loop import Batches, Epoch, Fit, start_fit, train_epochs
 from stages import train as train_stage
-from tests.project import ROOT
+from tests.project import read_study
 
 CPU = torch.device("cpu")
 AS_THEY_ARE = Augmentation(flips="none", crop="none", crop_padding=4, crop_scale=0.35, colour=0.0, policy="none")
@@ -109,14 +108,6 @@ def train_whole(asked: Job, learning_rate: float = 0.001, seed: int = 0) -> Fit:
     return fit
 
 
-def read_yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
-
-
-def write_yaml(path: Path, content: object) -> None:
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
-
-
 def timeless(fit: Fit) -> list[Epoch]:
     return [replace(epoch, seconds=0.0) for epoch in fit.history]
 
@@ -196,7 +187,7 @@ PLANS: dict[str, dict[str, Any]] = {
 def write_study(folder: Path) -> None:
     """Write a params.yaml of all these plans into the folder, and prepared pictures."""
     folder.mkdir(exist_ok=True)
-    params = read_yaml(ROOT / "studies" / "quick.yaml")
+    params = read_study("quick")
     params["plans"] = {
         name: {"weights": "pretrained", **what} | ({} if "phases" in what else {"learning_rates": [0.003]})
         for name, what in PLANS.items()

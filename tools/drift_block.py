@@ -1,4 +1,4 @@
-"""The figure and the numbers of the page about BatchNorm: what `benchmarks.drift` measured."""
+"""The figure and the numbers of the page about BatchNorm: what `docs.drift.measure` measured."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 
 import torch
-import yaml
 
 from frostline.data.images import decode, read_prepared
 from frostline.errors import InputError, end_in_one_line, join_names
+from frostline.files import read_yaml
 from frostline.interpret.inspection import Case, Opened, look_inside, open_run
 from frostline.interpret.output import LIKELIEST, write_look
 
@@ -51,7 +51,7 @@ def check_study(lock: Path, run: str) -> None:
 
     `data/runs` may still hold the runs of the study before, which saw images of another size, or other classes.
     """
-    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
+    stages = read_yaml(lock)["stages"] if lock.is_file() else {}
     hashes = [
         entry["md5"]
         for stage, role in ((f"train@{run}", "deps"), ("prepare", "outs"))

@@ -27,7 +27,7 @@ class Page:
 
 PAGES = {
     "freezing": Page(freezing, "reports/plans.csv", "make study"),
-    "batchnorm": Page(batchnorm, "docs/drift/drift.json", "python -m benchmarks.drift"),
+    "batchnorm": Page(batchnorm, "docs/drift/drift.json", "python -m docs.drift.measure"),
     "feature_extraction": Page(
         feature_extraction, "docs/beans/plans.csv", "make record STUDY=beans_lite0 INTO=beans FOLDER=../beans"
     ),

@@ -6,12 +6,12 @@ What stands between `<!-- name -->` and `<!-- /name -->` is made here; all else 
 import re
 from pathlib import Path
 
+from docs.architectures.page import readme_block
 from frostline.backbones.freezing import count_by_part
 from frostline.backbones.registry import build_backbone
 from frostline.constants import BACKBONES, PARTS
 from frostline.files import open_whole_file, read_csv, read_json
 from frostline.units import typeset_points
-from tools.architectures_page import readme_block
 from tools.tables import COLUMNS, comparison, markdown, sentences
 
 KEYS = ["backbone", "plan"]

@@ -1,8 +1,10 @@
-"""Keep what a study found, beside its file, in a folder that dvc does not write."""
+"""Keep what a study found, beside its params, in a folder that dvc does not write."""
 
 import argparse
 import shutil
 from pathlib import Path
+
+from tools.choose import write_study
 
 FOUND = ("plans", "runs", "costs", "pairs", "history", "shifted")
 TOLD = ("advice", "study")
@@ -10,16 +12,16 @@ DRAWN = ("tradeoff", "losses", "shifts", "sizes")
 """Pictures, of which a study has the first at least."""
 
 
-def main(study: Path, into: Path, root: Path = Path()) -> None:
-    """Copy the study's file, its tables, its pictures and what is known of its images into the folder."""
+def main(study: str, into: Path, root: Path = Path()) -> None:
+    """Write the study's params, its tables, its pictures and what is known of its images into the folder."""
     into.mkdir(parents=True, exist_ok=True)
-    shutil.copy(study, into / "params.yaml")
-    for path in kept(root):
+    (into / "params.yaml").write_text(write_study(study, root), encoding="utf-8")
+    for path in list_kept(root):
         shutil.copy(path, into)
     print(f"Recorded in {into}.")
 
 
-def kept(root: Path) -> list[Path]:
+def list_kept(root: Path) -> list[Path]:
     """Return the files below `root` that are kept of the study that ran last."""
     tables = [root / "reports" / f"{name}.csv" for name in FOUND]
     facts = [root / "reports" / f"{name}.json" for name in TOLD]
@@ -29,6 +31,6 @@ def kept(root: Path) -> list[Path]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("study", type=Path)
+    parser.add_argument("study")
     parser.add_argument("into", type=Path)
     main(**vars(parser.parse_args()))

@@ -241,7 +241,9 @@ def test_the_counted_parameters_are_those_that_learn_and_the_parts_sum_to_the_to
 def test_at_every_block_prefix_then_suffix_is_bit_for_bit_the_whole(fresh: Fresh) -> None:
     backbone = copy.deepcopy(fresh.backbone)
     stir_statistics(backbone)
-    pixels = 10_000 * noise(fresh.name, 2)  # fresh weights shrink what tells two images apart, below float32 in MobileNetV3
+    pixels = 10_000 * noise(
+        fresh.name, 2
+    )  # fresh weights shrink what tells two images apart, below float32 in MobileNetV3
     with torch.inference_mode():
         whole = backbone.eval()(pixels)
         for block in learnable_blocks(backbone):

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import racing
 from benchmarks.images import ELPV_IMAGES, arrange, elpv_images, folder_images
 from benchmarks.loaders import training_loader, validation_loader
 from benchmarks.options import parse
@@ -17,10 +16,12 @@ from benchmarks.speed import Measured, Rates, in_turn
 from benchmarks.tables import figure, speed_row, total
 from benchmarks.task import MANY, Outcome, Task
 from benchmarks.this_project import count_images, cut_parts, initial_parts, precision, prepare_images
+from docs.racing import measure as racing
 from frostline.constants import BACKBONES, PARTS
-from frostline.errors import InputError
+from frostline.errors import InputError, join_names
 from frostline.hardware import measure_peak_memory
 from frostline.training.costs import Work
+from tests.project import STUDIES
 
 KNOWN = [name for name in PUBLISHED if name in BACKBONES]
 
@@ -206,7 +207,7 @@ def test_memory_is_read_in_bytes() -> None:
     ("arguments", "line"),
     [
         (["--splits", "0"], "--splits must be at least 1. Got 0 instead."),
-        (["--study", "no.yaml"], "--study must be a study's file. Got no file at 'no.yaml' instead."),
+        (["--study", "bean"], f"STUDY must name a file in studies: {join_names(STUDIES)}. Got 'bean' instead."),
     ],
 )
 def test_a_race_that_cannot_be_measured_is_refused_in_one_line(arguments: list[str], line: str) -> None:
@@ -232,7 +233,7 @@ def test_the_images_of_all_splits_of_a_folder_are_raced_on_splits_drawn_anew(tmp
             folder.mkdir(parents=True)
             for number in range(4):
                 (folder / f"{number}.png").write_bytes(bytes([place, number]))
-    study = str(racing.ROOT / "studies" / "beans_lite0.yaml")
+    study = "beans_lite0"
     options = racing.parse(["--study", study, "--folder", str(tmp_path / "images"), "--px", "32"])
     (tmp_path / "raced").mkdir()
     settings = racing.arrange(options, tmp_path / "raced", split=2)

@@ -11,24 +11,24 @@ import pytest
 import torch
 from torchvision import models
 
-from benchmarks import architectures as benchmark
+from docs.architectures import build as architectures
+from docs.architectures import measure as benchmark
+from docs.architectures.build import measurements, probe, published, speed, table_of
+from docs.architectures.figure import LOOKS, draw
+from docs.architectures.page import page, readme_block
+from docs.architectures.publications import PUBLICATIONS, publication_of
 from frostline.backbones.registry import build_backbone, scale_pixels
 from frostline.backbones.weights import load_torchvision_tensors
 from frostline.errors import InputError
 from frostline.files import read_csv, read_json, write_csv, write_json
-from frostline.params import load_params
 from tests.project import ROOT
 from tests.report.test_figures import overlaps, text_boxes
 from tests.toys import TRAINING
-from tools import architectures
-from tools.architectures import measurements, probe, published, speed, table_of
-from tools.architectures_figure import LOOKS, draw
-from tools.architectures_page import page, readme_block
-from tools.publications import PUBLICATIONS, publication_of
+from tools.choose import load_study, write_study
 
-STUDY = ROOT / "studies" / "architectures.yaml"
+STUDY = "architectures"
 RECORDED = ROOT / "docs" / "architectures"
-BACKBONES = load_params(STUDY).backbones
+BACKBONES = load_study(STUDY, ROOT).backbones
 OF_TORCHVISION = [name for name in BACKBONES if name != "efficientnet_lite0"]
 MEASURED = (
     "forward_images_per_second", "training_images_per_second", "measured_px", "measured_batch",
@@ -322,18 +322,18 @@ def test_what_cannot_be_measured_is_refused_in_one_line_before_anything_is(
 
 
 def test_the_study_without_internet_is_the_other_in_all_but_its_backbones() -> None:
-    both, lite = (load_params(ROOT / "studies" / f"architectures{name}.yaml") for name in ("", "_lite0"))
+    both, lite = (load_study(f"architectures{name}", ROOT) for name in ("", "_lite0"))
     assert lite.backbones == ["efficientnet_lite0"]
     assert lite.model_copy(update={"backbones": both.backbones}) == both
 
 
 def test_the_study_probes_frozen_backbones_alone() -> None:
-    study = load_params(STUDY)
+    study = load_study(STUDY, ROOT)
     assert (study.study.plans, study.plans["head"].from_) == (["head"], "head")
     assert study.plans["head"].weights == "pretrained"
 
 
 def test_the_study_that_was_recorded_is_one_of_both_as_their_files_have_it() -> None:
     """Until one is recorded there is none."""
-    ready = {(ROOT / "studies" / f"architectures{name}.yaml").read_text() for name in ("", "_lite0")}
+    ready = {write_study(f"architectures{name}", ROOT) for name in ("", "_lite0")}
     assert {path.read_text() for path in RECORDED.glob("params.yaml")} <= ready

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import drift
-from benchmarks.drifting import (
+from docs.drift import measure as drift
+from docs.drift.training import (
     Lesson,
     Taught,
     compare_ways,
@@ -17,7 +17,8 @@ from benchmarks.drifting import (
     teach,
     with_statistics,
 )
-from frostline.errors import InputError
+from frostline.errors import InputError, join_names
+from tests.project import STUDIES
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_differences_are_paired_by_seed_with_the_interval_of_redrawn_splits() ->
         ("--seeds 1", "--seeds must be at least 2. Got 1 instead."),
         ("--epochs 0", "--epochs must be at least 1. Got 0 instead."),
         ("--learning-rate 0", "--learning-rate must be more than 0. Got 0 instead."),
-        ("--study no.yaml", "--study must be a study's file. Got no file at 'no.yaml' instead."),
+        ("--study bean", f"STUDY must name a file in studies: {join_names(STUDIES)}. Got 'bean' instead."),
     ],
 )
 def test_a_drift_that_cannot_be_measured_is_refused_in_one_line(arguments: str, line: str) -> None:

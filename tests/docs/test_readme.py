@@ -4,7 +4,6 @@ import re
 import subprocess
 
 import pytest
-import yaml
 
 from tests.project import ROOT
 from tools.readme import blocks, fill
@@ -34,16 +33,3 @@ def test_readme_shows_the_house_as_it_is() -> None:
     ).stdout.splitlines()
     parts = {part for path in listed for part in path.split("/")}
     assert {name.rstrip("/") for name in named} <= parts
-
-
-def test_the_random_study_differs_from_the_default_one_in_its_split_alone() -> None:
-    default, random = (
-        yaml.safe_load((ROOT / name).read_text()) for name in ("params.yaml", "studies/elpv_random.yaml")
-    )
-    assert (default["data"].pop("groups"), random["data"].pop("groups")) == ("blocks", "none")
-    assert default == random
-
-
-@pytest.mark.parametrize(("kept", "study"), [("elpv_random", "elpv_random"), ("beans", "beans_lite0")])
-def test_a_recorded_study_is_the_one_that_its_file_describes(kept: str, study: str) -> None:
-    assert (ROOT / f"docs/{kept}/params.yaml").read_text() == (ROOT / f"studies/{study}.yaml").read_text()

@@ -23,7 +23,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from huggingface_hub import constants
 from PIL import Image
 
@@ -33,7 +32,7 @@ from frostline.files import read_json
 from frostline.sources.hub import OFFLINE
 from stages import fetch, prepare
 from tests.loopback import Server, serving
-from tests.project import ENVIRONMENT, ROOT, copy_project, run, write_params
+from tests.project import ENVIRONMENT, ROOT, copy_project, dump_yaml, load_yaml, read_study, run, write_params
 
 NAME, COMMIT, CLASSES = "lab/leaves", "0123456789" * 4, ["healthy", "rust", "spot"]
 CARD = b"""---
@@ -135,12 +134,12 @@ TRAIN = "data/train-00000-of-00001.parquet"
 
 def study(tmp_path: Path, source: str = "hub", **asked: str | None) -> Path:
     """Return a params file whose images are those of the data set, or of a folder."""
-    params = yaml.safe_load((ROOT / "studies/quick.yaml").read_text(encoding="utf-8"))
+    params = read_study("quick")
     params["data"] |= {"source": source, "folder": str(tmp_path / "images"), "image_px": 16}
     usual = {"dataset": NAME, "revision": COMMIT, "image": "image", "label": "labels"}
     params["data"]["hub"] = usual | {split: split for split in PUBLISHED} | asked
     path = tmp_path / f"{source}.yaml"
-    path.write_text(yaml.safe_dump(params), encoding="utf-8")
+    path.write_text(dump_yaml(params), encoding="utf-8")
     return path
 
 
@@ -427,7 +426,7 @@ def test_a_data_set_of_several_configurations_is_refused_with_their_names(
     server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
 ) -> None:
     two = [{"config_name": "big", "data_files": "data/train-*"}, {"config_name": "small", "data_files": "data/test-*"}]
-    server.publish(leaves | {"README.md": f"---\n{yaml.safe_dump({'configs': two})}---\n".encode()})
+    server.publish(leaves | {"README.md": f"---\n{dump_yaml({'configs': two})}---\n".encode()})
     line = f"data.hub.dataset {NAME} must have one configuration. Got big and small instead."
     assert refusal(tmp_path) == line
 
@@ -619,7 +618,7 @@ def test_without_a_connection_one_line_says_what_was_tried_and_what_runs_offline
 
 
 def test_the_studies_that_are_said_to_run_offline_are_those_that_do() -> None:
-    ready = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "studies").glob("*.yaml")}
+    ready = {path.stem: load_yaml(path.read_text(encoding="utf-8")) for path in (ROOT / "studies").glob("*.yaml")}
     offline = {
         name
         for name, params in ready.items()
@@ -735,7 +734,7 @@ def test_dvc_fetches_from_the_hub_of_the_environment_once_and_again_when_other_i
     monkeypatch.setitem(ENVIRONMENT, "HF_ENDPOINT", server.address)
     monkeypatch.setitem(ENVIRONMENT, "HF_HOME", str(tmp_path / "home"))
     project = copy_project(tmp_path / "project")
-    params = yaml.safe_load(study(tmp_path).read_text(encoding="utf-8"))
+    params = load_yaml(study(tmp_path).read_text(encoding="utf-8"))
     params["data"]["folder"] = "data/images"
     write_params(project, params)
     assert (

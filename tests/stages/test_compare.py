@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from frostline.stats.metrics import score_predictions
 from stages import compare
-from tests.project import ROOT
+from tests.project import ROOT, dump_yaml, load_yaml
 
 HITS = {"head": {0: 6, 1: 7}, "stage4": {0: 9, 1: 7}}
 """How many of ten test images each plan names rightly, by seed."""
@@ -89,9 +88,9 @@ def study(tmp_path: Path) -> Path:
     write_prepared(tmp_path / "prepared")
     write_cell(tmp_path, "head", 20, 1_000)
     write_cell(tmp_path, "stage4", 700, 4_000)
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = load_yaml((ROOT / "params.yaml").read_text())
     params["study"] = {"seeds": [0, 1], "plans": ["head", "stage4"], "racing": False, "shifts": []}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    (tmp_path / "params.yaml").write_text(dump_yaml(params))
     return tmp_path
 
 
@@ -132,9 +131,9 @@ def test_costs_say_where_the_prefix_was_kept_and_what_it_took_there(study: Path)
 
 
 def test_accuracy_on_shifted_images_stands_beside_that_on_the_images_as_they_are(study: Path) -> None:
-    params = yaml.safe_load((study / "params.yaml").read_text())
+    params = load_yaml((study / "params.yaml").read_text())
     params["study"]["shifts"] = [4]
-    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    (study / "params.yaml").write_text(dump_yaml(params))
     path = study / "scores" / CHANGED / "shifted.parquet"
     moved = pd.read_parquet(path)
     worse = (moved.direction == "up") & (moved.image < 5)  # half of the images, in one of two directions
@@ -169,9 +168,9 @@ def test_the_advised_plan_is_best_on_validation_even_where_test_says_otherwise(s
 
 @pytest.mark.parametrize(("margin", "status"), [(1.0, "open"), (99.0, "unconfirmed")])
 def test_changing_the_test_labels_changes_no_choice(margin: float, status: str, study: Path) -> None:
-    params = yaml.safe_load((study / "params.yaml").read_text())
+    params = load_yaml((study / "params.yaml").read_text())
     params["advice"]["margin"] = margin
-    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    (study / "params.yaml").write_text(dump_yaml(params))
     before = compared(study)
     choices = pd.read_csv(before / "plans.csv")
     advice = json.loads((before / "advice.json").read_text())
@@ -328,17 +327,17 @@ def test_nothing_is_told_of_views_where_plans_differ_in_something_else_or_in_not
 def test_the_advice_says_how_many_views_where_plans_of_one_depth_have_others(
     study: Path, views: int, depth: str
 ) -> None:
-    params = yaml.safe_load((study / "params.yaml").read_text())
+    params = load_yaml((study / "params.yaml").read_text())
     params["advice"]["margin"] = 99.0
-    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    (study / "params.yaml").write_text(dump_yaml(params))
     edit_run(study, CHANGED, definition=definition("head", views=views))
     assert depth in json.loads((compared(study) / "advice.json").read_text())["sentences"][0]
 
 
 def test_a_plan_that_a_race_stopped_is_told_apart_and_has_no_part_in_the_comparison(study: Path) -> None:
-    params = yaml.safe_load((study / "params.yaml").read_text())
+    params = load_yaml((study / "params.yaml").read_text())
     params["study"]["racing"] = True
-    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    (study / "params.yaml").write_text(dump_yaml(params))
     dropped = {"learning_rate": 0.1, "seeds": 1, "epochs": 2, "val_loss": 0.5, "kept_val_loss": 0.25}
     stopped = {"seeds": 1, "epochs": 6, "against": "efficientnet_lite0-head", "difference": 0.02, "least": -0.004}
     race = {"racing": True, "stopped": stopped, "dropped": [dropped]}
@@ -370,9 +369,9 @@ def test_a_plan_with_phases_is_compared_like_any_other_and_told_phase_by_phase(s
     path = study / "runs" / "efficientnet_lite0-head" / "history.csv"
     history = pd.read_csv(path)
     history.assign(learning_rate=history.learning_rate.map({0.01: rates, 0.1: "another"})).to_csv(path, index=False)
-    params = yaml.safe_load((study / "params.yaml").read_text())
+    params = load_yaml((study / "params.yaml").read_text())
     params["advice"]["margin"] = 99.0
-    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    (study / "params.yaml").write_text(dump_yaml(params))
     reports = compared(study)
     assert pd.read_csv(reports / "plans.csv").learning_rate.tolist() == [rates, "0.01"]
     history = pd.read_csv(reports / "history.csv")

@@ -10,7 +10,6 @@ import datasets
 import elpv_dataset
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -18,7 +17,7 @@ from frostline.errors import InputError
 from frostline.sources.base import Example, Source
 from frostline.sources.local import read_digits, read_elpv, read_folder
 from stages import fetch
-from tests.project import ROOT
+from tests.project import ROOT, dump_yaml, load_yaml
 
 ELPV = Path(next(iter(elpv_dataset.__path__))) / "data"
 ENDINGS = "Known endings: .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp."
@@ -62,9 +61,9 @@ def _refusal(root: Path) -> str:
 
 
 def _params_file(path: Path, **data: object) -> Path:
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = load_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["data"].update(data)
-    path.write_text(yaml.safe_dump(params), encoding="utf-8")
+    path.write_text(dump_yaml(params), encoding="utf-8")
     return path
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from frostline.backbones.freezing import apply_plan
 from frostline.backbones.registry import build_backbone, cut_into_parts
 from frostline.constants import PARTS
-from frostline.files import read_json, write_json
+from frostline.files import read_json, read_yaml, write_json, write_yaml
 from frostline.interpret.captions import notes_of, told_movement, told_pictures, where_it_lies
 from frostline.interpret.figures import pictures_of
 from frostline.interpret.gradcam import (
@@ -399,9 +399,9 @@ def test_tensorboard_shows_the_pictures_where_it_was_asked_for(trained: Path, tm
     logs = trained / "logs" / "efficientnet_lite0-block" / "pictures"
     kept = look_at(trained, tmp_path / "once")
     assert not logs.exists()
-    params = toys.read_yaml(trained / "params.yaml")
+    params = read_yaml(trained / "params.yaml")
     params["training"]["tensorboard"] = True
-    toys.write_yaml(trained / "params.yaml", params)
+    write_yaml(trained / "params.yaml", params)
     assert look_at(trained, tmp_path / "again") == kept
     assert EventAccumulator(str(logs)).Reload().Tags()["images"] == ["filters", "maps", "gradcam", "moved"]
 
@@ -450,7 +450,7 @@ def test_a_run_of_other_prepared_images_is_refused_by_make_look(trained: Path) -
     def locked(md5: str) -> None:
         entries = {name: [{"path": "data/prepared", "md5": kept}] for name, kept in (("deps", md5), ("outs", "now"))}
         stages = {f"train@{run}": {"deps": entries["deps"]}, "prepare": {"outs": entries["outs"]}}
-        toys.write_yaml(trained / "dvc.lock", {"stages": stages})
+        write_yaml(trained / "dvc.lock", {"stages": stages})
 
     locked("before")
     with pytest.raises(SystemExit) as ended:

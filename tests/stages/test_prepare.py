@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image
 
 from frostline.data.images import Decoded, decode
 from frostline.errors import InputError
 from stages import fetch, prepare
-from tests.project import ROOT
+from tests.project import ROOT, dump_yaml, load_yaml
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 MORE_GROUPS = "Add images, lower data.block_files, or use data.groups: none."
@@ -54,11 +53,11 @@ def _write(root: Path, pictures: dict[str, Picture]) -> None:
 def _prepared(tmp_path: Path, pictures: dict[str, Picture], seeds: int = 2, **data: object) -> Path:
     """Fetch and prepare a folder of pictures, and return the folder of what was prepared."""
     _write(tmp_path / "images", pictures)
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = load_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
     source = {"source": "folder", "folder": str(tmp_path / "images"), "image_px": 16, "groups": "none"}
     params["data"].update(source | data)
     params["study"]["seeds"] = list(range(seeds))
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(dump_yaml(params), encoding="utf-8")
     fetch.main(params=tmp_path / "params.yaml", out=tmp_path / "raw")
     prepare.main(params=tmp_path / "params.yaml", raw=tmp_path / "raw", out=tmp_path / "prepared")
     return tmp_path / "prepared"

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.racing import Noted, race_over_notes
+from docs.racing.measure import Noted, race_over_notes
 from frostline.backbones.runs import load_backbone
 from frostline.constants import name_run
 from frostline.errors import InputError
+from frostline.files import read_yaml, write_yaml
 from frostline.params import load_params
 from frostline.racing import enter
 from frostline.training.grid import make_job
@@ -38,12 +39,12 @@ RACED = {
 def write_race(folder: Path, *, racing: bool = True, margin: float = 99.0) -> None:
     """Write a study of these plans. With so large a margin every plan that a cheaper one may stop is stopped."""
     toys.write_study(folder)
-    params = toys.read_yaml(folder / "params.yaml")
+    params = read_yaml(folder / "params.yaml")
     params["plans"] = {name: {"weights": "pretrained", **plan} for name, plan in RACED.items()}
     params["study"] |= {"plans": [*RACED], "racing": racing}
     params["advice"]["margin"] = margin
     params["training"] |= {"epochs": 4, "patience": 9}
-    toys.write_yaml(folder / "params.yaml", params)
+    write_yaml(folder / "params.yaml", params)
 
 
 def hold(folder: Path) -> Path:
@@ -133,10 +134,10 @@ def test_train_takes_what_the_race_left(raced: Path, toy: Path) -> None:
 
 def test_rates_that_all_diverge_are_refused_in_one_line(toy: Path) -> None:
     write_race(toy / "study")
-    params = toys.read_yaml(toy / "study" / "params.yaml")
+    params = read_yaml(toy / "study" / "params.yaml")
     params["plans"]["part"]["learning_rates"] = [1e30, 1e35]
     params["study"]["plans"] = ["part"]
-    toys.write_yaml(toy / "study" / "params.yaml", params)
+    write_yaml(toy / "study" / "params.yaml", params)
     line = r"^learning_rates must hold one at which training goes on to the end\. Got 1e\+30, 1e\+35 on \S+-part"
     with pytest.raises(InputError, match=line):
         hold(toy / "study")
@@ -144,10 +145,10 @@ def test_rates_that_all_diverge_are_refused_in_one_line(toy: Path) -> None:
 
 def test_a_plan_that_does_not_fit_is_refused_in_one_line_and_nobody_is_left_running(toy: Path) -> None:
     write_race(toy / "study")
-    params = toys.read_yaml(toy / "study" / "params.yaml")
+    params = read_yaml(toy / "study" / "params.yaml")
     params["plans"]["all"] = {"from": "stage4.9", "weights": "pretrained", "learning_rates": [0.1]}
     params["study"]["plans"] = ["head", "all"]
-    toys.write_yaml(toy / "study" / "params.yaml", params)
+    write_yaml(toy / "study" / "params.yaml", params)
     with pytest.raises(InputError, match=r"^plans\.all on efficientnet_lite0 must name stage4\.0"):
         hold(toy / "study")
     assert multiprocessing.active_children() == []

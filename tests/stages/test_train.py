@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -23,7 +22,7 @@ from frostline.backbones.registry import build_backbone, build_original_classifi
 from frostline.backbones.runs import load_backbone, read_run
 from frostline.data.images import read_prepared, take_share
 from frostline.errors import InputError
-from frostline.files import hash_file
+from frostline.files import hash_file, read_yaml, write_yaml
 from frostline.params import Plan
 from frostline.stats.metrics import score_predictions
 from frostline.training import grid, results
@@ -33,6 +32,7 @@ from frostline.training.loop import Epoch, Fit, start_fit
 from frostline.training.results import choose_rates
 from stages import evaluate
 from tests import toys
+from tests.project import dump_yaml, load_yaml
 
 
 def history(*losses: float) -> list[Epoch]:
@@ -90,10 +90,10 @@ def test_a_run_gives_back_the_backbone_as_its_plan_froze_and_trained_it(plan: st
 
 
 def test_other_test_images_and_labels_change_neither_weights_nor_choices(toy: Path) -> None:
-    params = yaml.safe_load((toy / "params.yaml").read_text())
+    params = load_yaml((toy / "params.yaml").read_text())
     params["study"]["seeds"] = [0]
     params["plans"]["head"]["learning_rates"] = [0.003, 0.03]
-    (toy / "params.yaml").write_text(yaml.safe_dump(params))
+    (toy / "params.yaml").write_text(dump_yaml(params))
     before = read_run(toys.train_toy(toy, "head"))
     labels, images = (np.load(toy / "prepared" / f"{name}.npy") for name in ("labels", "images"))
     rows = toys.prepared().list_rows("test", [0])
@@ -208,10 +208,10 @@ def with_own_weights(toy: Path, *plans: str) -> Path:
     path = Path("data/weights/mine.safetensors")
     path.parent.mkdir(parents=True)
     save_file(build_original_classifier("efficientnet_lite0", "pretrained").state_dict(), path)
-    params = yaml.safe_load((toy / "params.yaml").read_text())
+    params = load_yaml((toy / "params.yaml").read_text())
     for plan in plans:
         params["plans"][plan]["weights"] = str(path)
-    (toy / "params.yaml").write_text(yaml.safe_dump(params))
+    (toy / "params.yaml").write_text(dump_yaml(params))
     return path
 
 
@@ -261,9 +261,9 @@ def test_a_killed_run_whose_weights_file_was_changed_meanwhile_begins_anew(
 
 
 def test_a_seed_that_is_not_prepared_is_refused_with_those_that_are(toy: Path) -> None:
-    params = toys.read_yaml(toy / "params.yaml")
+    params = read_yaml(toy / "params.yaml")
     params["study"]["seeds"] = [0, 1, 2]
-    toys.write_yaml(toy / "params.yaml", params)
+    write_yaml(toy / "params.yaml", params)
     with pytest.raises(InputError, match=r"^study\.seeds must be seeds of data/prepared: 0 or 1\. Got 2 instead\.$"):
         toys.train_toy(toy, "head")
 
@@ -323,9 +323,9 @@ def test_what_validation_scored_when_the_epoch_was_chosen_is_what_the_prediction
 
 
 def test_shifted_images_are_predicted_as_the_backbone_sees_them_shifted(toy: Path) -> None:
-    params = toys.read_yaml(toy / "params.yaml")
+    params = read_yaml(toy / "params.yaml")
     params["study"]["shifts"] = [3]
-    toys.write_yaml(toy / "params.yaml", params)
+    write_yaml(toy / "params.yaml", params)
     folder = toys.train_toy(toy, "part")
     evaluate.main(params=toy / "params.yaml", prepared=toy / "prepared", run=folder, out=toy / "scores")
     table = pd.read_parquet(toy / "scores" / "shifted.parquet")
@@ -345,9 +345,9 @@ def test_shifted_images_are_predicted_as_the_backbone_sees_them_shifted(toy: Pat
 
 
 def test_a_plan_is_trained_on_its_share_of_the_training_images_and_says_so(toy: Path) -> None:
-    params = toys.read_yaml(toy / "params.yaml")
+    params = read_yaml(toy / "params.yaml")
     params["plans"]["head"]["train_percent"] = 20
-    toys.write_yaml(toy / "params.yaml", params)
+    write_yaml(toy / "params.yaml", params)
     run = read_run(toys.train_toy(toy, "head"))
     assert [each["train_images"] for each in run.seeds.values()] == [10, 10]
     assert run.definition["train_percent"] == 20
@@ -425,9 +425,9 @@ def test_a_run_records_where_its_prefix_was_kept_and_the_bytes_that_it_took(
 
 
 def test_a_plan_of_one_view_is_shown_one_and_every_run_says_how_many_it_had(toy: Path) -> None:
-    params = yaml.safe_load((toy / "params.yaml").read_text())
+    params = load_yaml((toy / "params.yaml").read_text())
     params["plans"]["one_view"] = params["plans"]["head"] | {"views": 1}
-    (toy / "params.yaml").write_text(yaml.safe_dump(params))
+    (toy / "params.yaml").write_text(dump_yaml(params))
     kept = {}
     for plan in ("head", "one_view"):
         folder = toys.train_toy(toy, plan)
@@ -556,8 +556,8 @@ def test_a_run_whose_audit_fails_fails_and_leaves_no_results(
 
 
 def test_a_plan_that_names_a_block_that_the_backbone_lacks_is_refused_by_name(toy: Path) -> None:
-    params = yaml.safe_load((toy / "params.yaml").read_text())
+    params = load_yaml((toy / "params.yaml").read_text())
     params["plans"]["block"]["from"] = "stage4.99"
-    (toy / "params.yaml").write_text(yaml.safe_dump(params))
+    (toy / "params.yaml").write_text(dump_yaml(params))
     with pytest.raises(ValueError, match=r"^plans\.block on efficientnet_lite0 must name .*Got 'stage4\.99' instead"):
         toys.train_toy(toy, "block")

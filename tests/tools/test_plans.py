@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from frostline.constants import PARTS
 from frostline.files import write_json
-from tests.project import ENVIRONMENT, ROOT
+from tests.project import ENVIRONMENT, ROOT, dump_yaml, load_yaml
 from tools import check, plans
 
 RESNET18 = (9_536, 147_968, 525_568, 2_099_712, 8_393_728, 1_539)  # stem to head, with three classes
@@ -23,14 +22,14 @@ Row = tuple[str, ...]
 
 def write_study(tmp_path: Path, plans: dict[str, dict[str, Any]], backbone: str = "resnet18") -> Path:
     """Return the committed params, with these plans on this backbone in their place."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = load_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
     usual = {"weights": "pretrained", "learning_rates": [0.001]}
     params["plans"] = {name: usual | plan for name, plan in plans.items()}
     params["study"]["plans"] = list(plans)
     params["backbones"] = [backbone]
     params["data"]["image_px"] = 224
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(params), encoding="utf-8")
+    path.write_text(dump_yaml(params), encoding="utf-8")
     return path
 
 
@@ -188,9 +187,9 @@ def test_a_study_in_order_passes_without_a_word(
 
 def test_a_plan_that_is_not_in_the_study_is_not_checked_against_its_backbones(tmp_path: Path) -> None:
     study = write_study(tmp_path, {"head": {"from": "head"}, "unused": {"from": "stage4.9", "weights": NO_FILE}})
-    params = yaml.safe_load(study.read_text(encoding="utf-8"))
+    params = load_yaml(study.read_text(encoding="utf-8"))
     params["study"]["plans"] = ["head"]
-    study.write_text(yaml.safe_dump(params), encoding="utf-8")
+    study.write_text(dump_yaml(params), encoding="utf-8")
     check.main(study)
 
 

@@ -1,17 +1,19 @@
 """What is ready is what it says."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from frostline.backbones.freezing import apply_plan, count_parameters
 from frostline.backbones.registry import build_backbone
-from frostline.params import Params, load_params
+from frostline.params import Params
 from frostline.sources.hub import COMMIT
-from tests.project import ROOT
+from tests.project import ROOT, STUDIES, load_yaml
 from tools import check
+from tools.choose import load_study, write_study
 
-STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
 ORIGINAL = {"stem_and_stage2": 11_030_083, "stem_and_stage3": 10_504_515, "stem_and_stage4": 8_404_803,
             "stem_and_head": 11_075}  # fmt: skip
 """Trainable parameters that the original study published, of ResNet18 with three classes."""
@@ -19,7 +21,7 @@ LACKED = {"all": 11_178_051, "scratch": 11_178_051, "stage4_1": 4_720_640 + 1_53
 
 
 def ready(name: str) -> Params:
-    return load_params(ROOT / "studies" / f"{name}.yaml")
+    return load_study(name, ROOT)
 
 
 def trainable(study: Params, name: str) -> int:
@@ -29,9 +31,12 @@ def trainable(study: Params, name: str) -> int:
     return count_parameters(parts)[0]
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_plan_of_a_ready_study_fits_its_backbones(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    check.main(path)
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_plan_of_a_ready_study_fits_its_backbones(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "params.yaml").write_text(write_study(name, ROOT))
+    check.main(tmp_path / "params.yaml")
     assert capsys.readouterr() == ("", "")
 
 
@@ -56,6 +61,41 @@ def test_both_beans_studies_are_of_the_same_images() -> None:
     assert ready("beans_lite0").backbones == ["efficientnet_lite0"]
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_a_ready_study_of_the_hub_names_a_commit_which_nobody_can_move(path: Path) -> None:
-    assert COMMIT.fullmatch(load_params(path).data.hub.revision)
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_ready_study_of_the_hub_names_a_commit_which_nobody_can_move(name: str) -> None:
+    assert COMMIT.fullmatch(ready(name).data.hub.revision)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_says_nothing_that_the_default_says_already(name: str) -> None:
+    """But plans, which are a study's own."""
+    said, default = (load_yaml((ROOT / "studies" / f"{file}.yaml").read_text()) for file in (name, "default"))
+    if name != "default":
+        assert list(repeat(said, default)) == []
+
+
+def repeat(said: dict[str, Any], default: dict[str, Any], where: str = "") -> Iterator[str]:
+    for key, value in said.items():
+        if where + key == "plans":
+            continue
+        if isinstance(value, dict):
+            yield from repeat(value, default[key], f"{where}{key}.")
+        elif value == default[key]:
+            yield where + key
+
+
+KEPT = {"architectures": "architectures_lite0", "beans": "beans_lite0", "depth": "depth", "digits": "digits",
+        "elpv_random": "elpv_random", "size": "size"}  # fmt: skip
+"""The studies that are recorded, by the folders of docs."""
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_a_recorded_study_is_the_one_that_its_file_describes(kept: str) -> None:
+    assert (ROOT / f"docs/{kept}/params.yaml").read_text() == write_study(KEPT[kept], ROOT)
+
+
+def test_the_random_study_differs_from_the_default_one_in_its_split_alone() -> None:
+    default, random = (ready(name) for name in ("default", "elpv_random"))
+    assert (default.data.groups, random.data.groups) == ("blocks", "none")
+    data = random.data.model_copy(update={"groups": "blocks"})
+    assert random.model_copy(update={"data": data}) == default

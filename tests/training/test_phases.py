@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from frostline.backbones.audit import AuditError
+from frostline.files import read_yaml, write_yaml
 from frostline.params import Plan
 from frostline.training import grid
 from frostline.training.checkpoints import read_best
@@ -158,10 +159,10 @@ def test_the_best_epoch_may_be_one_of_an_earlier_phase(tmp_path: Path) -> None:
 
 
 def add_plan(toy: Path, name: str, plan: dict[str, Any]) -> None:
-    params = toys.read_yaml(toy / "params.yaml")
+    params = read_yaml(toy / "params.yaml")
     params["plans"][name] = {"weights": "pretrained", **plan}
     params["study"]["plans"].append(name)
-    toys.write_yaml(toy / "params.yaml", params)
+    write_yaml(toy / "params.yaml", params)
 
 
 def phase(depth: str, epochs: int, *rates: float, **more: object) -> dict[str, Any]:

@@ -33,8 +33,9 @@ from frostline.constants import BACKBONES
 from frostline.errors import InputError, end_in_one_line
 from frostline.files import write_json
 from frostline.hardware import choose_device, name_processor, resolve_precision
-from frostline.params import Training, load_params
+from frostline.params import Training
 from frostline.training.loop import Batches, start_fit, train_one_epoch
+from tools.choose import load_study
 
 CLASSES = 2
 LEARNING_RATE = 1e-4
@@ -45,7 +46,7 @@ SEED = 0
 class Options:
     """What is measured, and how long."""
 
-    study: Path
+    study: str
     backbones: list[str] | None
     images: int
     batch: int
@@ -67,7 +68,7 @@ class Setting:
 
 def main(options: Options) -> None:
     """Measure the backbones one after the other, say what each took, and write all of it."""
-    study = load_params(options.study)
+    study = load_study(options.study, ROOT)
     device = choose_device()
     noise = np.random.default_rng(SEED).integers(0, 256, (options.images, options.px, options.px, 3), dtype=np.uint8)
     training = study.training.model_copy(update={"batch_size": options.batch, "views": 1})
@@ -148,9 +149,9 @@ def told(name: str, measured: Row, images: int) -> str:
 
 def parse(arguments: Sequence[str]) -> Options:
     """Return the options, or raise an `InputError` about the first that is out of range."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.architectures", description=__doc__)
+    made = argparse.ArgumentParser(prog="python -m docs.architectures.measure", description=__doc__)
     add = made.add_argument
-    add("--study", type=Path, default=ROOT / "studies" / "architectures.yaml", help="whose backbones are measured")
+    add("--study", default="architectures", help="a study by its name, whose backbones are measured")
     add("--backbones", nargs="+", choices=tuple(BACKBONES), help="these instead; the others then stay unmeasured")
     add("--images", type=int, default=64, help="in each repeat")
     add("--batch", type=int, default=16, help="images in a batch")

@@ -1,4 +1,4 @@
-"""Measure what frozen BatchNorm does when it is not held: `python -m benchmarks.drift --help`.
+"""Measure what frozen BatchNorm does when it is not held: `python -m docs.drift.measure --help`.
 
 Only the head of EfficientNet-Lite0 learns, in two ways that differ in the mode of what is frozen (`drifting.py`), on
 the same images, in the same batches, from the same new head. As in the default study each seed draws its own splits.
@@ -17,21 +17,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 
-from benchmarks.drift_figure import draw
-from benchmarks.drifting import BACKBONE, WAYS, Lesson, compare_ways
 from benchmarks.machine import describe_machine
-from benchmarks.racing import ROOT, SCRATCH
 from benchmarks.tables import Row
 from benchmarks.this_project import deterministic
+from docs.drift.figure import draw
+from docs.drift.training import BACKBONE, WAYS, Lesson, compare_ways
+from docs.racing.measure import ROOT, SCRATCH
 from frostline.data.images import Prepared, read_prepared
 from frostline.errors import InputError, end_in_one_line
-from frostline.files import write_csv, write_json
+from frostline.files import write_csv, write_json, write_yaml
 from frostline.plotting import save, styled
 from frostline.stats.intervals import Redrawn, compute_half_width
 from frostline.units import typeset_points
 from stages import fetch, prepare
+from tools.choose import read_study
 
 COMPARED = {
     "drifting": ("drifting_head_drifted_statistics", "held_head_loaded_statistics"),
@@ -46,7 +46,7 @@ left of its head when it is put on the published backbone; and of the held head 
 class Options:
     """What is measured, and how long."""
 
-    study: Path
+    study: str
     seeds: int
     epochs: int
     batch: int
@@ -76,7 +76,7 @@ def main(options: Options) -> None:
 
 def images_of(options: Options) -> Prepared:
     """Return the study's images, split by so many seeds. They are in memory, as their folder vanishes."""
-    params = yaml.safe_load(options.study.read_text(encoding="utf-8"))
+    params = read_study(options.study, ROOT)
     params["study"] |= {"seeds": list(range(options.seeds))}
     params["data"]["image_px"] = options.px or params["data"]["image_px"]
     SCRATCH.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def images_of(options: Options) -> Prepared:
         contextlib.redirect_stdout(io.StringIO()),
     ):
         folder = Path(scratch)
-        (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+        write_yaml(folder / "params.yaml", params)
         fetch.main(params=folder / "params.yaml", out=folder / "raw")
         prepare.main(params=folder / "params.yaml", raw=folder / "raw", out=folder / "prepared")
         found = read_prepared(folder / "prepared")
@@ -123,9 +123,9 @@ def told(row: Row) -> str:
 
 def parse(arguments: Sequence[str]) -> Options:
     """Return the options, or raise an `InputError` about the first that is out of range."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.drift", description=__doc__)
+    made = argparse.ArgumentParser(prog="python -m docs.drift.measure", description=__doc__)
     add = made.add_argument
-    add("--study", type=Path, default=ROOT / "params.yaml", help="whose images are taken")
+    add("--study", default="default", help="a study by its name, whose images are taken")
     add("--seeds", type=int, default=6, help="each draws splits, head and order")
     add("--epochs", type=int, default=4, help="all of them: none is chosen")
     add("--batch", type=int, default=32, help="images in a batch, whose statistics are drifted by")
@@ -133,8 +133,7 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--learning-rate", type=float, default=0.001, help="of AdamW")
     add("--out", type=Path, default=ROOT / "docs" / "drift", help="folder for the results")
     options = Options(**vars(made.parse_args(arguments)))
-    if not options.study.is_file():
-        raise InputError.of("--study", "be a study's file", f"no file at {str(options.study)!r}")
+    read_study(options.study, ROOT)  # or say which there are
     for option, least in {"seeds": 2, "epochs": 1, "batch": 2}.items():
         if (got := getattr(options, option)) < least:
             raise InputError.of(f"--{option}", f"be at least {least}", str(got))

@@ -1,4 +1,4 @@
-"""Measure what racing saves, and whether it changes the advice: `python -m benchmarks.racing --help`.
+"""Measure what racing saves, and whether it changes the advice: `python -m docs.racing.measure --help`.
 
 On every split the full grid is trained once, and what each fit had come to after each of its epochs is noted. A race is
 then held over these notes: what a race trains is bit for bit what the grid does (a test says so), so that both have the
@@ -19,7 +19,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-import yaml
 from rich.table import Table
 
 from benchmarks.images import folder_images, link
@@ -28,7 +27,7 @@ from benchmarks.tables import Row, console, table
 from frostline.backbones.precision import compute_deterministically
 from frostline.constants import Rates, name_run
 from frostline.errors import InputError, end_in_one_line
-from frostline.files import read_json, write_csv, write_json
+from frostline.files import read_json, write_csv, write_json, write_yaml
 from frostline.params import Params, load_params
 from frostline.racing import Course, Lap, introduced, lap_of
 from frostline.training.grid import make_job
@@ -36,8 +35,9 @@ from frostline.training.loop import Epoch
 from frostline.training.results import Histories, choose_rates
 from stages import compare, evaluate, fetch, prepare
 from stages.race import Racer, hold_race, tell
+from tools.choose import read_study
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SCRATCH = ROOT / ".dvc" / "tmp" / "frostline"
 UNRACED: Row = {"racing": False, "stopped": None, "dropped": []}
 """What race.json tells of a run without a race."""
@@ -47,7 +47,7 @@ UNRACED: Row = {"racing": False, "stopped": None, "dropped": []}
 class Options:
     """Which study is raced on how many splits."""
 
-    study: Path
+    study: str
     folder: Path | None
     px: int | None
     splits: int
@@ -113,10 +113,10 @@ def main(options: Options) -> None:
                 rows.append({"split": split, **compare_arms(courses, settings, folder)})
         screen.print(told(rows[-1]), markup=False)
     screen.print(shown(rows))
-    about: Row = {"study": options.study.stem, "image_px": settings.data.image_px, **summary(rows)}
+    about: Row = {"study": options.study, "image_px": settings.data.image_px, **summary(rows)}
     same = f"The same plan is advised on {about['same_plan']} of {len(rows)} splits"
     screen.print(f"{same}, after {about['ratio']:.2f} of the seconds.", markup=False)
-    name = f"racing_{options.name}"
+    name = options.name
     write_json(options.out / f"{name}.json", about | {"machine": describe_machine(), "of_splits": rows})
     write_csv(options.out / f"{name}.csv", pd.DataFrame(rows))
 
@@ -126,7 +126,7 @@ def arrange(options: Options, folder: Path, split: int) -> Params:
 
     Of a folder the images of all official splits are put together, and split anew by each seed.
     """
-    params = yaml.safe_load(options.study.read_text(encoding="utf-8"))
+    params = read_study(options.study, ROOT)
     seeds = len(params["study"]["seeds"])
     params["study"] |= {"seeds": [seeds * split + number for number in range(seeds)], "racing": True}
     if options.folder is not None:
@@ -137,7 +137,7 @@ def arrange(options: Options, folder: Path, split: int) -> Params:
             link(of_class, folder / "images" / name)
         params["data"] |= {"source": "folder", "folder": str(folder / "images")}
     params["data"]["image_px"] = options.px or params["data"]["image_px"]
-    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    write_yaml(folder / "params.yaml", params)
     settings = load_params(folder / "params.yaml")
     if settings.advice.cost == "peak_memory_bytes":
         raise InputError.of(
@@ -239,17 +239,16 @@ def summary(rows: Sequence[Row]) -> Row:
 
 def parse(arguments: Sequence[str]) -> Options:
     """Return the options."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.racing", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m docs.racing.measure", description=__doc__)
     add = parser.add_argument
-    add("--study", type=Path, default=ROOT / "params.yaml", help="a study's file")
+    add("--study", default="default", help="a study by its name, whose images are taken")
     add("--folder", type=Path, help="its images: all splits of it are put together and drawn anew")
     add("--px", type=int, help="side of the square images, in place of the study's")
     add("--splits", type=int, default=5, help="on how many splits, each by seeds of its own")
-    add("--name", default="default", help="of the results: racing_<name>.json and .csv")
-    add("--out", type=Path, default=ROOT / "benchmarks", help="folder for the results")
+    add("--name", default="default", help="of the results: <name>.json and .csv")
+    add("--out", type=Path, default=Path(__file__).parent, help="folder for the results")
     options = Options(**vars(parser.parse_args(arguments)))
-    if not options.study.is_file():
-        raise InputError.of("--study", "be a study's file", f"no file at {str(options.study)!r}")
+    read_study(options.study, ROOT)  # or say which there are
     if options.splits < 1:
         raise InputError.of("--splits", "be at least 1", str(options.splits))
     return options

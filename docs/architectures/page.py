@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from docs.architectures.publications import PUBLICATIONS
 from frostline.files import read_csv, read_json
 from frostline.units import format_number
-from tools.publications import PUBLICATIONS
 from tools.tables import markdown
 
 PROBES = "make record STUDY=architectures"

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks.drifting import WAYS
+from docs.drift.training import WAYS
 from frostline.plotting import COLOURS, INK
 
 LOOKS = {"held": (COLOURS[0], "-", "o"), "drifting": (COLOURS[1], "--", "s")}

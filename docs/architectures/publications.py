@@ -39,6 +39,6 @@ PUBLICATIONS = {
 def publication_of(backbone: str) -> Publication:
     """Return the backbone's publication, or raise an `InputError` that names those that have one here."""
     if backbone not in PUBLICATIONS:
-        fix = "Others are to be entered in tools/publications.py."
+        fix = "Others are to be entered in docs/architectures/publications.py."
         raise InputError.of("backbones of the compared study", f"be {join_names(PUBLICATIONS)}", repr(backbone), fix)
     return PUBLICATIONS[backbone]

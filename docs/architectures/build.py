@@ -1,7 +1,7 @@
 """Make the table and the picture of the architectures that a study compares, from what is known and was measured.
 
 Known: parameters and FLOPs are counted, top-1 is what the weights' publisher says of them. Measured, where it was:
-speed, in `measured.json` (`python -m benchmarks.architectures`), and a frozen probe's accuracy, in `plans.csv`
+speed, in `measured.json` (`python -m docs.architectures.measure`), and a frozen probe's accuracy, in `plans.csv`
 (`make record STUDY=architectures`). `make architectures` measures speed and makes the table.
 """
 
@@ -16,16 +16,18 @@ import torch
 from torch import nn
 from torchvision import models
 
+from docs.architectures.figure import draw
+from docs.architectures.page import page
+from docs.architectures.publications import publication_of
 from frostline.backbones.registry import cut_into_parts, find_architecture
 from frostline.errors import end_in_one_line
 from frostline.files import open_whole_file, read_csv, read_json, write_csv
-from frostline.params import load_params
 from frostline.plotting import save, styled
 from frostline.training.costs import count_work
-from tools.architectures_figure import draw
-from tools.architectures_page import page
-from tools.publications import publication_of
+from tools.choose import load_study
 
+ROOT = Path(__file__).parents[2]
+FOLDER = Path(__file__).parent
 Row = dict[str, Any]
 
 PROBE = "head"
@@ -34,9 +36,9 @@ INTEGERS = ("measured_px", "measured_batch", "probe_seeds")
 """Columns of whole numbers that may be empty."""
 
 
-def main(study: Path, folder: Path) -> None:
+def main(study: str, folder: Path) -> None:
     """Write `architectures` as CSV, Markdown, SVG and PNG into the folder, from the measurements that lie there."""
-    table = table_of(load_params(study).backbones, *measurements(folder))
+    table = table_of(load_study(study, ROOT).backbones, *measurements(folder))
     write_csv(folder / "architectures.csv", table)
     with styled():
         save(draw(table), folder, "architectures")
@@ -118,9 +120,8 @@ def probe(name: str, probes: pd.DataFrame | None) -> Row:
 
 
 if __name__ == "__main__":
-    root = Path(__file__).parent.parent
-    parser = argparse.ArgumentParser(prog="python -m tools.architectures", description=__doc__)
-    parser.add_argument("--study", type=Path, default=root / "studies" / "architectures.yaml")
-    parser.add_argument("--folder", type=Path, default=root / "docs" / "architectures")
+    parser = argparse.ArgumentParser(prog="python -m docs.architectures.build", description=__doc__)
+    parser.add_argument("--study", default="architectures")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
     with end_in_one_line():
         main(**vars(parser.parse_args()))

@@ -1,0 +1,1 @@
+"""What frozen BatchNorm does when it is not held: measured, drawn."""

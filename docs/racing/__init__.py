@@ -1,0 +1,1 @@
+"""What racing saves, measured."""
