@@ -64,10 +64,9 @@ record: setup ## run studies/$(STUDY).yaml, keep its results in docs/$(INTO), an
 	  && dvc repro && python -m tools.record '$(STUDY)' 'docs/$(INTO)'
 	@dvc repro
 
-readme: setup ## fill README and the pages that explain in from reports/ and docs/
+readme: setup ## render README and the pages of docs from docs/templates and what studies found
 	@python -m docs.architectures.build
-	@python -m tools.readme
-	@python -m tools.pages
+	@python -m docs.build
 
 benchmark: setup ## measure speed and memory against the script one would write without this project; OPTIONS="--images 128"
 	@python -m benchmarks.freezing --memory $(OPTIONS)

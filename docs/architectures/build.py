@@ -2,7 +2,7 @@
 
 Known: parameters and FLOPs are counted, top-1 is what the weights' publisher says of them. Measured, where it was:
 speed, in `measured.json` (`python -m docs.architectures.measure`), and a frozen probe's accuracy, in `plans.csv`
-(`make record STUDY=architectures`). `make architectures` measures speed and makes the table.
+(`make record STUDY=architectures`). `make architectures` measures speed and makes the table, `make readme` its page.
 """
 
 import argparse
@@ -17,11 +17,10 @@ from torch import nn
 from torchvision import models
 
 from docs.architectures.figure import draw
-from docs.architectures.page import page
 from docs.architectures.publications import publication_of
 from frostline.backbones.registry import cut_into_parts, find_architecture
 from frostline.errors import end_in_one_line
-from frostline.files import open_whole_file, read_csv, read_json, write_csv
+from frostline.files import read_csv, read_json, write_csv
 from frostline.plotting import save, styled
 from frostline.training.costs import count_work
 from tools.choose import load_study
@@ -37,13 +36,11 @@ INTEGERS = ("measured_px", "measured_batch", "probe_seeds")
 
 
 def main(study: str, folder: Path) -> None:
-    """Write `architectures` as CSV, Markdown, SVG and PNG into the folder, from the measurements that lie there."""
+    """Write `architectures` as CSV, SVG and PNG into the folder, from the measurements that lie there."""
     table = table_of(load_study(study, ROOT).backbones, *measurements(folder))
     write_csv(folder / "architectures.csv", table)
     with styled():
         save(draw(table), folder, "architectures")
-    with open_whole_file(folder / "architectures.md") as unfinished:
-        unfinished.write_text(page(table, folder), encoding="utf-8")
 
 
 def measurements(folder: Path) -> tuple[Row | None, pd.DataFrame | None]:

@@ -15,8 +15,9 @@ from docs.architectures import build as architectures
 from docs.architectures import measure as benchmark
 from docs.architectures.build import measurements, probe, published, speed, table_of
 from docs.architectures.figure import LOOKS, draw
-from docs.architectures.page import page, readme_block
 from docs.architectures.publications import PUBLICATIONS, publication_of
+from docs.build import render_page
+from docs.facts import Facts
 from frostline.backbones.registry import build_backbone, scale_pixels
 from frostline.backbones.weights import load_torchvision_tensors
 from frostline.errors import InputError
@@ -55,6 +56,19 @@ def recorded(*names: str) -> pd.DataFrame:
         {"backbone": name, "plan": plan, "accuracy": accuracies[plan]} | shown for name in names for plan in accuracies
     ]
     return pd.DataFrame(rows)
+
+
+def shelve(root: Path) -> Path:
+    """Return the folder below `root` in which measurements lie."""
+    folder = root / "docs" / "architectures"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def page(table: pd.DataFrame, root: Path) -> str:
+    """Return the page of the table, beside which lies below `root` what was measured."""
+    write_csv(shelve(root) / "architectures.csv", table)
+    return render_page(ROOT, Path("architectures/architectures.md"), Facts(root))
 
 
 def write_record(folder: Path, *names: str) -> None:
@@ -180,8 +194,8 @@ def test_where_nothing_was_measured_the_table_says_nothing_and_the_page_says_why
 
 def test_cells_of_backbones_whose_weights_could_not_be_had_are_empty_and_the_page_says_why(tmp_path: Path) -> None:
     names = ["alexnet", "efficientnet_lite0"]
-    write_json(tmp_path / "measured.json", measurement("alexnet"))
-    write_record(tmp_path, "efficientnet_lite0")
+    write_json(shelve(tmp_path) / "measured.json", measurement("alexnet"))
+    write_record(shelve(tmp_path), "efficientnet_lite0")
     table = table_of(names, measurement("alexnet"), recorded("efficientnet_lite0"))
     told = page(table, tmp_path)
     alexnet, lite0 = (line for line in told.splitlines() if line.startswith("| `"))
@@ -202,12 +216,11 @@ def test_made_again_the_files_are_the_same_bytes_and_with_measurements_differ_in
     write_record(folder, "vgg16")
     first, again = (made(folder) for _ in range(2))
     assert first == again
-    assert {*first} == {f"architectures.{ending}" for ending in ("csv", "md", "svg", "png")}
+    assert {*first} == {f"architectures.{ending}" for ending in ("csv", "svg", "png")}
     write_csv(tmp_path / "plain.csv", plain)
     measured, unmeasured = read_csv(folder / "architectures.csv"), read_csv(tmp_path / "plain.csv")
     different = {name for name in measured if not measured[name].equals(unmeasured[name])}
     assert different == {*MEASURED}
-    assert readme_block(folder).count("\n| `") == len(BACKBONES)
 
 
 def made(folder: Path) -> dict[str, bytes]:
@@ -218,11 +231,10 @@ def made(folder: Path) -> dict[str, bytes]:
 def test_the_table_that_is_kept_is_what_the_command_makes(tmp_path: Path) -> None:
     kept = [path for path in RECORDED.iterdir() if path.suffix in (".csv", ".json") and path.stem != "architectures"]
     for path in kept:
-        shutil.copy(path, tmp_path)
-    table = table_of(BACKBONES, *measurements(tmp_path))
-    write_csv(tmp_path / "architectures.csv", table)
-    assert (tmp_path / "architectures.csv").read_text() == (RECORDED / "architectures.csv").read_text()
+        shutil.copy(path, shelve(tmp_path))
+    table = table_of(BACKBONES, *measurements(shelve(tmp_path)))
     assert page(table, tmp_path) == (RECORDED / "architectures.md").read_text()
+    assert (shelve(tmp_path) / "architectures.csv").read_text() == (RECORDED / "architectures.csv").read_text()
 
 
 # --- The picture --------------------------------------------------------------------------------------------------
@@ -290,9 +302,9 @@ def test_the_first_repeat_is_run_and_not_counted() -> None:
 
 
 def test_what_was_measured_fills_the_table(tmp_path: Path) -> None:
-    asked = benchmark.Options(STUDY, ["mobilenet_v3_large"], 32, 16, 32, 2, tmp_path / "measured.json")
+    asked = benchmark.Options(STUDY, ["mobilenet_v3_large"], 32, 16, 32, 2, shelve(tmp_path) / "measured.json")
     benchmark.main(asked)
-    measured = read_json(tmp_path / "measured.json")
+    measured = read_json(shelve(tmp_path) / "measured.json")
     seconds = measured["backbones"]["mobilenet_v3_large"]
     assert [len(seconds[f"{what}_seconds"]) for what in ("forward", "training")] == [2, 2]
     table = table_of(["mobilenet_v3_large", "vgg16"], measured, None)

@@ -1,0 +1,225 @@
+"""Facts of the pages: plain data, read from what studies and measurements recorded. Templates put them into words."""
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from docs.architectures.facts import describe_architectures
+from frostline.backbones.freezing import count_by_part
+from frostline.backbones.registry import build_backbone
+from frostline.constants import BACKBONES
+from frostline.files import read_csv, read_json
+from tools.show import list_rows, list_sentences
+
+Row = dict[str, Any]
+KEYS = ["backbone", "plan"]
+CROSSED = ("held_head_loaded", "held_head_drifted", "drifting_head_drifted", "drifting_head_loaded")
+"""Which head was tested on which statistics, in the order in which the table has them."""
+ORIGINAL_PX = 8
+"""Side of scikit-learn's digits before they are enlarged."""
+
+
+class Facts:
+    """What is recorded below the project's root; each fact is read when a template asks for it.
+
+    A fact is None where its study was not recorded yet, so that its page can say what to run.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Take the project's root."""
+        self.root = root
+
+    @cached_property
+    def study(self) -> Row | None:
+        """The default study: its table, its advice in sentences, and its plans."""
+        return self.read_study("reports")
+
+    @cached_property
+    def beans(self) -> Row | None:
+        """The recorded study of the bean leaves, with each plan's difference from full fine-tuning."""
+        return self.read_study("docs/beans")
+
+    def read_study(self, folder: str) -> Row | None:
+        """Return what a study found: `rows` of its table and which of them is `advised`, `sentences`, and its plans.
+
+        `plans` have their costs and, where there is another, their difference in accuracy from `whole`, which is full
+        fine-tuning from pretrained weights.
+        """
+        kept = self.root / folder
+        if not (kept / "plans.csv").is_file():
+            return None
+        rows, advised = list_rows(kept)
+        plans, costs, pairs = (read_csv(kept / f"{name}.csv") for name in ("plans", "costs", "pairs"))
+        new = [name for name in costs if name in KEYS or name not in plans]
+        found = as_rows(plans.merge(costs[new], on=KEYS, validate="1:1"))
+        whole = next((plan for plan in found if plan["weights"] == "pretrained" and name_kind(plan) == "all"), None)
+        for plan in found:
+            plan["against_whole"] = None if plan is whole or whole is None else find_difference(pairs, plan, whole)
+        return {"rows": rows, "advised": advised, "sentences": list_sentences(kept), "plans": found, "whole": whole}
+
+    @cached_property
+    def drift(self) -> Row | None:
+        """What held and drifting BatchNorm statistics came to, with means over seeds."""
+        path = self.root / "docs" / "drift" / "drift.json"
+        if not path.is_file():
+            return None
+        measured: Row = read_json(path)
+        seeds = measured["of_seeds"]
+        means = [sum(row[f"{name}_statistics"] for row in seeds) / len(seeds) for name in CROSSED]
+        return measured | {
+            "means": means,
+            "table": [[row["seed"], *(row[f"{name}_statistics"] for name in CROSSED)] for row in seeds],
+            "moved": {name: max(row[f"{name}_moved_tensors"] for row in seeds) for name in ("held", "drifting")},
+            "frozen": seeds[0]["frozen_tensors"],
+            "norms": {
+                name: sum(row[f"relative_norm_of_{name}"] for row in seeds) / len(seeds)
+                for name in ("means", "variances")
+            },
+        }
+
+    @cached_property
+    def residuals(self) -> Row | None:
+        """What plain and residual networks of two depths came to on their training images."""
+        kept = self.root / "docs" / "depth"
+        if not (kept / "history.csv").is_file():
+            return None
+        history = read_csv(kept / "history.csv")
+        last = history[history.chosen].sort_values("epoch", kind="stable").groupby(["seed", "backbone"])
+        ends = last.train_loss.last().unstack("backbone")
+        plans = as_rows(read_csv(kept / "plans.csv"))
+        for plan in plans:
+            losses = ends[plan["backbone"]]
+            plan["losses"] = {"mean": losses.mean(), "least": losses.min(), "most": losses.max()}
+        networks = [str(name) for name in ends]
+        names = [sorted((name for name in networks if name.startswith(kind)), key=count_layers)
+                 for kind in ("plain", "residual")]  # fmt: skip
+        pairs = [compare_losses(ends, *pair) for of_kind in names for pair in pairwise(of_kind)]
+        return {"plans": plans, "pairs": pairs}
+
+    @cached_property
+    def shifts(self) -> Row | None:
+        """What is left of each network's accuracy where test images are shifted."""
+        kept = self.root / "docs" / "digits"
+        if not (kept / "shifted.csv").is_file():
+            return None
+        shifted = read_csv(kept / "shifted.csv")
+        enlarged = read_json(kept / "study.json")["image_px"] / ORIGINAL_PX
+        plans = as_rows(read_csv(kept / "plans.csv"))
+        for plan in plans:
+            plan["shifted"] = as_rows(shifted[shifted.backbone == plan["backbone"]].sort_values("shift_px"))
+        table = shifted.pivot_table(index="backbone", columns="shift_px", values="accuracy")
+        farthest = max(table.columns)
+        lost = (table[farthest] - table[0]).sort_values(ascending=False)
+        return {
+            "plans": plans,
+            "steps": [{"px": px, "original_px": px / enlarged} for px in table.columns if px],
+            "farthest": farthest,
+            "lost": list(lost.items()),
+        }
+
+    @cached_property
+    def look(self) -> Row | None:
+        """What the stage look found in the run that it looked into."""
+        path = self.root / "reports" / "look" / "look.json"
+        return read_json(path) if path.is_file() else None
+
+    @cached_property
+    def sizes(self) -> Row | None:
+        """Which depth is best on how many training images, and what the rule of thumb would have taken."""
+        kept = self.root / "docs" / "size"
+        if not (kept / "plans.csv").is_file():
+            return None
+        plans, pairs = read_csv(kept / "plans.csv"), read_csv(kept / "pairs.csv")
+        by_name = {plan["plan"]: plan for plan in as_rows(plans)}
+        depths = list(dict.fromkeys(name.rpartition("_")[0] for name in by_name))
+        sizes = read_json(kept / "study.json")["sizes"]
+        for size in sizes:
+            of_size = {depth: by_name[f"{depth}_{size['percent']:g}"] for depth in depths}
+            ruled = [plan for plan in of_size.values() if name_kind(plan) == size["rule"]]
+            agrees = size["learns"] == size["rule"]
+            apart = None if agrees or not ruled else find_difference(pairs, ruled[0], by_name[size["plan"]])
+            size |= {"of_depth": of_size, "agrees": agrees, "apart": apart, "best": size["plan"].rpartition("_")[0]}
+        return {"depths": depths, "sizes": sizes, "agreed": sum(size["agrees"] for size in sizes)}
+
+    @cached_property
+    def backbones(self) -> list[Row]:
+        """Every backbone, the sides of the images that it takes, and the parameters of its parts with two classes."""
+        return [
+            {"name": name, "sides": sides, "parameters": [count.parameters for count in count_by_part(
+                build_backbone(name, "none", classes=2))]}
+            for name, sides in BACKBONES.items()
+        ]  # fmt: skip
+
+    @cached_property
+    def splits(self) -> list[Row]:
+        """Each plan's accuracy under the default study's split beside what random splits would have claimed."""
+        honest, random = (read_csv(self.root / kept / "plans.csv") for kept in ("reports", "docs/elpv_random"))
+        return as_rows(honest.merge(random, on=KEYS, suffixes=("", "_random"), validate="1:1"))
+
+    @cached_property
+    def speed(self) -> Row:
+        """What the benchmark measured: seconds of 30 epochs by plan, and how the scripts compare."""
+        measured: Row = read_json(self.root / "benchmarks" / "results.json")
+        return measured
+
+    @cached_property
+    def racing(self) -> list[Row]:
+        """What racing saved of each study that was raced, and on how many splits the advice stayed as it was."""
+        found = []
+        for path in sorted((self.root / "docs" / "racing").glob("*.json"), reverse=True):
+            measured = read_json(path)
+            shares = [split["race_seconds"] / split["grid_seconds"] for split in measured["of_splits"]]
+            found.append(measured | {"name": path.stem, "least": min(shares), "most": max(shares)})
+        return sorted(found, key=lambda row: row["name"])
+
+    @cached_property
+    def architectures(self) -> Row:
+        """The architectures compared: their table, and on what it was measured."""
+        return describe_architectures(self.root / "docs" / "architectures")
+
+    @cached_property
+    def rooms(self) -> list[Row]:
+        """The rooms of the package, each with the first line that its docstring says of it."""
+        heads = {path.parent.name: path.read_text(encoding="utf-8").splitlines()[0].strip('"') for path in
+                 (self.root / "frostline").glob("*/__init__.py")}  # fmt: skip
+        return [{"name": name, "about": about.partition(": ")[2]} for name, about in sorted(heads.items())]
+
+
+def as_rows(table: pd.DataFrame) -> list[Row]:
+    """Return the table's rows, each by the names of its columns."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def name_kind(plan: Mapping[str, Any]) -> str:
+    """Return what a plan is to the rule of thumb: head, parts or all."""
+    if plan["learns"] == "head":
+        return "head"
+    return "all" if plan["trainable_parameters"] == plan["parameters"] else "parts"
+
+
+def find_difference(pairs: pd.DataFrame, plan: Row, other: Row) -> Row:
+    """Return how much more accurate (a share) the one plan is than the other, with its interval's bounds."""
+    names = plan["plan"], other["plan"]
+    for pair in as_rows(pairs):
+        if (pair["plan"], pair["other_plan"]) == names:
+            return {"estimate": pair["difference"], "low": pair["low"], "high": pair["high"]}
+        if (pair["other_plan"], pair["plan"]) == names:
+            return {"estimate": -pair["difference"], "low": -pair["high"], "high": -pair["low"]}
+    raise ValueError(f"pairs.csv must hold {names[0]} and {names[1]}. Got no such pair instead.")
+
+
+def compare_losses(ends: pd.DataFrame, shallow: str, deep: str) -> Row:
+    """Return by how much (nats) the deeper network's last training loss is the higher one, and on how many seeds."""
+    apart = ends[deep] - ends[shallow]
+    counts = {"seeds": len(apart), "count": int((apart > 0).sum()), "same": not apart.any()}
+    return {"shallow": shallow, "deep": deep, "difference": apart.mean(), **counts}
+
+
+def count_layers(name: str) -> int:
+    """Return the layers that a network's name ends in."""
+    return int(re.sub(r"\D", "", name))
