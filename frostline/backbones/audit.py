@@ -1,6 +1,6 @@
 """The audit: proof that what was frozen stood still. It needs torch alone, and works on any `nn.Module`.
 
-    before = frozen_digests(model)                  # when the model is frozen, before training
+    before = digest_frozen(model)                   # when the model is frozen, before training
     ...                                             # train it with anything: a loop, Lightning, timm, fastai
     audit(model, before, optimizer)                 # raises AuditError, naming the first tensor that moved
     check_batch_mates(model.backbone, images)       # in the mode in which it is trained
@@ -9,6 +9,7 @@ It finds BatchNorm statistics that go on moving under `requires_grad = False`, m
 was frozen in mid-run, and frozen tensors that are in the optimizer or have a gradient, moved or not.
 """
 
+import ctypes
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -121,5 +122,6 @@ def _digest_half(value: Any) -> list[str]:
 def _digest(tensor: Tensor) -> str:
     raw = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{raw.dtype} {tuple(raw.shape)} ".encode())
-    digest.update(raw.reshape(-1).view(torch.uint8).numpy().data)
+    if raw.nbytes:
+        digest.update((ctypes.c_ubyte * raw.nbytes).from_address(raw.data_ptr()))
     return digest.hexdigest()
