@@ -1,14 +1,18 @@
-"""A race: successive halving over plans and rates, and the worker process that trains each entrant."""
+"""A race: successive halving over plans and rates, and the worker process that trains each plan."""
 
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
-from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Protocol, TypeVar, TypeVarTuple
 
 import numpy as np
 import torch
@@ -17,7 +21,6 @@ from numpy.typing import NDArray
 from frostline.backbones.freezing import count_parameters
 from frostline.backbones.precision import compute_deterministically
 from frostline.constants import Rates
-from frostline.errors import InputError
 from frostline.hardware import choose_device, measure_peak_memory
 from frostline.params import load_params
 from frostline.training.checkpoints import remove_checkpoints
@@ -33,6 +36,8 @@ from frostline.training.results import (
     write_outcome,
 )
 
+Asked = TypeVarTuple("Asked")
+Answer = TypeVar("Answer")
 CONFIDENCE = 0.9
 """How sure a plan must be seen to be no better, on one side, before it stops."""
 
@@ -58,12 +63,12 @@ class Stop:
     least: float
 
 
-def rungs(seeds: int) -> list[int]:
+def list_rungs(seeds: int) -> list[int]:
     """Return after how many seeds standings are compared: 1, 2, 4 and so on, the last being all of them."""
     return [count for count in (2**power for power in range(seeds.bit_length())) if count < seeds] + [seeds]
 
 
-def better_half(losses: Mapping[Rates, float]) -> list[Rates]:
+def choose_better_half(losses: Mapping[Rates, float]) -> list[Rates]:
     """Return the half of the rates (rounded up) with the lower validation loss, in the order in which they came."""
     finite = {rates: loss if isfinite(loss) else inf for rates, loss in losses.items()}
     kept = sorted(finite, key=lambda rates: finite[rates])[: (len(finite) + 1) // 2]
@@ -75,20 +80,22 @@ def find_stops(standings: Sequence[Standing], groups: NDArray[np.int64], margin:
 
     `margin` is a share of images. A plan stops only because of one that goes on itself.
     """
-    leaders = {each.name for each in sorted(standings, key=lambda each: (-each.hits.mean(), each.cost))[:2]}
+    leaders = {
+        standing.name for standing in sorted(standings, key=lambda standing: (-standing.hits.mean(), standing.cost))[:2]
+    }
     stops: dict[str, Stop] = {}
     going_on: list[Standing] = []
-    for each in sorted(standings, key=lambda each: each.cost):
-        found = [not_worse(other, each, groups, margin) for other in going_on if other.cost < each.cost]
+    for dearer in sorted(standings, key=lambda standing: standing.cost):
+        found = [show_not_worse(other, dearer, groups, margin) for other in going_on if other.cost < dearer.cost]
         reasons = [stop for stop in found if stop is not None]
-        if reasons and each.name not in leaders:
-            stops[each.name] = max(reasons, key=lambda stop: stop.least)
+        if reasons and dearer.name not in leaders:
+            stops[dearer.name] = max(reasons, key=lambda stop: stop.least)
         else:
-            going_on.append(each)
+            going_on.append(dearer)
     return stops
 
 
-def not_worse(cheaper: Standing, dearer: Standing, groups: NDArray[np.int64], margin: float) -> Stop | None:
+def show_not_worse(cheaper: Standing, dearer: Standing, groups: NDArray[np.int64], margin: float) -> Stop | None:
     """Return how the cheaper plan stands to the dearer one, if it is shown to be not worse by more than the margin.
 
     Images are paired, and those of a group may be alike, so that groups are what is counted (a cluster-robust standard
@@ -105,7 +112,7 @@ def not_worse(cheaper: Standing, dearer: Standing, groups: NDArray[np.int64], ma
 
 
 @dataclass(frozen=True)
-class Lap:
+class TrialResult:
     """What came of training a cell so far: its lowest validation loss, at which it named these images rightly."""
 
     val_loss: float
@@ -113,14 +120,14 @@ class Lap:
     epochs: int
 
 
-def lap_of(fit: Fit, most: int | None = None) -> Lap:
+def read_result(fit: Fit, most: int | None = None) -> TrialResult:
     """Return what came of the fit, in its first so many epochs; what it names rightly is that of all of them."""
     history = fit.history[:most]
-    return Lap(find_best_epoch(history).val_loss, fit.best_hits, len(history))
+    return TrialResult(find_best_epoch(history).val_loss, fit.best_hits, len(history))
 
 
 @dataclass
-class Course:
+class Worker:
     """A job of which any cell can be trained at any time, for some of its epochs or all; with a feed for each phase."""
 
     job: Job
@@ -129,37 +136,27 @@ class Course:
     histories: list[Histories] = field(default_factory=list)
     audited: list[int] = field(default_factory=list)
 
-    def train(self, rates: Rates, seed: int, most: int | None) -> Lap:
+    def train(self, rates: Rates, seed: int, most: int | None) -> TrialResult:
         """Train the cell to its end, or up to so many epochs in all, going on where it was.
 
         Where it was further on already, as after a race that was killed, its loss is that of so many epochs still.
         """
-        for fit in self.fits(rates, seed):
+        for fit in self.train_cell(rates, seed):
             if most is not None and len(fit.history) >= most:
                 break
-        return lap_of(fit, most)
+        return read_result(fit, most)
 
-    def fits(self, rates: Rates, seed: int) -> Iterator[Fit]:
+    def train_cell(self, rates: Rates, seed: int) -> Iterator[Fit]:
         """Train the cell, going on where it was; yield its fit as it stands, if it began, and after each epoch."""
         labels = torch.from_numpy(self.job.data.labels).to(self.job.device)
         for phase in range(1, len(self.job.phases) + 1):
-            for fit in train_cell(self.job, self.feed(phase), labels, rates[:phase], seed):
+            for fit in train_cell(self.job, self.make_feed(phase), labels, rates[:phase], seed):
                 if fit.history:
                     self.histories[phase - 1][rates[:phase], seed] = fit.history
                     yield fit
             self.audited[phase - 1] = fit.audited or 0
 
-    def introduce(self) -> dict[str, Any]:
-        """Return what is known of it before it begins, by the names that an `Entrant` has for it."""
-        phases = self.job.phases
-        works = count_phases(self.job, build_frozen_backbone(self.job, self.plan))
-        return {
-            "rates": list(dict.fromkeys(rates for rates, _ in self.job.list_cells(len(phases)))),
-            "epochs": sum(phase.epochs for phase in phases),
-            "flops": sum(phase.epochs * work.train(0, 1) for phase, work in zip(phases, works, strict=True)),
-        }
-
-    def feed(self, phase: int) -> Feed:
+    def make_feed(self, phase: int) -> Feed:
         """Return the feed of the phase, which is made when it is needed first."""
         if len(self.feeds) < phase:
             self.feeds.append(make_feed(self.job, phase))
@@ -167,7 +164,20 @@ class Course:
             self.audited.append(0)
         return self.feeds[phase - 1]
 
-    def costs(self) -> dict[str, float]:
+    def list_rates(self) -> list[Rates]:
+        """Return the learning rates that are to be tried."""
+        return list(dict.fromkeys(rates for rates, _ in self.job.list_cells(len(self.job.phases))))
+
+    def count_epochs(self) -> int:
+        """Return the epochs of a fit at most."""
+        return sum(phase.epochs for phase in self.job.phases)
+
+    def count_flops(self) -> int:
+        """Return what such a fit computes for each image, its prefix left out."""
+        works = count_phases(self.job, build_frozen_backbone(self.job, self.plan))
+        return sum(phase.epochs * work.train(0, 1) for phase, work in zip(self.job.phases, works, strict=True))
+
+    def measure_costs(self) -> dict[str, float]:
         """Return what the run has cost so far, by the names that `advice.cost` may have."""
         frozen = build_frozen_backbone(self.job, self.plan)
         trainable_parameters, _ = count_parameters(frozen)
@@ -178,7 +188,7 @@ class Course:
         return {
             "trainable_parameters": trainable_parameters,
             "train_flops": count_flops(self.job, frozen, spent)["train_flops"],
-            "train_seconds": sum(each.prefix_seconds + sum(each.seconds) for each in spent),
+            "train_seconds": sum(phase.prefix_seconds + sum(phase.seconds) for phase in spent),
             "peak_memory_bytes": measure_peak_memory(),
         }
 
@@ -190,100 +200,82 @@ class Course:
         ]
         write_outcome(folder, self.job, self.plan, phases, rates, seeds)
 
-    def leave(self) -> None:
+    def clean_up(self) -> None:
         """Remove the checkpoints: nothing more is asked."""
         remove_checkpoints(self.job.scratch)
 
 
-@dataclass(frozen=True)
-class Entrant:
-    """A run in the race, as those who lead it see it: `ask` has its `Course` do a thing by name, and returns what came.
+class Ask(Protocol):
+    """Has a worker, wherever it is, do what one of its methods does: `ask(Worker.train, rates, seed, None)`."""
 
-    `epochs` are those of a fit at most, and `flops` what it then computes for each image, its prefix left out.
-    """
-
-    name: str
-    rates: list[Rates]
-    epochs: int
-    flops: int
-    ask: Callable[..., Any]
-
-
-def introduced(name: str, ask: Callable[..., Any]) -> Entrant:
-    """Return the entrant whose course is asked so, by what the course tells of itself."""
-    return Entrant(name, **ask("introduce"), ask=ask)
+    def __call__(self, do: Callable[[Worker, *Asked], Answer], *arguments: *Asked) -> Answer:
+        """Return what the method returns, or raise the `InputError` that it met."""
+        ...
 
 
 @dataclass(frozen=True)
-class Distant:
-    """A course in a process of its own, and how to ask it."""
+class RemoteWorker:
+    """A worker in a process of its own, in which it stays for the whole race with its prefix and its fits."""
 
     name: str
-    process: Any
-    connection: Connection
+    pool: ProcessPoolExecutor
 
-    def ask(self, what: str, *arguments: object) -> Any:
-        """Return what the course answers, or raise the `InputError` that it met."""
-        self.connection.send((what, arguments))
+    def __call__(self, do: Callable[[Worker, *Asked], Answer], *arguments: *Asked) -> Answer:
+        """Return what the method returns there, or raise the `InputError` that it met."""
+        return self.wait(self.pool.submit(_run_here, do, *arguments))  # type: ignore[arg-type]
+
+    def wait(self, answer: Future[Answer]) -> Answer:
+        """Return the answer once it is there."""
         try:
-            answer = self.connection.recv()
-        except EOFError:
+            return answer.result()
+        except BrokenProcessPool:
             raise RuntimeError(f"{self.name} ended before the race did; what it met stands above") from None
-        if isinstance(answer, InputError):
-            raise answer
-        return answer
 
 
 @contextmanager
-def entered(params: Path, prepared: Path, runs: Mapping[str, tuple[str, str]]) -> Iterator[list[Entrant]]:
-    """Yield an entrant for each run, by its name with its backbone and plan; they end when this does.
+def start_workers(params: Path, prepared: Path, runs: Mapping[str, tuple[str, str]]) -> Iterator[dict[str, Ask]]:
+    """Yield how to ask the worker of each run, by its name with its backbone and plan; they end when this does.
 
     `training.cache_bytes` is shared among them.
     """
     context = multiprocessing.get_context("spawn")
-    distant = []
-    try:
-        for name, (backbone, plan) in runs.items():
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=serve, args=(theirs, params, prepared, backbone, plan, len(runs)), name=name, daemon=True
-            )
-            process.start()
-            theirs.close()
-            distant.append(Distant(name, process, ours))
-        yield [introduced(each.name, each.ask) for each in distant]
-    finally:
-        for each in distant:
-            each.connection.close()
-            each.process.join()
+    with ExitStack() as stack:
+        workers = [RemoteWorker(name, stack.enter_context(ProcessPoolExecutor(1, mp_context=context))) for name in runs]
+        started = [
+            worker.pool.submit(_start_here, params, prepared, *runs[worker.name], len(runs)) for worker in workers
+        ]
+        for worker, answer in zip(workers, started, strict=True):
+            worker.wait(answer)
+        yield {worker.name: worker for worker in workers}
 
 
-def serve(connection: Connection, params: Path, prepared: Path, backbone: str, plan: str, entrants: int) -> None:
-    """Do what the race asks of the run, until it asks no more."""
-    try:
-        course = enter(params, prepared, backbone, plan, entrants)
-    except InputError as error:
-        connection.recv()
-        connection.send(error)
-        return
-    while True:
-        try:
-            what, arguments = connection.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        try:
-            connection.send(getattr(course, what)(*arguments))
-        except InputError as error:
-            connection.send(error)
-        except KeyboardInterrupt:
-            return
+_here: list[Worker] = []
+"""In a worker's process: that worker."""
 
 
-def enter(params: Path, prepared: Path, backbone: str, plan: str, entrants: int) -> Course:
-    """Return the course of the run, in the process in which it is trained."""
+def _start_here(params: Path, prepared: Path, backbone: str, plan: str, workers: int) -> None:
+    """Make this process the worker of the run. It ends with the race: when that is interrupted, or gone."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    threading.Thread(target=_end_with_race, daemon=True).start()
+    _here.append(make_worker(params, prepared, backbone, plan, workers))
+
+
+def _end_with_race() -> None:
+    race = multiprocessing.parent_process()
+    if race is not None:
+        race.join()
+        os._exit(1)
+
+
+def _run_here(do: Callable[[Worker, *Asked], Answer], *arguments: *Asked) -> Answer:
+    return do(_here[0], *arguments)
+
+
+def make_worker(params: Path, prepared: Path, backbone: str, plan: str, workers: int) -> Worker:
+    """Return the worker of the run, one of so many, in the process in which it trains."""
     compute_deterministically(choose_device())
     job = make_job(load_params(params), prepared, backbone, plan)
-    share = {"cache_bytes": job.training.cache_bytes // entrants}
-    course = Course(replace(job, training=job.training.model_copy(update=share)), plan)
-    build_frozen_backbone(course.job, plan)  # refuses what does not fit, before anything is trained
-    return course
+    share = {"cache_bytes": job.training.cache_bytes // workers}
+    worker = Worker(replace(job, training=job.training.model_copy(update=share)), plan)
+    build_frozen_backbone(worker.job, plan)  # refuses what does not fit, before anything is trained
+    return worker

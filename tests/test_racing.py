@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from frostline.racing import Standing, better_half, find_stops, rungs
+from frostline.racing import Standing, choose_better_half, find_stops, list_rungs
 
 MARGIN = 0.01
 
@@ -27,7 +27,7 @@ def stopped(*standings: tuple[str, float, NDArray[np.int64]], groups: NDArray[np
     ("seeds", "expected"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (4, [1, 2, 4]), (6, [1, 2, 4, 6])]
 )
 def test_standings_are_compared_whenever_the_seeds_have_doubled(seeds: int, expected: list[int]) -> None:
-    assert rungs(seeds) == expected
+    assert list_rungs(seeds) == expected
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_standings_are_compared_whenever_the_seeds_have_doubled(seeds: int, expe
 )
 def test_the_half_of_the_rates_with_the_lower_loss_goes_on(losses: list[float], kept: list[int]) -> None:
     rates = [(float(place),) for place in range(len(losses))]
-    assert better_half(dict(zip(rates, losses, strict=True))) == [rates[place] for place in kept]
+    assert choose_better_half(dict(zip(rates, losses, strict=True))) == [rates[place] for place in kept]
 
 
 def test_a_plan_stops_where_a_cheaper_one_is_as_good() -> None:

@@ -10,12 +10,10 @@ import contextlib
 import io
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -29,12 +27,12 @@ from frostline.constants import Rates, name_run
 from frostline.errors import InputError, end_in_one_line
 from frostline.files import read_json, write_csv, write_json, write_yaml
 from frostline.params import Params, load_params
-from frostline.racing import Course, Lap, introduced, lap_of
+from frostline.racing import Answer, Asked, TrialResult, Worker, read_result
 from frostline.training.grid import make_job
 from frostline.training.loop import Epoch
 from frostline.training.results import Histories, choose_rates
 from stages import compare, evaluate, fetch, prepare
-from stages.race import Racer, hold_race, tell
+from stages.race import Trial, hold_race, start_trial, tell
 from tools.choose import read_study
 
 ROOT = Path(__file__).parents[2]
@@ -56,47 +54,47 @@ class Options:
 
 
 @dataclass
-class Noted(Course):
-    """A course that was run once, of which all that is asked later is read from notes.
+class Noted(Worker):
+    """A worker that was run once, of which all that is asked later is read from notes.
 
     `notes` has what each cell had come to after so many of its epochs, and `full` the epochs of each phase's fits.
     """
 
-    notes: dict[tuple[Rates, int], dict[int, Lap]] = field(default_factory=dict)
+    notes: dict[tuple[Rates, int], dict[int, TrialResult]] = field(default_factory=dict)
     full: list[Histories] = field(default_factory=list)
 
     def run(self) -> None:
         """Train every cell from its first epoch to its end, noting how it stood after each."""
-        self.leave()  # of a run that was killed, whose first epochs nobody noted
+        self.clean_up()  # of a run that was killed, whose first epochs nobody noted
         for rates, seed in self.job.list_cells(len(self.job.phases)):
-            self.notes[rates, seed] = {len(fit.history): lap_of(fit) for fit in self.fits(rates, seed)}
+            self.notes[rates, seed] = {len(fit.history): read_result(fit) for fit in self.train_cell(rates, seed)}
         self.full = [dict(histories) for histories in self.histories]
-        for (rates, seed), laps in self.notes.items():
+        for (rates, seed), results in self.notes.items():
             for epoch in self.full[-1][rates, seed]:
-                if epoch.epoch not in laps:  # it is in a phase that was trained once for several cells
-                    laps[epoch.epoch] = self.lap_of_another(rates, seed, epoch)
+                if epoch.epoch not in results:  # it is in a phase that was trained once for several cells
+                    results[epoch.epoch] = self.find_result_of_another(rates, seed, epoch)
 
-    def lap_of_another(self, rates: Rates, seed: int, epoch: Epoch) -> Lap:
-        """Return the lap after the epoch, as it was noted for a cell that had the same rates until then."""
+    def find_result_of_another(self, rates: Rates, seed: int, epoch: Epoch) -> TrialResult:
+        """Return the result after the epoch, as it was noted for a cell that had the same rates until then."""
         shared = rates[: epoch.phase]
         return next(
-            laps[epoch.epoch]
-            for (other, its_seed), laps in self.notes.items()
-            if (other[: epoch.phase], its_seed) == (shared, seed) and epoch.epoch in laps
+            results[epoch.epoch]
+            for (other, its_seed), results in self.notes.items()
+            if (other[: epoch.phase], its_seed) == (shared, seed) and epoch.epoch in results
         )
 
     def forget(self) -> None:
         """Stand at the start again."""
         self.histories = [{} for _ in self.full]
 
-    def train(self, rates: Rates, seed: int, most: int | None) -> Lap:
-        """Return the lap that the cell came to in so many epochs at most."""
-        laps = self.notes[rates, seed]
-        lap = laps[min(most or len(laps), len(laps))]
+    def train(self, rates: Rates, seed: int, most: int | None) -> TrialResult:
+        """Return the result that the cell came to in so many epochs at most."""
+        results = self.notes[rates, seed]
+        result = results[min(most or len(results), len(results))]
         for phase, (histories, full) in enumerate(zip(self.histories, self.full, strict=True), 1):
-            past = [epoch for epoch in full[rates[:phase], seed] if epoch.epoch <= lap.epochs]
+            past = [epoch for epoch in full[rates[:phase], seed] if epoch.epoch <= result.epochs]
             histories[rates[:phase], seed] = past
-        return lap
+        return result
 
 
 def main(options: Options) -> None:
@@ -109,8 +107,8 @@ def main(options: Options) -> None:
         with tempfile.TemporaryDirectory(dir=SCRATCH, prefix="benchmark-") as scratch:
             folder = Path(scratch)
             settings = arrange(options, folder, split)
-            with run_grid(settings, folder) as courses:
-                rows.append({"split": split, **compare_arms(courses, settings, folder)})
+            with run_grid(settings, folder) as workers:
+                rows.append({"split": split, **compare_arms(workers, settings, folder)})
         screen.print(told(rows[-1]), markup=False)
     screen.print(shown(rows))
     about: Row = {"study": options.study, "image_px": settings.data.image_px, **summary(rows)}
@@ -149,7 +147,7 @@ def arrange(options: Options, folder: Path, split: int) -> Params:
 @contextmanager
 def run_grid(settings: Params, folder: Path) -> Iterator[dict[str, Noted]]:
     """Yield the study's runs, each trained in full, by their names; their checkpoints last as long."""
-    courses: dict[str, Noted] = {}
+    workers: dict[str, Noted] = {}
     params, raw, prepared = folder / "params.yaml", folder / "raw", folder / "prepared"
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -158,40 +156,47 @@ def run_grid(settings: Params, folder: Path) -> Iterator[dict[str, Noted]]:
             for backbone in settings.backbones:
                 for plan in settings.study.plans:
                     name = name_run(backbone, plan)
-                    courses[name] = Noted(make_job(settings, prepared, backbone, plan), plan)
-                    courses[name].run()
-        yield courses
+                    workers[name] = Noted(make_job(settings, prepared, backbone, plan), plan)
+                    workers[name].run()
+        yield workers
     finally:
-        for course in courses.values():
-            course.leave()
+        for worker in workers.values():
+            worker.clean_up()
 
 
-def compare_arms(courses: Mapping[str, Noted], settings: Params, folder: Path) -> Row:
+def compare_arms(workers: Mapping[str, Noted], settings: Params, folder: Path) -> Row:
     """Return what grid and race cost and advise on this split."""
     with contextlib.redirect_stdout(io.StringIO()):
-        for name, course in courses.items():
+        for name, worker in workers.items():
             written = folder / "grid" / name
             written.mkdir(parents=True)
-            course.write(written, choose_rates(course.full[-1]), settings.study.seeds)
+            worker.write(written, choose_rates(worker.full[-1]), settings.study.seeds)
             write_json(written / "race.json", UNRACED)
-        for racer in race_over_notes(courses, settings, folder / "prepared"):
-            written = folder / "race" / racer.entrant.name
+        for trial in race_over_notes(workers, settings, folder / "prepared"):
+            written = folder / "race" / trial.name
             written.mkdir(parents=True)
-            racer.entrant.ask("write", written, racer.rates[0], racer.seeds)
-            write_json(written / "race.json", tell(racer))
+            trial.ask(Worker.write, written, trial.rates[0], trial.seeds)
+            write_json(written / "race.json", tell(trial))
         return {key: value for arm in ("grid", "race") for key, value in outcome(folder, arm).items()}
 
 
-def race_over_notes(courses: Mapping[str, Noted], settings: Params, prepared: Path) -> list[Racer]:
+def race_over_notes(workers: Mapping[str, Noted], settings: Params, prepared: Path) -> list[Trial]:
     """Return how the runs would have come out of a race, each by its notes."""
-    for course in courses.values():
-        course.forget()
-    return hold_race(settings, prepared, [introduced(name, partial(ask, each)) for name, each in courses.items()])
+    for worker in workers.values():
+        worker.forget()
+    return hold_race(settings, prepared, [start_trial(name, AskNotes(worker)) for name, worker in workers.items()])
 
 
-def ask(course: Noted, what: str, *arguments: object) -> Any:
-    """Have the course do what is asked."""
-    return getattr(course, what)(*arguments)
+@dataclass(frozen=True)
+class AskNotes:
+    """Has the notes of a worker do what is asked of it."""
+
+    noted: Noted
+
+    def __call__(self, do: Callable[[Worker, *Asked], Answer], *arguments: *Asked) -> Answer:
+        """Return what the method of that name returns of the notes."""
+        answer: Answer = getattr(self.noted, do.__name__)(*arguments)
+        return answer
 
 
 def outcome(folder: Path, arm: str) -> Row:

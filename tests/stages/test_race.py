@@ -2,6 +2,11 @@
 
 import json
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +20,12 @@ from frostline.constants import name_run
 from frostline.errors import InputError
 from frostline.files import read_yaml, write_yaml
 from frostline.params import load_params
-from frostline.racing import enter
+from frostline.racing import Worker, make_worker, start_workers
 from frostline.training.grid import make_job
 from stages import race as race_stage
 from stages.race import tell
 from tests import toys
+from tests.project import ROOT
 from tests.toys import left_in_scratch, train_toy
 
 RACED = {
@@ -160,7 +166,7 @@ def test_a_race_that_was_killed_comes_out_as_if_it_had_not_been(raced: Path, toy
     write_race(toy / "study")
     kept = (told(raced, "part", "run")["learning_rate"],)
     params, prepared = toy / "study" / "params.yaml", toy / "study" / "prepared"
-    enter(params, prepared, "efficientnet_lite0", "part", entrants=1).train(kept, 0, None)
+    make_worker(params, prepared, "efficientnet_lite0", "part", workers=1).train(kept, 0, None)
     left = hold(toy / "study")
     for plan in RACED:
         assert told(left, plan) == told(raced, plan)
@@ -173,15 +179,60 @@ def test_a_race_over_the_notes_of_a_grid_is_the_race(raced: Path, toy: Path) -> 
     write_race(toy / "study")
     settings, prepared = load_params(toy / "study" / "params.yaml"), toy / "study" / "prepared"
     names = {name_run("efficientnet_lite0", plan): plan for plan in RACED}
-    courses = {
+    workers = {
         name: Noted(make_job(settings, prepared, "efficientnet_lite0", plan), plan) for name, plan in names.items()
     }
-    for course in courses.values():
-        course.run()
-    whole = {name: course.costs()["train_flops"] for name, course in courses.items()}
-    for racer in race_over_notes(courses, settings, prepared):
-        name = racer.entrant.name
-        assert tell(racer) == told(raced, names[name])
-        assert racer.entrant.ask("costs")["train_flops"] == told(raced, names[name], "costs")["train_flops"]
-        assert racer.entrant.ask("costs")["train_flops"] <= whole[name]
-    assert sum(course.costs()["train_flops"] for course in courses.values()) < sum(whole.values())
+    for worker in workers.values():
+        worker.run()
+    whole = {name: worker.measure_costs()["train_flops"] for name, worker in workers.items()}
+    for trial in race_over_notes(workers, settings, prepared):
+        name = trial.name
+        assert tell(trial) == told(raced, names[name])
+        assert trial.ask(Worker.measure_costs)["train_flops"] == told(raced, names[name], "costs")["train_flops"]
+        assert trial.ask(Worker.measure_costs)["train_flops"] <= whole[name]
+    assert sum(worker.measure_costs()["train_flops"] for worker in workers.values()) < sum(whole.values())
+
+
+def test_a_worker_that_dies_is_named_and_the_race_ends(toy: Path) -> None:
+    write_race(toy / "study")
+    params, prepared = toy / "study" / "params.yaml", toy / "study" / "prepared"
+    with (
+        pytest.raises(RuntimeError, match=r"^mine ended before the race did; what it met stands above$"),
+        start_workers(params, prepared, {"mine": ("efficientnet_lite0", "head")}) as workers,
+    ):
+        workers["mine"](die)
+    assert multiprocessing.active_children() == []
+
+
+def die(_: Worker) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_of_a_race_that_was_killed_end_too(toy: Path) -> None:
+    """They are other processes, and nobody else would end them."""
+    write_race(toy / "study")
+    code = f"""
+import os
+from pathlib import Path
+from frostline.racing import start_workers
+from tests.stages.test_race import tell_process
+folder = Path({str(toy / "study")!r})
+if __name__ == "__main__":
+    with start_workers(folder / "params.yaml", folder / "prepared", {{"one": ("efficientnet_lite0", "head")}}) as asks:
+        print(asks["one"](tell_process), flush=True)
+        os.kill(os.getpid(), 9)
+"""
+    script = toy / "race.py"
+    script.write_text(code)
+    done = subprocess.run(
+        [sys.executable, script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    worker = int(done.stdout)
+    until = time.monotonic() + 30
+    while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().split()[2]:
+        assert time.monotonic() < until, "the worker goes on"
+        time.sleep(0.1)
+
+
+def tell_process(_: Worker) -> int:
+    return os.getpid()
