@@ -58,7 +58,7 @@ class FakeHub(Server):
     def publish(self, files: dict[str, bytes], name: str = NAME, revisions: tuple[str, ...] = ("main", COMMIT)) -> None:
         """Have a data set with these files; large ones, as Parquet is, with their SHA-256."""
         self.name = name
-        siblings = []
+        siblings, tree = [], []
         for path, content in files.items():
             sha1 = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
             sha256 = hashlib.sha256(content).hexdigest()
@@ -67,8 +67,13 @@ class FakeHub(Server):
             if large:
                 facts["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 130}
             siblings.append(facts)
+            lfs = {"oid": sha256, "size": len(content), "pointerSize": 130}
+            tree.append(
+                {"type": "file", "path": path, "size": len(content), "oid": sha1} | ({"lfs": lfs} if large else {})
+            )
             self.have(f"/datasets/{name}/resolve/{COMMIT}/{path}", content, sha256 if large else sha1)
         answer = {"id": name, "sha": COMMIT, "siblings": siblings, "cardData": {"license": "mit"}}
+        self.files[f"/api/datasets/{name}/tree/{COMMIT}"] = json.dumps(tree).encode()
         for revision in revisions:
             self.files[f"/api/datasets/{name}/revision/{revision}"] = json.dumps(answer).encode()
 
@@ -554,10 +559,10 @@ def test_a_download_that_stalls_is_taken_up_again(
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
     server.publish({"train.parquet": leaves[TRAIN]})
-    server.troubles.extend(["", "", "", "stalls"])  # the list, and of the file its head, twice, are there
+    server.troubles.extend(["", "", "", "", "stalls"])  # lists twice, and of the file its head twice, are there
     facts, _ = fetched(tmp_path, validation=None, test=None)
     assert facts["images"] == 36
-    assert len(server.asked) == 5
+    assert len(server.asked) == 6
 
 
 def test_a_download_that_stalls_for_good_is_left_after_its_timeouts(
@@ -566,11 +571,11 @@ def test_a_download_that_stalls_for_good_is_left_after_its_timeouts(
     """The library tries six times, a second apart."""
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
     server.publish({"train.parquet": leaves[TRAIN]})
-    server.troubles.extend(["", "", "", *["stalls"] * 9])
+    server.troubles.extend(["", "", "", "", *["stalls"] * 9])
     assert refusal(tmp_path) == (
         f"train.parquet of {NAME} must come whole from {server.address}. Got no answer (timed out) instead. {OFFLINE}"
     )
-    assert len(server.asked) == 3 + 6
+    assert len(server.asked) == 4 + 6
 
 
 def test_a_hub_that_is_silent_about_a_file_is_left_after_three_timeouts(
@@ -618,15 +623,15 @@ def test_without_a_connection_one_line_says_what_was_tried_and_what_runs_offline
 
 
 def test_the_studies_that_are_said_to_run_offline_are_those_that_do() -> None:
-    ready = {path.stem: load_yaml(path.read_text(encoding="utf-8")) for path in (ROOT / "studies").glob("*.yaml")}
+    ready = {path.stem: read_study(path.stem) for path in (ROOT / "studies").glob("*.yaml")}
     offline = {
         name
         for name, params in ready.items()
         if params["data"]["source"] == "package" and params["backbones"] == ["efficientnet_lite0"]
     }
     told = {name for name in ready if f"STUDY={name} " in f"{OFFLINE.replace(',', ' ')} "}
-    # A line of a table and a lesson are not what anyone would fall back on.
-    assert told == offline - {"architectures_lite0", "size"}
+    # A line of a table and a lesson are not what anyone would fall back on, nor is what one runs without a name.
+    assert told == offline - {"architectures_lite0", "size", "default"}
 
 
 @pytest.mark.parametrize("length", [1_000, -1], ids=["another length", "the same length"])
@@ -658,7 +663,12 @@ def test_a_file_that_breaks_off_short_of_the_length_that_was_announced_is_refuse
 ) -> None:
     server.publish(leaves)
     server.headers[f"/datasets/{NAME}/resolve/{COMMIT}/{TRAIN}"]["X-Linked-Size"] = str(len(leaves[TRAIN]) + 9)
-    assert f"{TRAIN} of {NAME} must come whole from {server.address}. Got Consistency check failed" in refusal(tmp_path)
+    told = refusal(tmp_path)
+    assert told.startswith(
+        f"data/test-00000-of-00001.parquet and 2 more of {NAME} must come whole from {server.address}."
+    )
+    assert f"Got Consistency check failed: file should be of size {len(leaves[TRAIN]) + 9}" in told
+    assert TRAIN in told
 
 
 def test_offline_the_cache_is_used_and_what_is_not_there_is_told(
@@ -761,7 +771,7 @@ def read_until_closed(terminal: int, told: bytearray) -> None:
             told += content
 
 
-def test_a_terminal_shows_how_far_each_download_is(server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]) -> None:
+def test_a_terminal_shows_how_far_the_download_is(server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]) -> None:
     server.publish(leaves)
     shown, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
@@ -774,4 +784,5 @@ def test_a_terminal_shows_how_far_each_download_is(server: FakeHub, tmp_path: Pa
     os.close(terminal)
     reader.join()
     os.close(shown)
-    assert all(re.search(rf"{re.escape(name[-20:])}: 100%", told.decode()) for name in leaves)
+    assert re.search(r"Fetching 4 files: 100%", told.decode())
+    assert re.search(r"Reconstruction complete: 100%\S+ \S+kB / \S+kB", told.decode())

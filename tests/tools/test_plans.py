@@ -155,7 +155,7 @@ def test_a_part_that_has_nothing_to_learn_is_refused_by_its_name_before_anything
 def test_params_that_do_not_load_are_one_line(tmp_path: Path, tool: str) -> None:
     missing = tmp_path / "params.yaml"
     line = refusal(plans, missing, missing) if tool == "plans" else refusal(check, missing)
-    assert line == f"{missing} must be a params file. Got no file instead."
+    assert line == f"{missing} must be a YAML file. Got no file instead."
 
 
 def test_a_weights_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
