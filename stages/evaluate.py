@@ -19,17 +19,19 @@ from torch import nn
 
 from frostline.backbones.freezing import cut_at_boundary
 from frostline.backbones.inference import (
-    Augmented,
-    live_inputs,
+    Images,
+    Inputs,
+    LiveInputs,
+    PrefixedInputs,
+    Transform,
     predict,
-    prefix_batch,
-    prefixed_inputs,
     prepare_prefix,
+    size_prefix_batch,
     split_batches,
 )
 from frostline.backbones.precision import compute_deterministically
 from frostline.backbones.runs import Run, load_backbone, read_run
-from frostline.data.augmentation import DIRECTIONS, shifter
+from frostline.data.augmentation import DIRECTIONS, Shifter
 from frostline.data.images import Prepared, read_prepared
 from frostline.errors import run_command
 from frostline.files import open_whole_folder, write_json
@@ -75,18 +77,18 @@ def predict_seed(data: Prepared, trained: Run, backbone: nn.Sequential, seed: in
     prefix, suffix = cut_at_boundary(backbone.to(device).to(memory_format=torch.channels_last))
     prefix = prepare_prefix(prefix, trained.precision)
 
-    def predicted(split: str, moved: Augmented | None = None) -> pd.DataFrame:
+    def predicted(split: str, transform: Transform | None = None) -> pd.DataFrame:
         rows = data.list_rows(split, [seed])
-        inputs = live_inputs(data.images, trained.backbone, device, moved)
+        inputs: Inputs = LiveInputs(Images.hold(data.images, device), trained.backbone, transform)
         if len(prefix):
-            inputs = prefixed_inputs(prefix, inputs, image_px, trained.precision, device)
-        logits = predict(suffix, inputs, split_batches(rows, prefix_batch(image_px)), trained.precision, device)
+            inputs = PrefixedInputs(prefix, inputs, image_px, trained.precision, device)
+        logits = predict(suffix, inputs, split_batches(rows, size_prefix_batch(image_px)), trained.precision, device)
         return make_prediction_table(data, seed, split, rows, logits.double().softmax(1).cpu().numpy())
 
     validation, began = predicted("validation"), time.perf_counter()
     test, test_seconds = predicted("test"), time.perf_counter() - began
     shifted = [
-        predicted("test", shifter(direction, by)).assign(shift=by, direction=direction)
+        predicted("test", Shifter(direction, by)).assign(shift=by, direction=direction)
         for by in shifts
         for direction in DIRECTIONS
     ]

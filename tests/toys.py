@@ -17,9 +17,9 @@ from torchvision.models import VisionTransformer
 
 from frostline.backbones.cuts import Architecture, cut_vision_transformer
 from frostline.backbones.freezing import apply_plan
-from frostline.backbones.inference import live_inputs
+from frostline.backbones.inference import Images, LiveInputs
 from frostline.backbones.registry import build_backbone
-from frostline.data.augmentation import augmenter
+from frostline.data.augmentation import Augmenter
 from frostline.data.images import Prepared
 from frostline.files import read_yaml, write_json, write_yaml
 from frostline.params import Augmentation, Plan, Training
@@ -97,8 +97,8 @@ def train_whole(asked: Job, learning_rate: float = 0.001, seed: int = 0) -> Fit:
     backbone = build_backbone(asked.backbone, asked.plan.weights, 2).to(memory_format=torch.channels_last)
     apply_plan(backbone, asked.plan)
     data, taught = asked.data, asked.training
-    augmented = augmenter(data.ids, taught.augmentation, taught.augmentation_seed)
-    live = live_inputs(data.images, asked.backbone, CPU, augmented)
+    augmented = Augmenter.of(data.ids, taught.augmentation, taught.augmentation_seed)
+    live = LiveInputs(Images.hold(data.images, CPU), asked.backbone, augmented)
     batches = Batches(
         live, torch.from_numpy(data.labels), data.list_rows("train", [seed]), data.list_rows("validation", [seed])
     )

@@ -22,9 +22,10 @@ from benchmarks.tables import Row, figure
 from benchmarks.this_project import deterministic
 from frostline.backbones.inference import (
     SMALLEST_PREFIX_BATCH,
-    live_inputs,
+    Images,
+    LiveInputs,
+    PrefixedInputs,
     predict,
-    prefixed_inputs,
     prepare_prefix,
     split_batches,
 )
@@ -119,8 +120,8 @@ def predictor(name: str, setting: Setting) -> Callable[[], object]:
     """Return what predicts all images as a study's test images are: all but the head as a frozen prefix."""
     backbone = fresh(name, setting)
     prefix, head = prepare_prefix(backbone[:-1], setting.precision), backbone[-1:]
-    live = live_inputs(setting.images, name, setting.device)
-    inputs = prefixed_inputs(prefix.eval(), live, setting.images.shape[1], setting.precision, setting.device)
+    live = LiveInputs(Images.hold(setting.images, setting.device), name)
+    inputs = PrefixedInputs(prefix.eval(), live, setting.images.shape[1], setting.precision, setting.device)
     batches = split_batches(np.arange(len(setting.images)), setting.training.batch_size)
     return lambda: predict(head, inputs, batches, setting.precision, setting.device).cpu()
 
@@ -129,7 +130,7 @@ def teacher(name: str, backbone: nn.Sequential, setting: Setting) -> Callable[[]
     """Return what shows all images once to the backbone, all of which learns, as an epoch of training does."""
     rows = np.arange(len(setting.images))
     labels = torch.from_numpy(rows % CLASSES).to(setting.device)
-    batches = Batches(live_inputs(setting.images, name, setting.device), labels, rows, rows[:0])
+    batches = Batches(LiveInputs(Images.hold(setting.images, setting.device), name), labels, rows, rows[:0])
     fit = start_fit(backbone, LEARNING_RATE, setting.training.weight_decay, SEED)
     return lambda: train_one_epoch(fit, batches, setting.training, setting.precision, 1)
 

@@ -147,12 +147,12 @@ def cut_densenet(model: Any) -> Pieces:
     )
 
 
-def cut_features(model: Any, *starts: int) -> Pieces:
+def cut_features(model: Any, starts: tuple[int, ...]) -> Pieces:
     """Cut the blocks of `model.features` where stage1 to stage4 start; its classifier's last layer is the head.
 
     Hidden layers of the classifier belong to stage4, so that the head is a linear one in every architecture.
     """
-    blocks = [block for each in model.features for block in (each if type(each) is nn.Sequential else [each])]
+    blocks = [block for stage in model.features for block in (stage if type(stage) is nn.Sequential else [stage])]
     bounds = [0, *starts, len(blocks)]
     stem, first, second, third, fourth = (blocks[a:b] for a, b in itertools.pairwise(bounds))
     layers = list(model.classifier)
@@ -255,11 +255,6 @@ def refuse_unpublished(name: str, _model: nn.Module) -> dict[str, Tensor]:
     raise InputError.of(f"the weights of {name}", "be none or a file", "'pretrained'", "Nobody has published any.")
 
 
-def cut_features_at(*starts: int) -> Callable[[Any], Pieces]:
-    """Return the cut of `model.features` at these blocks."""
-    return lambda model: cut_features(model, *starts)
-
-
 ARCHITECTURES = {
     "efficientnet_lite0": Architecture(
         original=functools.partial(timm.create_model, "tf_efficientnet_lite0", pretrained=False),
@@ -281,10 +276,14 @@ ARCHITECTURES = {
     "inception_v3": define_inception("inception_v3", cut_inception),
     "googlenet": define_inception("googlenet", cut_googlenet),
     "densenet121": define_torchvision("densenet121", cut_densenet),
-    "mobilenet_v2": define_torchvision("mobilenet_v2", cut_features_at(2, 4, 7, 14)),
-    "mobilenet_v3_small": define_torchvision("mobilenet_v3_small", cut_features_at(1, 2, 4, 9)),
-    "mobilenet_v3_large": define_torchvision("mobilenet_v3_large", cut_features_at(2, 4, 7, 13)),
-    "efficientnet_b0": define_torchvision("efficientnet_b0", cut_features_at(2, 4, 6, 12)),
+    "mobilenet_v2": define_torchvision("mobilenet_v2", functools.partial(cut_features, starts=(2, 4, 7, 14))),
+    "mobilenet_v3_small": define_torchvision(
+        "mobilenet_v3_small", functools.partial(cut_features, starts=(1, 2, 4, 9))
+    ),
+    "mobilenet_v3_large": define_torchvision(
+        "mobilenet_v3_large", functools.partial(cut_features, starts=(2, 4, 7, 13))
+    ),
+    "efficientnet_b0": define_torchvision("efficientnet_b0", functools.partial(cut_features, starts=(2, 4, 6, 12))),
     "shufflenet_v2_x1_0": define_torchvision("shufflenet_v2_x1_0", cut_shufflenet),
     "squeezenet1_1": define_torchvision("squeezenet1_1", cut_squeezenet),
     "mnasnet1_0": define_torchvision("mnasnet1_0", cut_mnasnet),

@@ -4,7 +4,8 @@ import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -85,7 +86,7 @@ def _get_called_module(modules: dict[str, nn.Module], node: Any) -> nn.Module | 
 
 def _is_used_once(node: Any) -> bool:
     """Return whether the convolution feeds its norm alone, and is called once."""
-    calls = [each for each in node.graph.nodes if each.op == "call_module" and each.target == node.target]
+    calls = [other for other in node.graph.nodes if other.op == "call_module" and other.target == node.target]
     return len(node.users) == 1 and len(calls) == 1
 
 
@@ -94,9 +95,14 @@ def _find_activation(norm: nn.Module) -> nn.Module:
     return norm.act if isinstance(getattr(norm, "act", None), nn.Module) else nn.Identity()  # type: ignore[return-value]
 
 
-Inputs = Callable[[Sequence[Rows], int | None], Iterator[Tensor]]
-"""Yields the suffix's input for each batch of rows in one view; None is the image as it is."""
-Augmented = Callable[[Tensor, Rows, int | None], Tensor]
+class Inputs(Protocol):
+    """Yields the suffix's input for each batch of rows in one view; None is the image as it is."""
+
+    def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Tensor]:
+        """Yield the inputs of each batch."""
+
+
+Transform = Callable[[Tensor, Rows, int | None], Tensor]
 """Makes a view of pixels, uint8, N x H x W x 3, which are these rows of images.npy; None is the images as they are."""
 # A prefix keeps no activations, so that its batches may be larger than training's; more than this gains nothing, as
 # the processor's caches overflow (16 images of 224 px), and would be what the plan `head` needs most memory for.
@@ -105,33 +111,47 @@ PREFIX_PIXELS = 16 * 224 * 224
 SMALLEST_PREFIX_BATCH, LARGEST_PREFIX_BATCH = 16, 256
 
 
-def live_inputs(
-    images: NDArray[np.uint8], backbone: str, device: torch.device, augmented: Augmented | None = None
-) -> Inputs:
-    """Return the inputs of a whole backbone: scaled pixels, float32, N x 3 x H x W, channels_last, on the device.
-
-    Without what augments, every view is the image as it is.
-    """
-    held = hold_images(images, device)
-
-    def of(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
-        for rows in batches:
-            pixels = held(rows)
-            yield scale_pixels(backbone, augmented(pixels, rows, view) if augmented else pixels)
-
-    return of
-
-
-def hold_images(images: NDArray[np.uint8], device: torch.device) -> Callable[[Rows], Tensor]:
-    """Return what fetches rows of the images onto the device.
+@dataclass(frozen=True)
+class Images:
+    """Images, N x H x W x 3, and the device that their rows are fetched onto.
 
     A GPU is given all of them at once, as uint8, where they take at most half of its free memory; then a batch is
     gathered without crossing the bus. Else a batch crosses it from pinned memory, while the GPU computes.
     """
-    if device.type == "cuda" and images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
-        resident = torch.from_numpy(np.array(images)).to(device)
-        return lambda rows: resident[torch.from_numpy(rows).to(device)]
-    return lambda rows: move_to_device(torch.from_numpy(images[rows]), device)
+
+    stored: NDArray[np.uint8] | Tensor
+    device: torch.device
+
+    @classmethod
+    def hold(cls, images: NDArray[np.uint8], device: torch.device) -> "Images":
+        """Return the images where their rows are fetched from fastest."""
+        if device.type == "cuda" and images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
+            return cls(torch.from_numpy(np.array(images)).to(device), device)
+        return cls(images, device)
+
+    def __call__(self, rows: Rows) -> Tensor:
+        """Return these rows of the images on the device."""
+        if isinstance(self.stored, Tensor):
+            return self.stored[torch.from_numpy(rows).to(self.device)]
+        return move_to_device(torch.from_numpy(self.stored[rows]), self.device)
+
+
+@dataclass(frozen=True)
+class LiveInputs:
+    """Inputs of a whole backbone: scaled pixels, float32, N x 3 x H x W, channels_last, on the images' device.
+
+    Without a transform, every view is the image as it is.
+    """
+
+    images: Images
+    backbone: str
+    transform: Transform | None = None
+
+    def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Tensor]:
+        """Yield the inputs of each batch."""
+        for rows in batches:
+            pixels = self.images(rows)
+            yield scale_pixels(self.backbone, self.transform(pixels, rows, view) if self.transform else pixels)
 
 
 def move_to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -139,35 +159,41 @@ def move_to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-def prefixed_inputs(prefix: nn.Module, live: Inputs, image_px: int, precision: str, device: torch.device) -> Inputs:
-    """Return what the frozen prefix makes of the live inputs, computed anew each time that it is asked for.
+@dataclass(frozen=True)
+class PrefixedInputs:
+    """Inputs that the frozen prefix makes of the live ones, computed anew each time that they are asked for.
 
     Several small batches run through the prefix as one, which is faster, and never fewer images than have the same
     last bits in every batch: in float32 an image's output is bit for bit the same in all of them.
     """
-    group_rows, alike = prefix_batch(image_px), _alike(prefix)
 
-    def of(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
-        for group in _group_batches(batches, group_rows):
+    prefix: nn.Module
+    live: Inputs
+    image_px: int
+    precision: str
+    device: torch.device
+
+    def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Tensor]:
+        """Yield the inputs of each batch."""
+        alike = _compute_alike(self.prefix)
+        for group in _group_batches(batches, size_prefix_batch(self.image_px)):
             rows = np.concatenate(group)
-            (pixels,) = live([np.resize(rows, max(len(rows), SMALLEST_PREFIX_BATCH))], view)
-            with torch.no_grad(), autocast(precision, device), alike:
-                outputs = prefix(pixels)[: len(rows)]
+            (pixels,) = self.live([np.resize(rows, max(len(rows), SMALLEST_PREFIX_BATCH))], view)
+            with torch.no_grad(), autocast(self.precision, self.device), alike:
+                outputs = self.prefix(pixels)[: len(rows)]
             yield from outputs.split([len(batch) for batch in group])
 
-    return of
 
-
-def _alike(prefix: nn.Module) -> AbstractContextManager[object]:
+def _compute_alike(prefix: nn.Module) -> AbstractContextManager[object]:
     """Return the context in which the prefix makes the same of an image in every place of a batch.
 
     Most prefixes need none, and attention does without: under a function mode it would take a slower kernel.
     """
     needed = any(isinstance(module, nn.Sigmoid | nn.SiLU) for module in prefix.modules())
-    return _EachImageAlike() if needed else nullcontext()
+    return _ComputeEachImage() if needed else nullcontext()
 
 
-class _EachImageAlike(TorchFunctionMode):
+class _ComputeEachImage(TorchFunctionMode):
     """Computes sigmoid and SiLU for each image by itself.
 
     On a processor PyTorch computes the last few elements of a tensor, and of each thread's share of it, not as vectors
@@ -187,7 +213,7 @@ class _EachImageAlike(TorchFunctionMode):
         return output
 
 
-def prefix_batch(image_px: int) -> int:
+def size_prefix_batch(image_px: int) -> int:
     """Return how many images run through a prefix at once."""
     return int(np.clip(PREFIX_PIXELS // image_px**2, SMALLEST_PREFIX_BATCH, LARGEST_PREFIX_BATCH))
 
@@ -195,8 +221,8 @@ def prefix_batch(image_px: int) -> int:
 def _group_batches(batches: Sequence[Rows], rows: int) -> list[list[Rows]]:
     """Return the batches in groups of nearly equal size, none of more than `rows` unless a batch is."""
     largest = max(len(batch) for batch in batches)
-    each = max(1, rows // largest)
-    bounds = np.linspace(0, len(batches), -(-len(batches) // each) + 1).round().astype(int)
+    in_group = max(1, rows // largest)
+    bounds = np.linspace(0, len(batches), -(-len(batches) // in_group) + 1).round().astype(int)
     return [list(batches[a:b]) for a, b in itertools.pairwise(bounds)]
 
 

@@ -1,8 +1,9 @@
 """Views of training images, and shifts of test images: each follows from seed, image and view alone."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,18 +24,30 @@ POLICIES = {"randaugment": v2.RandAugment, "trivialaugment": v2.TrivialAugmentWi
 CROP, COLOUR = 3, 4
 
 
-def augmenter(ids: Sequence[str], how: Augmentation, seed: int) -> Callable[[Tensor, Rows, int | None], Tensor]:
-    """Return what makes a view of pixels that are rows of images.npy, whose images have these ids.
+@dataclass(frozen=True)
+class Augmenter:
+    """Makes views of pixels that are rows of images.npy (`augment`); `keys` are those of all its images.
 
     An image keeps its views when others are added or taken away: its id counts, not its row.
     """
-    keys = make_image_keys(ids)
-    return lambda pixels, rows, view: augment(pixels, keys[rows], view, how, seed)
+
+    keys: Numbers
+    how: Augmentation
+    seed: int
+
+    @classmethod
+    def of(cls, ids: Sequence[str], how: Augmentation, seed: int) -> "Augmenter":
+        """Return what augments the images that have these ids, in the order of images.npy."""
+        return cls(make_image_keys(ids), how, seed)
+
+    def __call__(self, pixels: Tensor, rows: Rows, view: int | None, /) -> Tensor:
+        """Return the view of the pixels."""
+        return augment(pixels, self.keys[rows], view, self.how, self.seed)
 
 
 def make_image_keys(ids: Sequence[str]) -> Numbers:
     """Return a number for each id, from its SHA-256."""
-    digests = b"".join(hashlib.sha256(each.encode()).digest()[:8] for each in ids)
+    digests = b"".join(hashlib.sha256(name.encode()).digest()[:8] for name in ids)
     return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
@@ -46,16 +59,16 @@ def augment(pixels: Tensor, keys: Numbers, view: int | None, how: Augmentation, 
     """
     if view is None:
         return pixels
-    draws = _mixed(keys ^ _mixed(_mixed(np.array([seed], np.uint64)) + np.uint64(view)))
-    if crop := _crop(how, pixels.shape[1]):
-        pixels = _each(crop, pixels, _draws(draws, CROP))
+    draws = _mix(keys ^ _mix(_mix(np.array([seed], np.uint64)) + np.uint64(view)))
+    if crop := _choose_crop(how, pixels.shape[1]):
+        pixels = _transform_each(crop, pixels, _renumber(draws, CROP))
     pixels = _flip(pixels, draws, how.flips)
-    if recolour := _recolour(how):
-        pixels = _each(recolour, pixels, _draws(draws, COLOUR))
+    if recolour := _choose_colours(how):
+        pixels = _transform_each(recolour, pixels, _renumber(draws, COLOUR))
     return pixels
 
 
-def _crop(how: Augmentation, side: int) -> v2.Transform | None:
+def _choose_crop(how: Augmentation, side: int) -> v2.Transform | None:
     """Return what crops an image to as many pixels as it has.
 
     Beyond its edges it is mirrored: black bars would tell of the crop, and no pretrained backbone has seen them.
@@ -71,13 +84,13 @@ def _flip(pixels: Tensor, draws: Numbers, flips: str) -> Tensor:
     All are mirrored, and whole images chosen: to choose bytes (`torch.where`) takes five times as long.
     """
     for axis in AXES[flips]:
-        coins = (_draws(draws, axis) >> np.uint64(63)).astype(np.int64)
+        coins = (_renumber(draws, axis) >> np.uint64(63)).astype(np.int64)
         chosen = torch.from_numpy(np.arange(len(draws)) + len(draws) * coins).to(pixels.device)
         pixels = torch.cat([pixels, pixels.flip(axis)]).index_select(0, chosen)
     return pixels
 
 
-def _recolour(how: Augmentation) -> v2.Transform | None:
+def _choose_colours(how: Augmentation) -> v2.Transform | None:
     """Return what the policy and the jitter of colours do to an image, on planes of colour, where it is faster."""
     steps = [POLICIES[how.policy]()] if how.policy != "none" else []
     if how.colour:
@@ -85,13 +98,13 @@ def _recolour(how: Augmentation) -> v2.Transform | None:
     return v2.Compose([Tensor.contiguous, *steps]) if steps else None
 
 
-def _each(transform: v2.Transform, pixels: Tensor, draws: Numbers) -> Tensor:
+def _transform_each(transform: v2.Transform, pixels: Tensor, draws: Numbers) -> Tensor:
     """Return what the transform makes of each image by itself, which draws from a generator seeded by its number.
 
     The generator takes no more than 32 bits of it.
     """
     made = torch.empty_like(pixels)
-    with _own_draws():
+    with _keep_draws():
         for image, number, place in zip(pixels.permute(0, 3, 1, 2), draws >> np.uint64(32), made, strict=True):
             torch.default_generator.manual_seed(int(number))
             place.copy_(transform(image).permute(1, 2, 0))
@@ -99,7 +112,7 @@ def _each(transform: v2.Transform, pixels: Tensor, draws: Numbers) -> Tensor:
 
 
 @contextmanager
-def _own_draws() -> Iterator[None]:
+def _keep_draws() -> Iterator[None]:
     """Give torch's generator back as it was, from which torchvision draws, and compute in one thread.
 
     A sum over an image, as contrast needs it, may have other last bits in several threads. torchvision draws on the
@@ -114,12 +127,12 @@ def _own_draws() -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def _draws(draws: Numbers, purpose: int) -> Numbers:
+def _renumber(draws: Numbers, purpose: int) -> Numbers:
     """Return other numbers for each purpose."""
-    return _mixed(draws + np.uint64(purpose))
+    return _mix(draws + np.uint64(purpose))
 
 
-def _mixed(numbers: Numbers) -> Numbers:
+def _mix(numbers: Numbers) -> Numbers:
     """Return the numbers mixed, one to one: the output of SplitMix64 (Steele, Lea and Flood 2014) at these states."""
     numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -131,9 +144,16 @@ DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 """Where an image may be moved to: rows down and columns to the right."""
 
 
-def shifter(direction: str, by: int) -> Callable[[Tensor, Rows, int | None], Tensor]:
-    """Return what moves pixels (`shift`), for inputs that let something be done to theirs."""
-    return lambda pixels, _rows, _view: shift(pixels, direction, by)
+@dataclass(frozen=True)
+class Shifter:
+    """Moves pixels (`shift`), whichever their rows and the view."""
+
+    direction: str
+    by: int
+
+    def __call__(self, pixels: Tensor, _rows: Rows, _view: int | None, /) -> Tensor:
+        """Return the pixels, moved."""
+        return shift(pixels, self.direction, self.by)
 
 
 def shift(pixels: Tensor, direction: str, by: int) -> Tensor:

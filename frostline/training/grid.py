@@ -13,12 +13,19 @@ from torch import Tensor, nn
 
 from frostline.backbones.audit import audit, check_batch_mates, check_loaded, digest_frozen
 from frostline.backbones.freezing import apply_plan, cut_at_boundary, find_boundary
-from frostline.backbones.inference import SMALLEST_PREFIX_BATCH, Inputs, live_inputs, prefixed_inputs, prepare_prefix
+from frostline.backbones.inference import (
+    SMALLEST_PREFIX_BATCH,
+    Images,
+    Inputs,
+    LiveInputs,
+    PrefixedInputs,
+    prepare_prefix,
+)
 from frostline.backbones.precision import autocast
 from frostline.backbones.registry import build_backbone
 from frostline.backbones.runs import digest_pretrained
 from frostline.constants import Rates, name_run
-from frostline.data.augmentation import augmenter
+from frostline.data.augmentation import Augmenter
 from frostline.data.images import Prepared, Rows, read_prepared, take_share
 from frostline.errors import InputError, join_names
 from frostline.files import hash_file, locate_logs
@@ -28,7 +35,7 @@ from frostline.training.checkpoints import locate_checkpoints, restore_fit, save
 from frostline.training.costs import measure_saved_bytes
 from frostline.training.loop import Batches, Fit, start_fit, take_step, train_epochs
 from frostline.training.optimizer import count_state_bytes
-from frostline.training.prefix_cache import Cache, cached_inputs
+from frostline.training.prefix_cache import Cache, cache_inputs
 from frostline.training.tensorboard import open_board
 
 
@@ -119,17 +126,17 @@ def make_feed(job: Job, phase: int = 1) -> Feed:
     """Return the inputs of the phase's suffix: scaled pixels, or what its prefix makes of them, kept where it pays."""
     began = time.perf_counter()
     training, device = job.training, job.device
-    augmented = augmenter(job.data.ids, training.augmentation, training.augmentation_seed)
-    live = live_inputs(job.data.images, job.backbone, device, augmented)
+    augmented = Augmenter.of(job.data.ids, training.augmentation, training.augmentation_seed)
+    live = LiveInputs(Images.hold(job.data.images, device), job.backbone, augmented)
     prefix, pretrained = load_prefix(job, phase)
     if not len(prefix):
         return Feed(phase, Cache(live, "no prefix", 0), prefix, {}, pretrained, 0.0)
     before = digest_frozen(prefix)
-    prefixed = prefixed_inputs(prefix, live, job.data.images.shape[1], job.precision, device)
+    prefixed = PrefixedInputs(prefix, live, job.data.images.shape[1], job.precision, device)
     audit_prefix(job, prefix, live)
     wanted = list_wanted_rows(job, phase)
     budget = training.cache_bytes if would_pay(job, wanted, phase) else 0
-    cache = cached_inputs(prefixed, wanted, budget, job.scratch, device)
+    cache = cache_inputs(prefixed, wanted, budget, job.scratch, device)
     return Feed(phase, cache, prefix, before, pretrained, time.perf_counter() - began)
 
 

@@ -41,21 +41,23 @@ class Shape:
         return self.dtype.itemsize * int(np.prod(self.sides))
 
 
-def cached_inputs(source: Inputs, wanted: Wanted, budget: int, scratch: Path, device: torch.device) -> Cache:
+def cache_inputs(source: Inputs, wanted: Wanted, budget: int, scratch: Path, device: torch.device) -> Cache:
     """Return inputs bit for bit those of `source`, which are kept where they fit: in memory up to `budget` bytes.
 
     Beyond the budget they go to a file in `scratch` that has no name, so that it vanishes with the process, however
     that ends; it takes at most half of the free disk. What fits nowhere, or a budget of 0, leaves `source` as it is.
     """
     view, rows = next(iter(wanted.items()))
-    shape = _shape_of(next(source([rows[:1]], view)))
+    shape = _describe_output(next(source([rows[:1]], view)))
     needed = shape.bytes * sum(len(rows) for rows in wanted.values())
     place = choose_place(needed, budget, scratch)
     if place == "off":
         return Cache(source, place, 0)
     fill = _fill_scratch if place == "scratch" else _fill_memory
     stores = {view: fill(source, rows, view, shape, scratch, device) for view, rows in wanted.items()}
-    return Cache(_reader(stores, wanted, shape, device), place, needed)
+    places = {view: _invert(rows) for view, rows in wanted.items()}
+    back = tuple(int(axis) for axis in np.argsort(shape.axes))
+    return Cache(StoredInputs(stores, places, back, device), place, needed)
 
 
 def choose_place(needed: int, budget: int, scratch: Path) -> str:
@@ -66,14 +68,14 @@ def choose_place(needed: int, budget: int, scratch: Path) -> str:
     return "scratch" if budget and needed <= shutil.disk_usage(scratch).free // 2 else "off"
 
 
-def _shape_of(output: Tensor) -> Shape:
+def _describe_output(output: Tensor) -> Shape:
     """Return the shape of one image's output; channels_last and N x H x W x C alike lie in memory as they come."""
     strides = output.stride()
     axes = sorted(range(1, output.dim()), key=lambda axis: -strides[axis])
     return Shape(output.dtype, tuple(output.shape[axis] for axis in axes), (0, *axes))
 
 
-def _outputs(source: Inputs, rows: Rows, view: int | None, shape: Shape) -> Iterator[Tensor]:
+def _compute_outputs(source: Inputs, rows: Rows, view: int | None, shape: Shape) -> Iterator[Tensor]:
     """Yield the outputs of the rows, batch after batch, as they are kept: contiguous, an image after the other."""
     for output in source(split_batches(rows, SMALLEST_PREFIX_BATCH), view):
         yield output.permute(shape.axes).contiguous()
@@ -86,7 +88,7 @@ def _fill_memory(
     roomy = device.type == "cuda" and shape.bytes * len(rows) <= torch.cuda.mem_get_info(device)[0] // 2
     store = torch.empty((len(rows), *shape.sides), dtype=shape.dtype, device=device if roomy else "cpu")
     filled = 0
-    for output in _outputs(source, rows, view, shape):
+    for output in _compute_outputs(source, rows, view, shape):
         store[filled : filled + len(output)] = output
         filled += len(output)
     return store
@@ -98,7 +100,7 @@ def _fill_scratch(
     """Return the outputs of the rows as a memory-mapped file without a name, which ends with the process."""
     try:
         with tempfile.TemporaryFile(dir=scratch) as file:
-            for output in _outputs(source, rows, view, shape):
+            for output in _compute_outputs(source, rows, view, shape):
                 file.write(output.cpu().view(-1).view(torch.uint8).numpy().data)
             file.flush()
             mapped = np.memmap(file, dtype=np.uint8, mode="c")
@@ -109,20 +111,24 @@ def _fill_scratch(
     return torch.from_numpy(mapped).view(shape.dtype).view(len(rows), *shape.sides)
 
 
-def _reader(stores: Mapping[int | None, Tensor], wanted: Wanted, shape: Shape, device: torch.device) -> Inputs:
-    places = {view: _places(rows) for view, rows in wanted.items()}
-    back = tuple(int(axis) for axis in np.argsort(shape.axes))
+@dataclass(frozen=True)
+class StoredInputs:
+    """Inputs that lie in memory or in a file: by view, the outputs, and where in them each row of images.npy stands."""
 
-    def of(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
+    outputs: Mapping[int | None, Tensor]
+    places: Mapping[int | None, Rows]
+    back: tuple[int, ...]
+    device: torch.device
+
+    def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Tensor]:
+        """Yield the inputs of each batch."""
         for rows in batches:
-            store = stores[view]
-            kept = store[torch.from_numpy(places[view][rows]).to(store.device)]
-            yield (kept if kept.is_cuda else move_to_device(kept, device)).permute(back)
-
-    return of
+            store = self.outputs[view]
+            kept = store[torch.from_numpy(self.places[view][rows]).to(store.device)]
+            yield (kept if kept.is_cuda else move_to_device(kept, self.device)).permute(self.back)
 
 
-def _places(rows: Rows) -> Rows:
+def _invert(rows: Rows) -> Rows:
     """Return the inverse of `rows`: where in it each row of images.npy stands, beyond its end for other rows."""
     places = np.full(int(rows.max()) + 1, len(rows), dtype=np.int64)
     places[rows] = np.arange(len(rows))

@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from frostline.backbones.cuts import ARCHITECTURES
 from frostline.backbones.inference import (
     SMALLEST_PREFIX_BATCH,
+    Images,
     Inputs,
-    live_inputs,
-    prefix_batch,
-    prefixed_inputs,
+    LiveInputs,
+    PrefixedInputs,
+    size_prefix_batch,
     split_batches,
 )
 from frostline.backbones.registry import build_backbone, scale_pixels
 from frostline.constants import BACKBONES
-from frostline.data.augmentation import augmenter
+from frostline.data.augmentation import Augmenter
 from frostline.data.images import Rows
 from frostline.params import Training
 from tests.toys import FLIPPED
@@ -49,8 +50,8 @@ def test_live_inputs_are_the_scaled_pixels_of_the_rows_augmented_where_a_view_is
     name: str, view: int | None
 ) -> None:
     images, batches = photos(5), [np.array([4, 0, 2]), np.array([1, 4])]
-    augmented = augmenter(["a", "b", "c", "d", "e"], FLIPPED, 3)
-    found = asked(live_inputs(images, name, CPU, augmented), batches, view)
+    augmented = Augmenter.of(["a", "b", "c", "d", "e"], FLIPPED, 3)
+    found = asked(LiveInputs(Images.hold(images, CPU), name, augmented), batches, view)
     for rows, pixels in zip(batches, found, strict=True):
         plain = torch.from_numpy(images[rows])
         assert torch.equal(pixels, scale_pixels(name, plain if view is None else augmented(plain, rows, view)))
@@ -85,17 +86,17 @@ def test_prefixed_inputs_come_batch_by_batch_as_asked_for_however_many_run_throu
     image_px: int, view: int | None, count: int, batch_size: int
 ) -> None:
     prefix, batches = Telling(), split_batches(np.random.default_rng(0).permutation(count), batch_size)
-    found = asked(prefixed_inputs(prefix, count_up, image_px, "float32", CPU), batches, view)
+    found = asked(PrefixedInputs(prefix, count_up, image_px, "float32", CPU), batches, view)
     assert [batch.flatten().tolist() for batch in found] == [(rows + 1000 * (view or 0)).tolist() for rows in batches]
     assert min(prefix.shown) >= SMALLEST_PREFIX_BATCH
-    assert max(prefix.shown) <= max(prefix_batch(image_px), batch_size)
+    assert max(prefix.shown) <= max(size_prefix_batch(image_px), batch_size)
     if SMALLEST_PREFIX_BATCH not in prefix.shown:  # else some may have been filled up to be as many
         assert sum(prefix.shown) == count
 
 
 def test_a_prefix_is_not_run_before_its_output_is_asked_for() -> None:
     prefix = Telling()
-    stream = prefixed_inputs(prefix, count_up, 224, "float32", CPU)(split_batches(np.arange(256), 32), None)
+    stream = PrefixedInputs(prefix, count_up, 224, "float32", CPU)(split_batches(np.arange(256), 32), None)
     assert prefix.shown == []
     next(stream)
     assert prefix.shown == [32]
@@ -103,13 +104,13 @@ def test_a_prefix_is_not_run_before_its_output_is_asked_for() -> None:
 
 def test_prefixed_inputs_keep_no_graph() -> None:
     prefix = nn.Conv2d(1, 1, 1)
-    (output,) = asked(prefixed_inputs(prefix, count_up, 1, "float32", CPU), [np.arange(20)], 0)
+    (output,) = asked(PrefixedInputs(prefix, count_up, 1, "float32", CPU), [np.arange(20)], 0)
     assert not output.requires_grad
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
 def test_a_prefix_computes_in_the_precision_that_is_asked_for(precision: str, dtype: torch.dtype) -> None:
-    (output,) = asked(prefixed_inputs(nn.Conv2d(1, 1, 1), count_up, 1, precision, CPU), [np.arange(20)], None)
+    (output,) = asked(PrefixedInputs(nn.Conv2d(1, 1, 1), count_up, 1, precision, CPU), [np.arange(20)], None)
     assert output.dtype == dtype
 
 
@@ -142,7 +143,7 @@ def test_each_block_makes_the_same_of_an_image_bit_for_bit_in_batches_of_16_and_
 
     for part, blocks in list(stirred(name).named_children())[:-1]:
         for place, block in blocks.named_children():
-            inputs = prefixed_inputs(block, rows_of, side, precision, CPU)
+            inputs = PrefixedInputs(block, rows_of, side, precision, CPU)
             (together,) = asked(inputs, [np.arange(48)], None)
             for rows in (shuffled[:17], shuffled[17:33]):
                 (apart,) = asked(inputs, [rows], None)

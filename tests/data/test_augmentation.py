@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from frostline.data.augmentation import augment, augmenter, make_image_keys
+from frostline.data.augmentation import Augmenter, augment, make_image_keys
 from frostline.params import Augmentation
 from tests.toys import AS_THEY_ARE
 
@@ -38,7 +38,7 @@ def asking(**changes: object) -> Augmentation:
 
 def seen(ids: list[str], view: int | None, how: Augmentation, seed: int = 0) -> Tensor:
     """Return these images of IDS in the view."""
-    return augmenter(IDS, how, seed)(PIXELS[[IDS.index(each) for each in ids]], rows(ids), view)
+    return Augmenter.of(IDS, how, seed)(PIXELS[[IDS.index(each) for each in ids]], rows(ids), view)
 
 
 def rows(ids: list[str]) -> Any:
@@ -80,7 +80,7 @@ def test_a_view_is_the_same_in_one_thread_and_in_two_at_any_side(way: str, side:
 def test_another_seed_another_image_and_another_view_give_other_pixels(way: str) -> None:
     same = PIXELS[:1].expand(12, -1, -1, -1)
     drawn = {
-        (seed, view): augmenter(IDS, asking(**WAYS[way]), seed)(same, np.arange(12), view)
+        (seed, view): Augmenter.of(IDS, asking(**WAYS[way]), seed)(same, np.arange(12), view)
         for seed in (0, 1)
         for view in (0, 1)
     }
@@ -92,7 +92,7 @@ def test_another_seed_another_image_and_another_view_give_other_pixels(way: str)
 @every_way
 def test_an_image_keeps_its_views_when_others_are_added_before_it(way: str) -> None:
     how, more = asking(**WAYS[way]), ["a new one", *IDS]
-    assert torch.equal(augmenter(more, how, 0)(PIXELS, np.arange(12) + 1, 3), seen(IDS, 3, how))
+    assert torch.equal(Augmenter.of(more, how, 0)(PIXELS, np.arange(12) + 1, 3), seen(IDS, 3, how))
 
 
 @every_way
@@ -111,7 +111,7 @@ def test_what_was_drawn_before_does_not_matter_and_no_generator_is_moved(way: st
 @every_way
 def test_the_pixels_that_were_given_are_left_as_they_are(way: str) -> None:
     given_ = PIXELS.clone()
-    made = augmenter(IDS, asking(**WAYS[way]), 0)(given_, np.arange(12), 0)
+    made = Augmenter.of(IDS, asking(**WAYS[way]), 0)(given_, np.arange(12), 0)
     assert torch.equal(given_, PIXELS)
     assert (made.shape, made.dtype, made.is_contiguous()) == (PIXELS.shape, torch.uint8, True)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from frostline.backbones.audit import AuditError
 from frostline.backbones.freezing import apply_plan, count_parameters, cut_at_boundary
-from frostline.backbones.inference import live_inputs, predict, split_batches
+from frostline.backbones.inference import Images, LiveInputs, predict, split_batches
 from frostline.backbones.registry import build_backbone, build_original_classifier
 from frostline.backbones.runs import load_backbone, read_run
 from frostline.data.images import read_prepared, take_share
@@ -68,7 +68,7 @@ def test_rates_that_all_diverge_are_refused_by_name() -> None:
 def shown_validation(backbone: nn.Module, seed: int) -> tuple[Tensor, Tensor]:
     """Return the backbone's logits for the seed's validation images, and their labels."""
     data = toys.prepared()
-    live = live_inputs(data.images, "efficientnet_lite0", toys.CPU)
+    live = LiveInputs(Images.hold(data.images, toys.CPU), "efficientnet_lite0")
     rows = data.list_rows("validation", [seed])
     backbone.to(memory_format=torch.channels_last)
     return predict(backbone, live, split_batches(rows, 64), "float32", toys.CPU), torch.from_numpy(data.labels[rows])
@@ -304,7 +304,7 @@ def test_a_run_of_any_plan_is_evaluated_on_validation_then_test_and_scored_on_te
     scores = json.loads((toy / "scores" / "metrics.json").read_text())
     test = predictions[predictions.split == "test"]
     assert scores == {str(seed): score_predictions(test[test.seed == seed], ["dark", "bright"]) for seed in (0, 1)}
-    live = live_inputs(read_prepared(toy / "prepared").images, "efficientnet_lite0", toys.CPU)
+    live = LiveInputs(Images.hold(read_prepared(toy / "prepared").images, toys.CPU), "efficientnet_lite0")
     whole = load_backbone(folder, 1).to(memory_format=torch.channels_last)
     expected = predict(whole, live, [np.arange(4, 20), np.arange(4)], "float32", toys.CPU).softmax(1)
     found = predictions[predictions.seed == 1][["probability_dark", "probability_bright"]].to_numpy()
@@ -335,7 +335,7 @@ def test_shifted_images_are_predicted_as_the_backbone_sees_them_shifted(toy: Pat
     moved[:, :, -3:] = data.images[:, :, -1:]  # what comes in from the right repeats the edge
     rows = data.list_rows("test", [1])
     backbone = load_backbone(folder, 1).to(memory_format=torch.channels_last)
-    live = live_inputs(moved, "efficientnet_lite0", toys.CPU)
+    live = LiveInputs(Images.hold(moved, toys.CPU), "efficientnet_lite0")
     wanted = predict(backbone, live, [rows], "float32", toys.CPU).double().softmax(1)
     found = table[(table.seed == 1) & (table.direction == "left")].filter(like="probability_").to_numpy()
     np.testing.assert_allclose(found, wanted.numpy(), atol=1e-5)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from frostline.backbones.audit import AuditError, digest_frozen
 from frostline.backbones.cuts import ARCHITECTURES
-from frostline.backbones.inference import live_inputs, predict, split_batches
+from frostline.backbones.inference import Images, LiveInputs, predict, split_batches
 from frostline.constants import PARTS
 from frostline.data.images import Rows
 from frostline.params import Training
@@ -560,7 +560,7 @@ def test_a_prefix_that_looks_at_batch_mates_is_refused_before_any_training(
     monkeypatch.setitem(ARCHITECTURES, "vit_dropout", toys.small_vision_transformer(dropout=0.5))
     job = toys.job(name, plan("head"), tmp_path)
     prefix, _ = build_parts(job, 0)
-    live = live_inputs(job.data.images, name, CPU)
+    live = LiveInputs(Images.hold(job.data.images, CPU), name)
     audit_prefix(job, prefix, live)
     module_name, module = next((key, each) for key, each in prefix.named_modules() if isinstance(each, awake))
     before = digest_frozen(prefix)

@@ -17,14 +17,14 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from frostline.backbones.cuts import ARCHITECTURES
 from frostline.backbones.freezing import apply_plan, cut_at_boundary
-from frostline.backbones.inference import Inputs, live_inputs, prefixed_inputs, split_batches
+from frostline.backbones.inference import Images, Inputs, LiveInputs, PrefixedInputs, split_batches
 from frostline.backbones.registry import build_backbone
 from frostline.constants import BACKBONES
-from frostline.data.augmentation import augmenter
+from frostline.data.augmentation import Augmenter
 from frostline.data.images import Rows
 from frostline.params import Plan
 from frostline.training.grid import make_feed
-from frostline.training.prefix_cache import cached_inputs, choose_place
+from frostline.training.prefix_cache import cache_inputs, choose_place
 from tests import toys
 from tests.project import ROOT
 from tests.toys import CPU, assert_same, differing, plan, timeless, train, train_whole, training
@@ -45,7 +45,7 @@ def count_up(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
 def counted(place: str, scratch: Path, **wanted: list[int]) -> Inputs:
     """Return the kept inputs of `count_up`: these rows of these views ("plain" is none)."""
     rows = {None if view == "plain" else int(view[1:]): np.array(rows) for view, rows in wanted.items()}
-    cache = cached_inputs(count_up, rows, BUDGETS[place], scratch, CPU)
+    cache = cache_inputs(count_up, rows, BUDGETS[place], scratch, CPU)
     assert cache.place == place
     return cache.inputs
 
@@ -105,7 +105,7 @@ def test_every_layout_and_type_is_kept_as_it_came(layout: str, dtype: torch.dtyp
         for rows in batches:
             yield drawn[torch.from_numpy(rows)]
 
-    cache = cached_inputs(source, {0: np.arange(20)}, BUDGETS[place], tmp_path, CPU)
+    cache = cache_inputs(source, {0: np.arange(20)}, BUDGETS[place], tmp_path, CPU)
     batches = split_batches(np.random.default_rng(0).permutation(20), 7)
     assert (cache.place, cache.bytes) == (place, drawn.nbytes)
     for kept, live in zip(cache.inputs(batches, 0), source(batches, 0), strict=True):
@@ -123,14 +123,16 @@ def test_what_each_architecture_hands_over_at_its_boundaries_is_kept_as_it_came(
     monkeypatch.setitem(ARCHITECTURES, "vit", toys.small_vision_transformer())
     side = max(32, BACKBONES[name][0]) if name in BACKBONES else 32
     backbone = build_backbone(name, "none", 2).to(memory_format=torch.channels_last)
-    live = live_inputs(toys.pictures(side)[:20], name, CPU, augmenter(toys.prepared().ids, toys.FLIPPED, 0))
+    live = LiveInputs(
+        Images.hold(toys.pictures(side)[:20], CPU), name, Augmenter.of(toys.prepared().ids, toys.FLIPPED, 0)
+    )
     batches = split_batches(np.random.default_rng(0).permutation(20), 7)
     for first, precision in itertools.product(("stage1", "stage3", "head"), ("float32", "bfloat16")):
         apply_plan(backbone, plan(from_=first))
-        prefixed = prefixed_inputs(cut_at_boundary(backbone)[0], live, side, precision, CPU)
+        prefixed = PrefixedInputs(cut_at_boundary(backbone)[0], live, side, precision, CPU)
         expected = list(prefixed(batches, 1))
         for place in ("memory", "scratch"):
-            cache = cached_inputs(prefixed, {1: np.arange(20)}, BUDGETS[place], tmp_path, CPU)
+            cache = cache_inputs(prefixed, {1: np.arange(20)}, BUDGETS[place], tmp_path, CPU)
             assert cache.place == place
             for kept, fresh in zip(cache.inputs(batches, 1), expected, strict=True):
                 assert (kept.dtype, kept.stride()) == (fresh.dtype, fresh.stride()), (first, precision)
@@ -253,14 +255,14 @@ def test_scratch_takes_at_most_half_of_the_free_disk(tmp_path: Path, monkeypatch
 
 
 def test_what_is_kept_nowhere_is_computed_each_time(tmp_path: Path) -> None:
-    cache = cached_inputs(count_up, {0: np.arange(5)}, 0, tmp_path, CPU)
+    cache = cache_inputs(count_up, {0: np.arange(5)}, 0, tmp_path, CPU)
     assert cache.inputs is count_up
     assert (cache.place, cache.bytes) == ("off", 0)
 
 
 @kept_places
 def test_the_bytes_of_a_cache_are_those_of_its_numbers(place: str, tmp_path: Path) -> None:
-    cache = cached_inputs(count_up, {None: np.arange(3), 0: np.arange(5)}, BUDGETS[place], tmp_path, CPU)
+    cache = cache_inputs(count_up, {None: np.arange(3), 0: np.arange(5)}, BUDGETS[place], tmp_path, CPU)
     assert (cache.place, cache.bytes) == (place, (3 + 5) * 4)
 
 
@@ -270,12 +272,12 @@ def in_a_process(folder: Path, code: str, *, ends: bool = True) -> subprocess.Po
 import resource, sys, time
 from pathlib import Path
 import numpy as np, torch
-from frostline.training.prefix_cache import cached_inputs
+from frostline.training.prefix_cache import cache_inputs
 from frostline.errors import end_in_one_line
 def keep(rows, numbers, budget=1):
     def source(batches, view):
         return (torch.ones(len(batch), numbers) for batch in batches)
-    return cached_inputs(source, {{0: np.arange(rows)}}, budget, Path({str(folder)!r}), torch.device("cpu"))
+    return cache_inputs(source, {{0: np.arange(rows)}}, budget, Path({str(folder)!r}), torch.device("cpu"))
 """
     process = subprocess.Popen(
         [sys.executable, "-c", begun + code], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -340,7 +342,7 @@ def test_a_file_in_scratch_has_no_name_and_is_gone_with_its_process_however_that
 
 def test_no_file_descriptor_is_held_for_scratch(tmp_path: Path) -> None:
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    caches = [cached_inputs(count_up, {0: np.arange(4)}, 1, tmp_path, CPU) for _ in range(min(soft, 2_000) + 1)]
+    caches = [cache_inputs(count_up, {0: np.arange(4)}, 1, tmp_path, CPU) for _ in range(min(soft, 2_000) + 1)]
     assert all(cache.place == "scratch" for cache in caches)
 
 
