@@ -10,36 +10,35 @@ from pathlib import Path
 from frostline.constants import COSTS
 from frostline.errors import run_command
 from frostline.files import open_whole_file, open_whole_folder
-from frostline.plotting import save, styled
+from frostline.plotting import save_figure, use_style
 from frostline.report.comparison import Comparison, read_comparison
-from frostline.report.figures import confusion, curves, tradeoff
-from frostline.report.lessons import lessons_of
+from frostline.report.figures import draw_confusion, draw_curves
+from frostline.report.lessons import list_lessons
 from frostline.report.page import render_report
-from frostline.report.points import KEYS, labels_of, points_of
+from frostline.report.tradeoff import KEYS, draw_tradeoff, label_plans, list_points
 
 
 def main(*, reports: Path, look: Path, source: Path, figures: Path, report: Path) -> None:
     """Draw the tables of the folder `reports`, beside what lies in `look`, into `figures` and the file `report`."""
     study = read_comparison(reports, source)
-    with open_whole_folder(figures) as folder, styled():
+    with open_whole_folder(figures) as folder, use_style():
         draw(study, folder)
-    with open_whole_file(report) as unfinished:
+    with open_whole_file(report) as unfinished, use_style():
         unfinished.write_text(render_report(study, figures, look), encoding="utf-8")
 
 
 def draw(study: Comparison, folder: Path) -> None:
     """Draw the study's pictures into the folder; `tradeoff` is that of the cost by which the advice goes."""
-    title = f"{study.source['images']:,} images, {study.source['origin']}"
     for cost in COSTS:
-        picture = tradeoff(points_of(study.plans, study.costs, study.runs, cost, study.mark), cost, title)
+        picture = draw_tradeoff(list_points(study.plans, study.costs, study.runs, cost, study.mark), cost, study.title)
         for name in (f"tradeoff_{cost}", *(["tradeoff"] if cost == study.advice["cost"] else [])):
-            save(picture, folder, name)
-    save(curves(study.history, study.plans), folder, "curves")
+            save_figure(picture, folder, name)
+    save_figure(draw_curves(study.history, study.plans), folder, "curves")
     advised = study.plans.iloc[study.advised]
     its = study.confusion[(study.confusion[KEYS] == advised[KEYS]).all(axis=1)]
-    for lesson in lessons_of(study):
-        save(lesson.draw(), folder, lesson.name)
-    save(confusion(its, labels_of(study.plans)[study.advised], int(advised.seeds)), folder, "confusion")
+    for lesson in list_lessons(study):
+        save_figure(lesson.draw(), folder, lesson.name)
+    save_figure(draw_confusion(its, label_plans(study.plans)[study.advised], int(advised.seeds)), folder, "confusion")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from frostline.constants import COSTS
 from frostline.files import read_csv, read_json
-from frostline.report.points import labels_of
+from frostline.report.tradeoff import label_plans
 from frostline.units import format_cost, format_percent
 
 COLUMNS = ("plan", "test accuracy, 95 %", "parameters", "compute", "time", "memory", "front")
@@ -29,7 +29,7 @@ def list_rows(reports: Path) -> tuple[list[tuple[str, ...]], int]:
             *(format_cost(plan[name], name) for name in COSTS),
             format_percent(plan[f"front_{cost}"]),
         )
-        for label, plan in zip(labels_of(plans), told.to_dict("records"), strict=True)
+        for label, plan in zip(label_plans(plans), told.to_dict("records"), strict=True)
     ]
     return rows, int(plans.index[plans.advised][0])
 

@@ -21,7 +21,7 @@ from docs.architectures.publications import publication_of
 from frostline.backbones.registry import cut_into_parts, find_architecture
 from frostline.errors import end_in_one_line
 from frostline.files import read_csv, read_json, write_csv
-from frostline.plotting import save, styled
+from frostline.plotting import save_figure, use_style
 from frostline.training.costs import count_work
 from tools.choose import load_study
 
@@ -39,8 +39,8 @@ def main(study: str, folder: Path) -> None:
     """Write `architectures` as CSV, SVG and PNG into the folder, from the measurements that lie there."""
     table = table_of(load_study(study, ROOT).backbones, *measurements(folder))
     write_csv(folder / "architectures.csv", table)
-    with styled():
-        save(draw(table), folder, "architectures")
+    with use_style():
+        save_figure(draw(table), folder, "architectures")
 
 
 def measurements(folder: Path) -> tuple[Row | None, pd.DataFrame | None]:

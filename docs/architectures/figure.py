@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from frostline.plotting import COLOURS, GREY, INK, text_width
+from frostline.plotting import COLOURS, GREY, INK, measure_width
 from frostline.units import format_number
 
 LOOKS = {
@@ -165,7 +165,7 @@ def free_places(at: np.ndarray, lines: Sequence[str]) -> list[tuple[str, str]]:
 
 def box_at(x: float, y: float, line: str, side: str, level: str) -> Box:
     """Return where the line stands when it is so aligned beside the mark."""
-    width, height = text_width(line, LABEL_PT), 1.25 * LABEL_PT
+    width, height = measure_width(line, LABEL_PT), 1.25 * LABEL_PT
     left = {"left": x + GAP, "right": x - GAP - width, "center": x - width / 2}[side]
     bottom = {"center": y - height / 2, "bottom": y + 0.6 * GAP, "top": y - 0.6 * GAP - height}[level]
     return left, bottom, width, height

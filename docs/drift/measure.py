@@ -27,7 +27,7 @@ from docs.racing.measure import ROOT, SCRATCH
 from frostline.data.images import Prepared, read_prepared
 from frostline.errors import InputError, end_in_one_line
 from frostline.files import write_csv, write_json, write_yaml
-from frostline.plotting import save, styled
+from frostline.plotting import save_figure, use_style
 from frostline.stats.intervals import Redrawn, compute_half_width
 from frostline.units import typeset_points
 from stages import fetch, prepare
@@ -70,8 +70,8 @@ def main(options: Options) -> None:
     }
     write_json(options.out / "drift.json", about | asked | {"differences": differences, "of_seeds": rows})
     write_csv(options.out / "drift.csv", pd.DataFrame(rows).drop(columns="curves"))
-    with styled():
-        save(draw(rows), options.out, "drift")
+    with use_style():
+        save_figure(draw(rows), options.out, "drift")
 
 
 def images_of(options: Options) -> Prepared:

@@ -14,7 +14,7 @@ from frostline.interpret.inspection import CHANNELS, Case, Inside
 from frostline.interpret.panels import bare, headline, key, margins, ramp_of, say, show, signed_key
 from frostline.interpret.tiles import Pixels, coloured, in_bytes, mosaic, shrunk, shrunk_picture, signed
 from frostline.interpret.weight_changes import Filters
-from frostline.plotting import COLOURS, GREY, INK, shortened
+from frostline.plotting import COLOURS, GREY, INK, shorten_text
 
 MOST_PIXELS = 84_000
 """A picture's tiles hold about so many pixels together: git keeps it, and it stands within the report."""
@@ -31,7 +31,7 @@ PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 def pictures_of(inside: Inside) -> dict[str, Figure]:
     """Return the pictures by name: fewer of a network whose first layer sees no colours, or that keeps no places.
 
-    Draw and save them within `frostline.plotting.styled`.
+    Draw and save them within `frostline.plotting.use_style`.
     """
     pictures = {}
     if inside.filters is not None:
@@ -149,8 +149,8 @@ def _draw_group(band: SubFigure, name: str, told: list[str], rows: list[list[Pix
 
 def told_case(case: Case, classes: list[str]) -> str:
     """Return in lines what the case is, where that is known, and what it is taken for, with its probability."""
-    lines = [] if case.actual is None else [f"truly {shortened(classes[case.actual], 115, 9)}"]
-    taken = f"taken for {shortened(classes[case.predicted], 95, 9)}"
+    lines = [] if case.actual is None else [f"truly {shorten_text(classes[case.actual], 115, 9)}"]
+    taken = f"taken for {shorten_text(classes[case.predicted], 95, 9)}"
     return "\n".join([*lines, taken, f"with probability {case.confidence:.3f}"])
 
 

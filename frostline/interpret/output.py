@@ -9,7 +9,7 @@ from frostline.files import open_whole_folder, write_json
 from frostline.interpret.captions import notes_of, told_pictures
 from frostline.interpret.figures import pictures_of
 from frostline.interpret.inspection import Inside
-from frostline.plotting import save, styled
+from frostline.plotting import save_figure, use_style
 
 LIKELIEST = 5
 """So many classes of a case are told, with their probabilities."""
@@ -17,9 +17,9 @@ LIKELIEST = 5
 
 def write_look(folder: Path, inside: Inside) -> None:
     """Write each picture, as SVG and PNG, and look.json into the folder, in place of what was there."""
-    with open_whole_folder(folder) as unfinished, styled():
+    with open_whole_folder(folder) as unfinished, use_style():
         for name, picture in pictures_of(inside).items():
-            save(picture, unfinished, name)
+            save_figure(picture, unfinished, name)
         write_json(unfinished / "look.json", numbers_of(inside))
 
 
@@ -28,7 +28,7 @@ def post_pictures(folder: Path, inside: Inside) -> None:
     from torch.utils.tensorboard import SummaryWriter  # takes a second, which only those pay who asked for it
 
     shutil.rmtree(folder, ignore_errors=True)
-    with styled(), SummaryWriter(folder) as writer:
+    with use_style(), SummaryWriter(folder) as writer:
         for name, picture in pictures_of(inside).items():
             writer.add_figure(name, picture, close=False)
 

@@ -4,14 +4,12 @@ In go the tables of reports/ and what the stage look found; out come reports/fig
 stage plot needs the whole of it.
 
 comparison: the tables of a study, read
-points: what stands where when accuracy is drawn over a cost
-scatter: accuracy over a cost as the page shows it
-tips: what a point tells when it is pointed at
-figures: the figures, drawn by matplotlib
+tradeoff: accuracy over a cost, drawn
+figures: learning curves and confusions, drawn
 lessons: figures that a study earns by its plans: losses, shifts, sizes
 descriptions: figures in words, for those who do not see them
+embedding: figures as parts of the page, whose points can be pointed at
 page: the page, filled in from the study
 report.html: the page's template
 report.css: the style of the page
-scatter.svg: the template of accuracy over a cost
 """

@@ -33,6 +33,11 @@ class Comparison:
         return int(self.plans.advised.to_numpy().argmax())
 
     @property
+    def title(self) -> str:
+        """Which images it is about."""
+        return f"{self.source['images']:,} images, {self.source['origin']}"
+
+    @property
     def mark(self) -> str:
         """What is special about that row: where the data cannot tell, it is only the best on validation."""
         return "best on validation" if self.advice["status"] == "open" else "advised"

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from frostline.report.comparison import Comparison
-from frostline.report.points import KEYS, labels_of
+from frostline.report.tradeoff import KEYS, label_plans
 from frostline.units import format_percent
 
 MOST_CONFUSIONS = 10
@@ -14,14 +14,14 @@ def describe_curves(study: Comparison) -> str:
     """Return for each plan what its kept learning rate reached on validation, and when."""
     kept = study.history[study.history.chosen]
     told = []
-    for label, (_, plan) in zip(labels_of(study.plans), study.plans[KEYS].iterrows(), strict=True):
+    for label, (_, plan) in zip(label_plans(study.plans), study.plans[KEYS].iterrows(), strict=True):
         its = kept[(kept.backbone == plan.backbone) & (kept.plan == plan.plan)].reset_index(drop=True)
         best = its.loc[its.groupby("seed").val_loss.idxmin()]
-        told.append(f"{label} {_range(best.val_loss, '.3f')} after {_range(best.epoch, 'd')} epochs")
+        told.append(f"{label} {_format_range(best.val_loss, '.3f')} after {_format_range(best.epoch, 'd')} epochs")
     return f"Loss over epochs, a panel for each plan. Least validation loss of each seed: {'; '.join(told)}."
 
 
-def _range(values: "pd.Series[float]", form: str) -> str:
+def _format_range(values: "pd.Series[float]", form: str) -> str:
     low, high = f"{values.min():{form}}", f"{values.max():{form}}"
     return low if low == high else f"{low} to {high}"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from frostline.constants import PARTS
 from frostline.plotting import COLOURS
 from frostline.report.comparison import Comparison
-from frostline.report.points import KEYS, labels_of
+from frostline.report.tradeoff import KEYS, label_plans
 from frostline.units import format_number, format_percent
 
 LINES = ("-", "--", "-.", ":")
@@ -32,25 +33,25 @@ class Lesson:
     draw: Callable[[], Figure]
 
 
-def lessons_of(study: Comparison) -> list[Lesson]:
+def list_lessons(study: Comparison) -> list[Lesson]:
     """Return the lessons of the study, of which most have none."""
     found = []
     if study.plans.backbone.nunique() > 1:
-        found.append(losses_lesson(study))
+        found.append(describe_losses(study))
     if len(study.shifted):
-        found.append(shifts_lesson(study))
+        found.append(describe_shifts(study))
     if study.study["sizes"]:
-        found.append(sizes_lesson(study))
+        found.append(describe_sizes(study))
     return found
 
 
-def losses_lesson(study: Comparison) -> Lesson:
+def describe_losses(study: Comparison) -> Lesson:
     """Return what several backbones made of the images that they were trained on."""
     kept = study.history[study.history.chosen]
     means = kept.groupby([*KEYS, "epoch"], sort=False).train_loss.mean().reset_index()
     lines = [
         (label, means[(means[KEYS] == plan).all(axis=1)])
-        for label, plan in zip(labels_of(study.plans), study.plans[KEYS].to_numpy(), strict=True)
+        for label, plan in zip(label_plans(study.plans), study.plans[KEYS].to_numpy(), strict=True)
     ]
     told = "; ".join(f"{label} {its.train_loss.iloc[-1]:.3f} after {its.epoch.iloc[-1]} epochs" for label, its in lines)
     return Lesson(
@@ -60,7 +61,7 @@ def losses_lesson(study: Comparison) -> Lesson:
         told=f"Training loss over epochs, a line for each network, means over seeds: {told}.",
         caption="Mean training loss over seeds, at the learning rate that was kept. A deeper network can compute all "
         "that a shallower one can; where it ends above it, it is not overfitting that is in its way, but optimization.",
-        draw=lambda: draw_losses(lines),
+        draw=partial(draw_losses, lines),
     )
 
 
@@ -69,7 +70,7 @@ def draw_losses(lines: list[tuple[str, pd.DataFrame]]) -> Figure:
     figure = Figure(figsize=(8, 4.4), layout="constrained")
     axes = figure.subplots()
     for index, (label, its) in enumerate(lines):
-        axes.plot(its.epoch, its.train_loss, label=label, **_styled(index), markevery=max(1, len(its) // 8))
+        axes.plot(its.epoch, its.train_loss, label=label, **_style_line(index), markevery=max(1, len(its) // 8))
     axes.set_yscale("log")
     axes.yaxis.set_minor_locator(NullLocator())
     _decimal_ticks(axes, np.concatenate([its.train_loss for _, its in lines]))
@@ -88,13 +89,13 @@ def _decimal_ticks(axes: Axes, values: Any) -> None:
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
-def shifts_lesson(study: Comparison) -> Lesson:
+def describe_shifts(study: Comparison) -> Lesson:
     """Return what is left of each plan's accuracy where test images are moved by a few pixels."""
     lines = []
-    for label, plan in zip(labels_of(study.plans), study.plans.to_dict("records"), strict=True):
+    for label, plan in zip(label_plans(study.plans), study.plans.to_dict("records"), strict=True):
         its = study.shifted[(study.shifted.backbone == plan["backbone"]) & (study.shifted.plan == plan["plan"])]
         lines.append((f"{label}, {format_number(plan['parameters'], '')} parameters", its))
-    told = "; ".join(f"{label}: {_told(its.accuracy, its.shift_px, 'at')}" for label, its in lines)
+    told = "; ".join(f"{label}: {_describe_accuracies(its.accuracy, its.shift_px, 'at')}" for label, its in lines)
     return Lesson(
         name="shifts",
         heading="What a shift of the image does",
@@ -102,11 +103,11 @@ def shifts_lesson(study: Comparison) -> Lesson:
         told=f"Test accuracy by the pixels by which the images are shifted. {told}.",
         caption=f"Test images moved left, right, up and down by so many of {study.study['image_px']} pixels, the edge "
         "repeated; means with their 95 % intervals. Nothing that they show has changed.",
-        draw=lambda: draw_shifts(lines),
+        draw=partial(draw_shifts, lines),
     )
 
 
-def _told(accuracies: Iterable[float], places: Iterable[float], at: str) -> str:
+def _describe_accuracies(accuracies: Iterable[float], places: Iterable[float], at: str) -> str:
     """Return the accuracies in words, each with where it was found."""
     return ", ".join(
         f"{format_percent(share)} {at} {place:,.0f}" for share, place in zip(accuracies, places, strict=True)
@@ -126,26 +127,26 @@ def draw_shifts(lines: list[tuple[str, pd.DataFrame]]) -> Figure:
     return figure
 
 
-def sizes_lesson(study: Comparison) -> Lesson:
+def describe_sizes(study: Comparison) -> Lesson:
     """Return how each depth fares on more and fewer training images."""
     lines = []
     for (backbone, learns, weights), its in study.plans.groupby(["backbone", "learns", "weights"], sort=False):
-        depth = _depth_label(str(learns), str(weights))
+        depth = _label_depth(str(learns), str(weights))
         several = study.plans.backbone.nunique() > 1
         lines.append((f"{backbone} {depth}" if several else depth, its.sort_values("train_images")))
-    told = "; ".join(f"{label}: {_told(its.accuracy, its.train_images, 'on')}" for label, its in lines)
+    told = "; ".join(f"{label}: {_describe_accuracies(its.accuracy, its.train_images, 'on')}" for label, its in lines)
     return Lesson(
         name="sizes",
         heading="Which depth for how many images",
-        sentences=[each["sentence"] for each in study.study["sizes"]],
+        sentences=[size["sentence"] for size in study.study["sizes"]],
         told=f"Test accuracy by training images. {told}.",
         caption="Test accuracy with its 95 % interval over the images that were trained on. All test images are the "
         "same, and a smaller share of the training images is a part of a larger one.",
-        draw=lambda: draw_sizes(lines),
+        draw=partial(draw_sizes, lines),
     )
 
 
-def _depth_label(learns: str, weights: str) -> str:
+def _label_depth(learns: str, weights: str) -> str:
     """Return what a depth is called in the picture."""
     if weights == "none":
         return "scratch"
@@ -177,12 +178,12 @@ def _name_lines(figure: Figure) -> None:
 
 
 def _draw_line(axes: Axes, x: np.ndarray, its: pd.DataFrame, label: str, index: int) -> None:
-    style = _styled(index)
+    style = _style_line(index)
     axes.plot(x, its.accuracy, label=label, **style)
     axes.vlines(x, its.accuracy_low, its.accuracy_high, color=style["color"], linewidth=1, alpha=0.7)
 
 
-def _styled(index: int) -> dict[str, Any]:
+def _style_line(index: int) -> dict[str, Any]:
     """Return how the line of that place is drawn: in grey print lines and marks tell them apart."""
     return {
         "color": COLOURS[index % len(COLOURS)],

@@ -1,6 +1,5 @@
 """The report: one HTML file, readable on paper and on a phone, that needs no network and no script."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ from frostline.constants import COSTS
 from frostline.files import read_json
 from frostline.report.comparison import Comparison
 from frostline.report.descriptions import describe_confusion, describe_curves
-from frostline.report.lessons import lessons_of
-from frostline.report.points import KEYS, labels_of, points_of
-from frostline.report.scatter import narrow_scatter, wide_scatter
+from frostline.report.embedding import Tradeoff, embed_picture, embed_tradeoff
+from frostline.report.lessons import list_lessons
+from frostline.report.tradeoff import KEYS, draw_tradeoff, label_plans, list_points
 from frostline.units import COST_LABELS, format_cost, format_number, format_percent, typeset_points
 
 MEASURES = {
@@ -37,16 +36,15 @@ def render_report(study: Comparison, figures: Path, look: Path) -> str:
         lstrip_blocks=True,
     )
     here.filters |= {
-        "px": "{:.1f}".format,
         "human_cost": format_cost,
-        "p_value": told_p,
+        "p_value": format_p,
         "percent": format_percent,
         "points": typeset_points,
     }
-    rows = plan_rows(study)
+    rows = list_plan_rows(study)
     advised = rows[study.advised]
     confusions = study.confusion[(study.confusion[KEYS] == study.plans.iloc[study.advised][KEYS]).all(axis=1)]
-    lessons = lessons_of(study)
+    lessons = list_lessons(study)
     return here.get_template("report.html").render(
         advice=study.advice,
         study=study.study,
@@ -54,39 +52,39 @@ def render_report(study: Comparison, figures: Path, look: Path) -> str:
         plans=rows,
         advised=advised,
         mark=study.mark,
-        pairs=pair_rows(study),
-        views=view_sentences(study),
-        stopped=stopped_rows(study),
+        pairs=list_pair_rows(study),
+        views=describe_views(study),
+        stopped=list_stopped_rows(study),
         costs={cost: COST_LABELS[cost] for cost in COSTS},
         measures={name: label for name, label in MEASURES.items() if name in study.plans},
-        scatters=scatters(study),
+        tradeoffs={cost: draw_tradeoffs(study, cost) for cost in COSTS},
         lessons=lessons,
         pictures={
-            name: _embedded(figures / f"{name}.svg")
+            name: embed_picture(figures / f"{name}.svg")
             for name in ("curves", "confusion", *(lesson.name for lesson in lessons))
         },
-        inside=seen_inside(look),
+        inside=read_look(look),
         told={"curves": describe_curves(study), "confusion": describe_confusion(confusions, advised["label"])},
     )
 
 
-def seen_inside(look: Path) -> dict[str, Any]:
+def read_look(look: Path) -> dict[str, Any]:
     """Return look.json of the folder, with each of its pictures to be put into the page."""
     seen: dict[str, Any] = read_json(look / "look.json")
-    pictures = [{**told, "picture": _embedded(look / f"{name}.svg")} for name, told in seen["pictures"].items()]
+    pictures = [{**told, "picture": embed_picture(look / f"{name}.svg")} for name, told in seen["pictures"].items()]
     return {**seen, "pictures": pictures}
 
 
-def plan_rows(study: Comparison) -> list[dict[str, Any]]:
+def list_plan_rows(study: Comparison) -> list[dict[str, Any]]:
     """Return all that is known of each plan: its rows of plans.csv and costs.csv, and what it is called."""
     told = [name for name in study.costs if name in KEYS or name not in study.plans]
     both = study.plans.merge(study.costs[told], on=KEYS, validate="1:1")
-    return _records(both.assign(label=labels_of(study.plans)))
+    return _records(both.assign(label=label_plans(study.plans)))
 
 
-def pair_rows(study: Comparison) -> list[dict[str, Any]]:
+def list_pair_rows(study: Comparison) -> list[dict[str, Any]]:
     """Return the rows of pairs.csv, with what both plans are called and which of them is better, if one is."""
-    names = dict(zip(map(tuple, study.plans[KEYS].to_numpy()), labels_of(study.plans), strict=True))
+    names = dict(zip(map(tuple, study.plans[KEYS].to_numpy()), label_plans(study.plans), strict=True))
     rows = []
     for row in _records(study.pairs):
         one, other = names[row["backbone"], row["plan"]], names[row["other_backbone"], row["other_plan"]]
@@ -95,21 +93,22 @@ def pair_rows(study: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
-def stopped_rows(study: Comparison) -> list[dict[str, Any]]:
+def list_stopped_rows(study: Comparison) -> list[dict[str, Any]]:
     """Return the rows of stopped.csv, with what each plan is called."""
-    return _records(study.stopped.assign(label=labels_of(study.stopped)))
+    return _records(study.stopped.assign(label=label_plans(study.stopped)))
 
 
-def view_sentences(study: Comparison) -> list[str]:
+def describe_views(study: Comparison) -> list[str]:
     """Return what fewer views of each image cost in accuracy and save in seconds, where plans differ in them alone."""
     spent = study.costs.set_index(KEYS).train_seconds
-    return [
-        f"{each['sentence']} {told_saving(*(spent[each['backbone'], each[name]] for name in ('plan', 'other_plan')))}"
-        for each in study.study["views"]
-    ]
+    told = []
+    for pair in study.study["views"]:
+        seconds, other_seconds = (spent[pair["backbone"], pair[name]] for name in ("plan", "other_plan"))
+        told.append(f"{pair['sentence']} {describe_saving(seconds, other_seconds)}")
+    return told
 
 
-def told_saving(seconds: float, other_seconds: float) -> str:
+def describe_saving(seconds: float, other_seconds: float) -> str:
     """Return in a sentence what training for so many seconds saves of the other's."""
     if seconds >= other_seconds:
         took, other = (format_number(value, "s") for value in (seconds, other_seconds))
@@ -121,20 +120,19 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def scatters(study: Comparison) -> dict[str, Any]:
-    """Return the pictures of accuracy against each of COSTS, for screens and for phones."""
-    points = {cost: points_of(study.plans, study.costs, study.runs, cost, study.mark) for cost in COSTS}
+def draw_tradeoffs(study: Comparison, cost: str) -> dict[str, Tradeoff]:
+    """Return the pictures of accuracy against the cost, for screens and for phones."""
+    points = list_points(study.plans, study.costs, study.runs, cost, study.mark)
     return {
-        cost: {"wide": wide_scatter(its, cost), "narrow": narrow_scatter(its, cost)} for cost, its in points.items()
+        size: embed_tradeoff(
+            draw_tradeoff(points, cost, study.title, narrow=size == "narrow"), points, cost, f"{cost}-{size}"
+        )
+        for size in ("wide", "narrow")
     }
 
 
-def told_p(value: float) -> str:
+def format_p(value: float) -> str:
     """Return a p-value with three decimals."""
     if pd.isna(value):
         return "\N{EN DASH}"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _embedded(picture: Path) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(picture.read_bytes()).decode("ascii")

@@ -22,8 +22,8 @@ from frostline.backbones.registry import build_backbone, scale_pixels
 from frostline.backbones.weights import load_torchvision_tensors
 from frostline.errors import InputError
 from frostline.files import read_csv, read_json, write_csv, write_json
+from tests.figures import find_overlaps, find_text_boxes
 from tests.project import ROOT
-from tests.report.test_figures import overlaps, text_boxes
 from tests.toys import TRAINING
 from tools.choose import load_study, write_study
 
@@ -242,8 +242,8 @@ def test_the_table_that_is_kept_is_what_the_command_makes(tmp_path: Path) -> Non
 
 def test_the_picture_names_every_backbone_over_each_cost_and_no_two_texts_overlap(full: pd.DataFrame) -> None:
     figure = draw(full)
-    assert not overlaps(figure)
-    texts = [text for text, _ in text_boxes(figure)]
+    assert not find_overlaps(figure)
+    texts = [text for text, _ in find_text_boxes(figure)]
     for row in full.to_dict("records"):
         unknown = " (no top-1)" if pd.isna(row["published_top1"]) else ""
         assert texts.count(f"{row['backbone']}, {row['year']}{unknown}") == 1
@@ -256,7 +256,7 @@ def test_without_speeds_the_picture_is_of_the_counted_cost_alone(plain: pd.DataF
 
 
 def test_the_picture_is_drawn_where_no_top1_is_published_at_all(plain: pd.DataFrame) -> None:
-    texts = [text for text, _ in text_boxes(draw(plain[plain.published_top1.isna()]))]
+    texts = [text for text, _ in find_text_boxes(draw(plain[plain.published_top1.isna()]))]
     assert "efficientnet_lite0, 2020 (no top-1)" in texts
 
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from frostline.report.comparison import Comparison, read_comparison
-from frostline.report.lessons import Lesson, lessons_of
+from frostline.report.lessons import Lesson, list_lessons
 from frostline.stats.ablations import compare_sizes, describe_share
 from frostline.stats.advice import Option
 from frostline.stats.intervals import Interval, Measured, Redrawn
@@ -21,7 +21,7 @@ def study_of(folder: Path, name: str) -> Comparison:
 
 
 def lesson(folder: Path, name: str, which: str) -> Lesson:
-    return next(each for each in lessons_of(study_of(folder, name)) if each.name == which)
+    return next(each for each in list_lessons(study_of(folder, name)) if each.name == which)
 
 
 def lines(figure: Figure) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def lines(figure: Figure) -> dict[str, Any]:
     [("usual", []), ("two_backbones", ["losses"]), ("networks", ["losses", "shifts"]), ("sizes", ["sizes"])],
 )
 def test_a_study_draws_what_it_has_to_show_and_nothing_else(tmp_path: Path, name: str, lessons: list[str]) -> None:
-    assert [each.name for each in lessons_of(study_of(tmp_path, name))] == lessons
+    assert [each.name for each in list_lessons(study_of(tmp_path, name))] == lessons
 
 
 def test_training_losses_are_means_over_seeds_at_the_rate_that_was_kept(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from frostline.constants import COSTS
-from frostline.report.page import told_saving
-from frostline.report.points import cost_axis, points_of
-from frostline.report.tips import tell
+from frostline.report.embedding import describe_point
+from frostline.report.page import describe_saving
+from frostline.report.tradeoff import list_points, span_costs
 from frostline.units import COST_LABELS
 from stages import plot
 from tests.browser import open_browser, open_page
@@ -127,7 +127,7 @@ def test_what_one_view_against_many_costs_and_saves_is_told_where_two_plans_diff
 
 
 def test_a_plan_that_took_longer_saves_no_time() -> None:
-    assert told_saving(8.0, 7.6) == "It saves no time: 8 s of training instead of 7.6 s."
+    assert describe_saving(8.0, 7.6) == "It saves no time: 8 s of training instead of 7.6 s."
 
 
 @pytest.mark.parametrize(("name", "kind"), [("usual", "advice"), ("undecided", "advice open")])
@@ -180,7 +180,7 @@ def test_each_point_tells_its_numbers_on_hover_and_on_focus(
     browser: Browser, reports: dict[str, Path], cost: str, width: int
 ) -> None:
     study = VARIANTS["usual"]
-    points = points_of(plans_of(study), costs_of(study), runs_of(study), cost, "advised")
+    points = list_points(plans_of(study), costs_of(study), runs_of(study), cost, "advised")
     with open_page(browser, reports["usual"], width) as page:
         page.get_by_label(COST_LABELS[cost], exact=True).check()
         marks = page.locator(".point:visible")
@@ -206,10 +206,10 @@ def test_each_point_tells_its_numbers_on_hover_and_on_focus(
 
 def test_a_focused_point_wears_a_ring(page: Page) -> None:
     mark = page.locator(".point:visible").first
-    ring = mark.locator(".focus")
-    assert ring.evaluate("each => getComputedStyle(each).stroke") == "none"
+    ring = mark.locator(".focus use")
+    assert ring.evaluate("each => getComputedStyle(each).visibility") == "hidden"
     mark.focus()
-    assert ring.evaluate("each => getComputedStyle(each).stroke") != "none"
+    assert ring.evaluate("each => getComputedStyle(each).visibility") == "visible"
 
 
 def test_tab_goes_from_the_switch_along_the_costs_to_the_tables(page: Page) -> None:
@@ -226,18 +226,19 @@ def test_tab_goes_from_the_switch_along_the_costs_to_the_tables(page: Page) -> N
         if not order[-1]:
             break
     study = VARIANTS["usual"]
-    points = points_of(plans_of(study), costs_of(study), runs_of(study), "train_flops", "advised")
-    told = [tell(point, "train_flops") for point in sorted(points, key=lambda point: point.cost)]
+    points = list_points(plans_of(study), costs_of(study), runs_of(study), "train_flops", "advised")
+    told = [describe_point(point, "train_flops") for point in sorted(points, key=lambda point: point.cost)]
     assert order[0] == "by-train_flops"
     assert order[1 : 1 + len(told)] == told
     assert order[1 + len(told)] == "plans-caption"
-    assert len(cost_axis(points).ticks) >= 3
+    assert len(span_costs(points).ticks) >= 3
 
 
 def test_a_likelier_front_is_a_fuller_mark_and_a_ring_and_a_printed_number(page: Page) -> None:
     marks = page.locator(".point:visible")
-    fills = [float(each.get_attribute("fill-opacity") or 0) for each in marks.locator(".shape").all()]
-    assert max(fills) == 0.97
+    fills = [mark.evaluate("each => getComputedStyle(each).fill") for mark in marks.locator(".mark use").all()]
+    assert len(set(fills)) == len(fills)
+    assert "rgb(8, 118, 180)" in fills  # #0072B2 to 97 %
     assert marks.locator(".ring").count() == 1
     assert page.locator("svg:visible text").filter(has_text="on front 97 %").count() == 1
 
@@ -251,10 +252,10 @@ FAULTS = """() => {
         && a.top >= b.top - 1 && a.bottom <= b.bottom + 1;
     const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1.5
         && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1.5;
-    for (const svg of document.querySelectorAll('svg.scatter')) {
+    for (const svg of document.querySelectorAll('svg.tradeoff')) {
         if (!box(svg).width) continue;
-        const texts = [...svg.querySelectorAll('text')].filter(each => !each.closest('.tip'));
-        const marks = [...svg.querySelectorAll('.point .shape, .point .interval')];
+        const texts = [...svg.querySelectorAll('text')];
+        const marks = [...svg.querySelectorAll('.point .mark, .point .interval')];
         texts.forEach((text, index) => {
             if (!within(box(text), box(svg))) faults.push('outside: ' + text.textContent);
             for (const other of texts.slice(index + 1))
@@ -262,12 +263,9 @@ FAULTS = """() => {
             for (const mark of marks)
                 if (meet(box(text), box(mark))) faults.push('over a mark: ' + text.textContent);
         });
-        for (const tip of svg.querySelectorAll('.tip')) {
+        for (const tip of svg.parentElement.querySelectorAll('.tip'))
             if (!within(box(tip), box(svg))) faults.push('tip outside: ' + tip.textContent);
-            for (const text of tip.querySelectorAll('text'))
-                if (!within(box(text), box(tip.querySelector('rect')))) faults.push('cut: ' + text.textContent);
-        }
-        const places = [...svg.querySelectorAll('.point .shape')].map(box);
+        const places = [...svg.querySelectorAll('.point .mark')].map(box);
         places.forEach((place, index) => places.slice(index + 1).forEach(other => {
             if (meet(place, other)) faults.push('two marks on one place');
         }));

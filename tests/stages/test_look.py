@@ -31,13 +31,13 @@ from frostline.interpret.gradcam import (
 from frostline.interpret.inspection import open_run, telling_cases
 from frostline.interpret.output import write_look
 from frostline.interpret.weight_changes import Moved, first_filters, moved_by_part
-from frostline.plotting import styled
+from frostline.plotting import use_style
 from frostline.report.comparison import read_comparison
 from frostline.report.page import render_report
 from stages import look as look_stage
 from tests import insides, toys
+from tests.figures import find_overlaps
 from tests.insides import made_up, without_places
-from tests.report.test_figures import overlaps
 from tests.reports import write_study
 from tools import look as look_tool
 
@@ -306,9 +306,9 @@ def test_there_are_as_many_mistakes_as_were_made() -> None:
     ids=["usual", "without places", "long names"],
 )
 def test_no_two_texts_of_a_picture_overlap(inside: insides.Inside) -> None:
-    with styled():
+    with use_style():
         for name, picture in pictures_of(inside).items():
-            assert not overlaps(picture), name
+            assert not find_overlaps(picture), name
 
 
 def test_pictures_of_noise_from_large_images_stay_small(tmp_path: Path) -> None:
