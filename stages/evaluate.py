@@ -77,7 +77,7 @@ def predict_seed(data: Prepared, trained: Run, backbone: nn.Sequential, seed: in
     prefix, suffix = cut_at_boundary(backbone.to(device).to(memory_format=torch.channels_last))
     prefix = prepare_prefix(prefix, trained.precision)
 
-    def predicted(split: str, transform: Transform | None = None) -> pd.DataFrame:
+    def predict_split(split: str, transform: Transform | None = None) -> pd.DataFrame:
         rows = data.list_rows(split, [seed])
         inputs: Inputs = LiveInputs(Images.hold(data.images, device), trained.backbone, transform)
         if len(prefix):
@@ -85,10 +85,10 @@ def predict_seed(data: Prepared, trained: Run, backbone: nn.Sequential, seed: in
         logits = predict(suffix, inputs, split_batches(rows, size_prefix_batch(image_px)), trained.precision, device)
         return make_prediction_table(data, seed, split, rows, logits.double().softmax(1).cpu().numpy())
 
-    validation, began = predicted("validation"), time.perf_counter()
-    test, test_seconds = predicted("test"), time.perf_counter() - began
+    validation, began = predict_split("validation"), time.perf_counter()
+    test, test_seconds = predict_split("test"), time.perf_counter() - began
     shifted = [
-        predicted("test", Shifter(direction, by)).assign(shift=by, direction=direction)
+        predict_split("test", Shifter(direction, by)).assign(shift=by, direction=direction)
         for by in shifts
         for direction in DIRECTIONS
     ]

@@ -14,7 +14,7 @@ from frostline.constants import name_run
 from frostline.data.images import read_prepared
 from frostline.errors import run_command
 from frostline.files import locate_logs, read_json
-from frostline.interpret.inspection import look_inside, open_run, telling_cases
+from frostline.interpret.inspection import choose_cases, look_inside, open_run
 from frostline.interpret.output import post_pictures, write_look
 from frostline.params import load_params
 
@@ -28,7 +28,7 @@ def main(*, params: Path, advice: Path, prepared: Path, runs: Path, scores: Path
     name = name_run(advised["backbone"], advised["plan"])
     predictions = pd.read_parquet(scores / name / "predictions.parquet")
     opened = open_run(runs / name)
-    mistakes, hits = telling_cases(data, predictions, opened.seed, CASES)
+    mistakes, hits = choose_cases(data, predictions, opened.seed, CASES)
     groups = {"Worst mistakes": mistakes, "Confident hits": hits}
     there = {group: cases for group, cases in groups.items() if cases}
     inside = look_inside(opened, there, mapped=(hits or mistakes)[0])

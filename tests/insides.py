@@ -13,7 +13,7 @@ from frostline.constants import PARTS
 from frostline.files import write_json
 from frostline.interpret.gradcam import Evidence, PartMaps
 from frostline.interpret.inspection import Case, Inside
-from frostline.interpret.output import numbers_of, write_look
+from frostline.interpret.output import collect_numbers, write_look
 from frostline.interpret.weight_changes import Filters, Moved
 
 CLASSES = ("functional", "defective")
@@ -81,4 +81,4 @@ def write_made_up_look(folder: Path, classes: list[str]) -> None:
     folder.mkdir(exist_ok=True)
     for name, content in drawn().items():
         (folder / name).write_bytes(content)
-    write_json(folder / "look.json", numbers_of(made_up((*classes, "x")[: max(2, len(classes))])))
+    write_json(folder / "look.json", collect_numbers(made_up((*classes, "x")[: max(2, len(classes))])))

@@ -25,10 +25,10 @@ def main(run: str, image: str, data: Path = Path("data"), out: Path = Path("look
         if isinstance(pixels, str):
             raise InputError.of("IMAGE", "be an image that can be read", f"{image} ({pixels})")
         opened = open_run(folder)
-        case = told_case(opened, Case(file.name, pixels.pixels, [], None))
+        case = predict_case(opened, Case(file.name, pixels.pixels, [], None))
         into = out / run / file.name
         write_look(into, look_inside(opened, {file.name: [case]}, mapped=case))
-        for each in case.likeliest(LIKELIEST):
+        for each in case.rank_classes(LIKELIEST):
             print(f"{case.probabilities[each]:.3f} {opened.run.classes[each]}")
         print(f"{run}, seed {opened.seed}: {into.resolve()}")
 
@@ -73,9 +73,9 @@ def find_image(name: str) -> Path:
 
 
 @torch.no_grad()
-def told_case(opened: Opened, case: Case) -> Case:
+def predict_case(opened: Opened, case: Case) -> Case:
     """Return the case with the probabilities that the trained backbone gives it, computed in float32."""
-    logits = opened.trained(opened.scaled([case]))
+    logits = opened.trained(opened.scale_images([case]))
     return Case(case.name, case.pixels, logits[0].double().softmax(0).tolist(), case.actual)
 
 

@@ -27,11 +27,11 @@ def main(params: Path, prepared: Path) -> None:
                 apply_plan(parts, plan)
                 told = ", then ".join(" ".join(describe_learned(parts, depth)) for depth in plan.depths)
                 console.print(f"\n[bold]{name}[/bold] on {backbone}: {told}")
-                console.print(plan_table(count_by_part(parts)))
+                console.print(tabulate_plans(count_by_part(parts)))
     console.print(f"Counted with {classes} classes{'' if known else ', as none are prepared yet'}.")
 
 
-def plan_table(counts: list[PartCount]) -> Table:
+def tabulate_plans(counts: list[PartCount]) -> Table:
     """Return the table of one plan: each part's parameters, and whether they learn."""
     table = Table(show_footer=True)
     parameters, trainable = sum(each.parameters for each in counts), sum(each.trainable for each in counts)

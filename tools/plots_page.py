@@ -37,7 +37,7 @@ BUNDLE
 """
 
 
-def page() -> str:
+def write_page() -> str:
     """Return the HTML template: one file of about 0.9 MB that defines `vegaEmbed` and loads nothing.
 
     Raises `ValueError` when the bundle holds text that would end the script early or that DVC would replace.
@@ -52,7 +52,7 @@ def page() -> str:
 def main(out: Path) -> None:
     """Write the page to `out`, whole or not at all."""
     with open_whole_file(out) as unfinished:
-        unfinished.write_text(page(), encoding="utf-8")
+        unfinished.write_text(write_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

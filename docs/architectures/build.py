@@ -17,7 +17,7 @@ from torch import nn
 from torchvision import models
 
 from docs.architectures.figure import draw
-from docs.architectures.publications import publication_of
+from docs.architectures.publications import find_publication
 from frostline.backbones.registry import cut_into_parts, find_architecture
 from frostline.errors import end_in_one_line
 from frostline.files import read_csv, read_json, write_csv
@@ -37,39 +37,39 @@ INTEGERS = ("measured_px", "measured_batch", "probe_seeds")
 
 def main(study: str, folder: Path) -> None:
     """Write `architectures` as CSV, SVG and PNG into the folder, from the measurements that lie there."""
-    table = table_of(load_study(study, ROOT).backbones, *measurements(folder))
+    table = tabulate(load_study(study, ROOT).backbones, *read_measurements(folder))
     write_csv(folder / "architectures.csv", table)
     with use_style():
         save_figure(draw(table), folder, "architectures")
 
 
-def measurements(folder: Path) -> tuple[Row | None, pd.DataFrame | None]:
+def read_measurements(folder: Path) -> tuple[Row | None, pd.DataFrame | None]:
     """Return what the folder holds of measured speeds and of a recorded study's plans."""
     speeds, plans = folder / "measured.json", folder / "plans.csv"
     return read_json(speeds) if speeds.is_file() else None, read_csv(plans) if plans.is_file() else None
 
 
-def table_of(backbones: list[str], measured: Row | None, probes: pd.DataFrame | None) -> pd.DataFrame:
+def tabulate(backbones: list[str], measured: Row | None, probes: pd.DataFrame | None) -> pd.DataFrame:
     """Return a row for each backbone; what was not measured is missing. Top-1 is in percent, a probe's a share."""
-    rows = [facts(name) | speed(name, measured) | probe(name, probes) for name in backbones]
+    rows = [collect_facts(name) | measure_speed(name, measured) | read_probe(name, probes) for name in backbones]
     return pd.DataFrame(rows).astype(dict.fromkeys(INTEGERS, "Int64"))
 
 
-def facts(name: str) -> Row:
+def collect_facts(name: str) -> Row:
     """Return what is known of the backbone with its 1,000 classes: FLOPs are of one image forward.
 
     Images are of the side that its top-1 was published for. A multiplication and its addition are two FLOPs.
     """
-    publication = publication_of(name)
+    publication = find_publication(name)
     with torch.device("meta"):  # counted on tensors without data: nothing is drawn at random for it
         parts = cut_into_parts(find_architecture(name), find_architecture(name).original())
-    px, top1 = published(name)
+    px, top1 = read_published(name)
     work = count_work(parts[:-1].requires_grad_(False), parts[-1:], px)
     return {
         "backbone": name,
         "year": publication.year,
         "paper": f"arXiv:{publication.arxiv}",
-        "kind": kind_of(parts),
+        "kind": describe_kind(parts),
         "parameters": sum(parameter.numel() for parameter in parts.parameters()),
         "flops": work.prefix + work.validation,
         "published_px": px,
@@ -77,7 +77,7 @@ def facts(name: str) -> Row:
     }
 
 
-def published(name: str) -> tuple[int, float | None]:
+def read_published(name: str) -> tuple[int, float | None]:
     """Return the side of the images for which the weights that Frostline loads were published, and their top-1.
 
     torchvision says both of its weights; timm's package has no accuracies.
@@ -90,7 +90,7 @@ def published(name: str) -> tuple[int, float | None]:
     return px, weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
 
 
-def kind_of(parts: nn.Module) -> str:
+def describe_kind(parts: nn.Module) -> str:
     """Return what most of the backbone's work is: attention, convolutions, or convolutions of single channels."""
     if any(isinstance(module, nn.MultiheadAttention) for module in parts.modules()):
         return "attention"
@@ -98,7 +98,7 @@ def kind_of(parts: nn.Module) -> str:
     return "depthwise convolutions" if max(grouped) > 1 else "full convolutions"
 
 
-def speed(name: str, measured: Row | None) -> Row:
+def measure_speed(name: str, measured: Row | None) -> Row:
     """Return the backbone's images a second, medians over repeats, or nothing where it was not measured."""
     row: Row = dict.fromkeys(("forward_images_per_second", "training_images_per_second", *INTEGERS[:2]))
     if measured is None or name not in measured["backbones"]:
@@ -109,7 +109,7 @@ def speed(name: str, measured: Row | None) -> Row:
     return row | {"measured_px": measured["image_px"], "measured_batch": measured["batch_size"]}
 
 
-def probe(name: str, probes: pd.DataFrame | None) -> Row:
+def read_probe(name: str, probes: pd.DataFrame | None) -> Row:
     """Return the accuracy of the backbone's frozen probe, its 95 % interval and its seeds, or nothing."""
     columns = {f"probe_{column}": column for column in ("accuracy", "accuracy_low", "accuracy_high", "seeds")}
     found = [] if probes is None else probes[(probes.backbone == name) & (probes.plan == PROBE)].to_dict("records")

@@ -65,7 +65,7 @@ def draw(table: pd.DataFrame) -> Figure:
     panels = [COMPUTED, *([MEASURED] if table[MEASURED.column].notna().any() else [])]
     width = (PANEL[0] + 0.35) * len(panels) + 0.75
     figure = Figure(figsize=(width, PANEL[1] + 1.35))
-    bounds = top1_bounds(table)
+    bounds = find_top1_bounds(table)
     for index, panel in enumerate(panels):
         left = (0.7 + index * (PANEL[0] + 0.35)) / width
         axes = figure.add_axes((left, 0.85 / (PANEL[1] + 1.35), PANEL[0] / width, PANEL[1] / (PANEL[1] + 1.35)))
@@ -88,7 +88,7 @@ def mark(kind: str) -> Line2D:
     return Line2D([], [], color=colour, marker=shape, linestyle="", markeredgecolor=INK, label=kind)
 
 
-def top1_bounds(table: pd.DataFrame) -> tuple[float, float]:
+def find_top1_bounds(table: pd.DataFrame) -> tuple[float, float]:
     """Return the ends of the axis of top-1, with room below for those that have none."""
     if table.published_top1.isna().all():
         return 0.0, 100.0
@@ -104,7 +104,7 @@ def draw_panel(axes: Axes, table: pd.DataFrame, panel: Panel, bounds: tuple[floa
     low, high = decades.min() - pad, decades.max() + pad
     axes.set_xlim(*((high, low) if panel.reversed else (low, high)))
     axes.set_ylim(*bounds)
-    ticks = ticks_between(low, high)
+    ticks = choose_ticks(low, high)
     axes.set_xticks(ticks, [format_number(10**tick, panel.unit) for tick in ticks])
     axes.set_xlabel(panel.label)
     x = (high - decades if panel.reversed else decades - low) / (high - low)
@@ -117,10 +117,10 @@ def draw_panel(axes: Axes, table: pd.DataFrame, panel: Panel, bounds: tuple[floa
             *place, shape, color=face, markersize=MARK_PT, markeredgecolor=colour if np.isnan(top1) else INK,
             transform=axes.transAxes,
         )  # fmt: skip
-    label(axes, at, names(table, with_years=not panel.reversed))
+    label(axes, at, write_names(table, with_years=not panel.reversed))
 
 
-def ticks_between(low: float, high: float) -> list[float]:
+def choose_ticks(low: float, high: float) -> list[float]:
     """Return round numbers between the ends, in decades: 1 and 3 of each, or finer where the axis is short."""
     for multiples in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 6, 8)):
         found = [np.log10(each) + power for power in range(int(low) - 1, int(high) + 2) for each in multiples]
@@ -130,7 +130,7 @@ def ticks_between(low: float, high: float) -> list[float]:
     return ticks
 
 
-def names(table: pd.DataFrame, *, with_years: bool) -> list[str]:
+def write_names(table: pd.DataFrame, *, with_years: bool) -> list[str]:
     """Return what stands beside each mark."""
     lines = []
     for name, year, top1 in zip(table.backbone, table.year, table.published_top1, strict=True):
@@ -142,7 +142,7 @@ def names(table: pd.DataFrame, *, with_years: bool) -> list[str]:
 def label(axes: Axes, at: np.ndarray, lines: Sequence[str]) -> None:
     """Write each line beside its mark, where it covers neither a mark nor another line."""
     inches = np.array(PANEL)
-    for place, line, (side, level) in zip(at, lines, free_places(at * 72 * inches, lines), strict=True):
+    for place, line, (side, level) in zip(at, lines, find_free_places(at * 72 * inches, lines), strict=True):
         across = {"left": GAP, "right": -GAP, "center": 0}[side]
         up = {"center": 0.0, "bottom": 0.6 * GAP, "top": -0.6 * GAP}[level]
         axes.annotate(
@@ -151,19 +151,19 @@ def label(axes: Axes, at: np.ndarray, lines: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def free_places(at: np.ndarray, lines: Sequence[str]) -> list[tuple[str, str]]:
+def find_free_places(at: np.ndarray, lines: Sequence[str]) -> list[tuple[str, str]]:
     """Return for each line that of PLACES around its mark at which it covers least; marks stand at `at`, in points."""
     taken = [(x - MARK_PT / 2, y - MARK_PT / 2, MARK_PT, MARK_PT) for x, y in at]
     chosen = []
     for (x, y), line in zip(at, lines, strict=True):
-        boxes = {place: box_at(x, y, line, *place) for place in PLACES}
-        costs = [outside(box) + sum(covered(box, other) for other in taken) for box in boxes.values()]
+        boxes = {place: make_box(x, y, line, *place) for place in PLACES}
+        costs = [measure_outside(box) + sum(measure_cover(box, other) for other in taken) for box in boxes.values()]
         chosen.append(PLACES[int(np.argmin(np.round(costs, 3)))])  # nothing covered is 0 up to rounding
         taken.append(boxes[chosen[-1]])
     return chosen
 
 
-def box_at(x: float, y: float, line: str, side: str, level: str) -> Box:
+def make_box(x: float, y: float, line: str, side: str, level: str) -> Box:
     """Return where the line stands when it is so aligned beside the mark."""
     width, height = measure_width(line, LABEL_PT), 1.25 * LABEL_PT
     left = {"left": x + GAP, "right": x - GAP - width, "center": x - width / 2}[side]
@@ -171,12 +171,12 @@ def box_at(x: float, y: float, line: str, side: str, level: str) -> Box:
     return left, bottom, width, height
 
 
-def covered(box: Box, other: Box) -> float:
+def measure_cover(box: Box, other: Box) -> float:
     """Return the area that both boxes share."""
     sides = [min(box[i] + box[i + 2], other[i] + other[i + 2]) - max(box[i], other[i]) for i in (0, 1)]
     return max(sides[0], 0) * max(sides[1], 0)
 
 
-def outside(box: Box) -> float:
+def measure_outside(box: Box) -> float:
     """Return the area of the box that lies beyond the panel."""
-    return box[2] * box[3] - covered(box, (0, 0, PANEL[0] * 72, PANEL[1] * 72))
+    return box[2] * box[3] - measure_cover(box, (0, 0, PANEL[0] * 72, PANEL[1] * 72))

@@ -80,7 +80,7 @@ def main(options: Options) -> None:
     with deterministic(device):
         for name in names:
             measured[name] = measure(name, setting)
-            print(told(name, measured[name], options.images), flush=True)
+            print(report_progress(name, measured[name], options.images), flush=True)
     write_json(options.out, describe(options, setting) | {"backbones": measured})
 
 
@@ -102,11 +102,11 @@ def describe(options: Options, setting: Setting) -> Row:
 
 def measure(name: str, setting: Setting) -> Row:
     """Return the seconds of all repeats, each over all images."""
-    training = repeated(teacher(name, fresh(name, setting), setting), setting.repeats)
-    return {"forward_seconds": repeated(predictor(name, setting), setting.repeats), "training_seconds": training}
+    training = repeat(make_trainer(name, build_fresh(name, setting), setting), setting.repeats)
+    return {"forward_seconds": repeat(make_predictor(name, setting), setting.repeats), "training_seconds": training}
 
 
-def repeated(run: Callable[[], object], repeats: int) -> list[float]:
+def repeat(run: Callable[[], object], repeats: int) -> list[float]:
     """Return the seconds of each repeat, after one that is not counted: it starts kernels and the optimizer."""
     seconds = []
     for _ in range(1 + repeats):
@@ -116,9 +116,9 @@ def repeated(run: Callable[[], object], repeats: int) -> list[float]:
     return seconds[1:]
 
 
-def predictor(name: str, setting: Setting) -> Callable[[], object]:
+def make_predictor(name: str, setting: Setting) -> Callable[[], object]:
     """Return what predicts all images as a study's test images are: all but the head as a frozen prefix."""
-    backbone = fresh(name, setting)
+    backbone = build_fresh(name, setting)
     prefix, head = prepare_prefix(backbone[:-1], setting.precision), backbone[-1:]
     live = LiveInputs(Images.hold(setting.images, setting.device), name)
     inputs = PrefixedInputs(prefix.eval(), live, setting.images.shape[1], setting.precision, setting.device)
@@ -126,7 +126,7 @@ def predictor(name: str, setting: Setting) -> Callable[[], object]:
     return lambda: predict(head, inputs, batches, setting.precision, setting.device).cpu()
 
 
-def teacher(name: str, backbone: nn.Sequential, setting: Setting) -> Callable[[], object]:
+def make_trainer(name: str, backbone: nn.Sequential, setting: Setting) -> Callable[[], object]:
     """Return what shows all images once to the backbone, all of which learns, as an epoch of training does."""
     rows = np.arange(len(setting.images))
     labels = torch.from_numpy(rows % CLASSES).to(setting.device)
@@ -135,14 +135,14 @@ def teacher(name: str, backbone: nn.Sequential, setting: Setting) -> Callable[[]
     return lambda: train_one_epoch(fit, batches, setting.training, setting.precision, 1)
 
 
-def fresh(name: str, setting: Setting) -> nn.Sequential:
+def build_fresh(name: str, setting: Setting) -> nn.Sequential:
     """Return the backbone with random weights, which are as fast as trained ones, as the engine lays it out."""
     torch.manual_seed(SEED)
     backbone = build_backbone(name, "none", CLASSES).to(setting.device)
     return backbone.to(memory_format=torch.channels_last)
 
 
-def told(name: str, measured: Row, images: int) -> str:
+def report_progress(name: str, measured: Row, images: int) -> str:
     """Return a line about what was measured of a backbone."""
     forward, training = (figure(images / median(measured[f"{what}_seconds"])) for what in ("forward", "training"))
     return f"{name}: {forward} images a second forward, {training} in training"

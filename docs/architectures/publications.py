@@ -36,7 +36,7 @@ PUBLICATIONS = {
 """The publications of the backbones that studies/architectures.yaml compares."""
 
 
-def publication_of(backbone: str) -> Publication:
+def find_publication(backbone: str) -> Publication:
     """Return the backbone's publication, or raise an `InputError` that names those that have one here."""
     if backbone not in PUBLICATIONS:
         fix = "Others are to be entered in docs/architectures/publications.py."

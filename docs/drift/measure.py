@@ -59,11 +59,11 @@ def main(options: Options) -> None:
     """Teach both ways with every seed, say what came of it, and write it."""
     rows = []
     with deterministic(torch.device("cpu")):
-        data = images_of(options)
+        data = load_images(options)
         for seed in range(options.seeds):
-            rows.append(compare_ways(lesson_of(data, options, seed)))
-            print(told(rows[-1]), flush=True)
-    differences = {name: difference(rows, *pair) for name, pair in COMPARED.items()}
+            rows.append(compare_ways(summarise_lesson(data, options, seed)))
+            print(report_row(rows[-1]), flush=True)
+    differences = {name: measure_difference(rows, *pair) for name, pair in COMPARED.items()}
     about = {"backbone": BACKBONE, "image_px": data.images.shape[1], "machine": describe_machine()}
     asked = {
         name: value for name, value in asdict(options).items() if name in ("seeds", "epochs", "batch", "learning_rate")
@@ -74,7 +74,7 @@ def main(options: Options) -> None:
         save_figure(draw(rows), options.out, "drift")
 
 
-def images_of(options: Options) -> Prepared:
+def load_images(options: Options) -> Prepared:
     """Return the study's images, split by so many seeds. They are in memory, as their folder vanishes."""
     params = read_study(options.study, ROOT)
     params["study"] |= {"seeds": list(range(options.seeds))}
@@ -92,14 +92,14 @@ def images_of(options: Options) -> Prepared:
         return Prepared(np.array(found.images), found.labels, found.ids, found.classes, found.splits)
 
 
-def lesson_of(data: Prepared, options: Options, seed: int) -> Lesson:
+def summarise_lesson(data: Prepared, options: Options, seed: int) -> Lesson:
     """Return what the seed's splits are taught, and how."""
     rows = {split: data.list_rows(split, [seed]) for split in ("train", "validation", "test")}
     how = (len(data.classes), seed, options.epochs, options.batch, options.learning_rate)
     return Lesson(data.images, data.labels, rows, *how)
 
 
-def difference(rows: Sequence[Row], one: str, other: str) -> dict[str, float]:
+def measure_difference(rows: Sequence[Row], one: str, other: str) -> dict[str, float]:
     """Return by how much the one accuracy is above the other, seed by seed in pairs, with its 95 % interval.
 
     Seeds draw their splits from the same images, for which the variance allows (Nadeau and Bengio 2003).
@@ -110,7 +110,7 @@ def difference(rows: Sequence[Row], one: str, other: str) -> dict[str, float]:
     return {"estimate": estimate, "low": max(-1.0, estimate - half), "high": min(1.0, estimate + half)}
 
 
-def told(row: Row) -> str:
+def report_row(row: Row) -> str:
     """Return in a line what came of a seed."""
     apart = {name: typeset_points(row[one] - row[other]) for name, (one, other) in COMPARED.items()}
     moved = " and ".join(f"{row[f'{way}_moved_tensors']} ({way})" for way in WAYS)

@@ -66,11 +66,11 @@ def compare_ways(lesson: Lesson) -> dict[str, Any]:
 
     Heads are crossed with statistics, as the frozen weights beneath them are the same.
     """
-    loaded = statistics_of(fresh(lesson))
+    loaded = read_statistics(build_fresh(lesson))
     taught = {way: teach(lesson, way) for way in WAYS}
-    drifted = statistics_of(taught["drifting"].model)
+    drifted = read_statistics(taught["drifting"].model)
     crossed = {
-        f"{way}_head_{name}_statistics": score(with_statistics(taught[way].model, statistics), lesson, "test")
+        f"{way}_head_{name}_statistics": score(set_statistics(taught[way].model, statistics), lesson, "test")
         for way in WAYS
         for name, statistics in (("loaded", loaded), ("drifted", drifted))
     }
@@ -80,14 +80,14 @@ def compare_ways(lesson: Lesson) -> dict[str, Any]:
         "test_images": len(lesson.rows["test"]),
         "frozen_tensors": taught["drifting"].frozen,
         **{f"{way}_moved_tensors": len(taught[way].moved) for way in WAYS},
-        "relative_norm_of_means": relative_norm(loaded, drifted, "running_mean"),
-        "relative_norm_of_variances": relative_norm(loaded, drifted, "running_var"),
+        "relative_norm_of_means": compute_relative_change(loaded, drifted, "running_mean"),
+        "relative_norm_of_variances": compute_relative_change(loaded, drifted, "running_var"),
         **crossed,
         "curves": {way: taught[way].curve for way in WAYS},
     }
 
 
-def fresh(lesson: Lesson) -> nn.Sequential:
+def build_fresh(lesson: Lesson) -> nn.Sequential:
     """Return the backbone with the seed's new head, which alone has `requires_grad`."""
     torch.manual_seed(lesson.seed)
     model = build_backbone(BACKBONE, lesson.weights, lesson.classes)
@@ -98,7 +98,7 @@ def fresh(lesson: Lesson) -> nn.Sequential:
 
 def teach(lesson: Lesson, way: str) -> Taught:
     """Return what the head has learned in one of WAYS, all epochs of it: none is chosen."""
-    model = fresh(lesson)
+    model = build_fresh(lesson)
     before = digest_frozen(model)
     if way == "held":
         apply_plan(model, HEAD)
@@ -118,7 +118,7 @@ def train_one_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, lesson: 
     """Show the model every training image once, in the order that seed and epoch say."""
     order = np.random.default_rng([lesson.seed, epoch]).permutation(lesson.rows["train"])
     for rows in split_batches(order, lesson.batch):
-        loss = cross_entropy(model(scaled(lesson, rows)), torch.from_numpy(lesson.labels[rows]))
+        loss = cross_entropy(model(scale_images(lesson, rows)), torch.from_numpy(lesson.labels[rows]))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -129,27 +129,27 @@ def score(model: nn.Module, lesson: Lesson, split: str) -> float:
     """Return the accuracy on the split, in eval mode."""
     model.eval()
     rows = lesson.rows[split]
-    told = torch.cat([model(scaled(lesson, batch)).argmax(1) for batch in split_batches(rows, SCORED_AT_ONCE)])
+    told = torch.cat([model(scale_images(lesson, batch)).argmax(1) for batch in split_batches(rows, SCORED_AT_ONCE)])
     return float((told.numpy() == lesson.labels[rows]).mean())
 
 
-def scaled(lesson: Lesson, rows: Rows) -> Tensor:
+def scale_images(lesson: Lesson, rows: Rows) -> Tensor:
     """Return the rows' images as the backbone takes them."""
     return scale_pixels(BACKBONE, torch.from_numpy(lesson.images[rows]))
 
 
-def statistics_of(model: nn.Module) -> dict[str, Tensor]:
+def read_statistics(model: nn.Module) -> dict[str, Tensor]:
     """Return a copy of the model's buffers, by name: BatchNorm's running means and variances, and its counters."""
     return {name: buffer.clone() for name, buffer in model.named_buffers()}
 
 
-def with_statistics(model: nn.Module, statistics: Tensors) -> nn.Module:
+def set_statistics(model: nn.Module, statistics: Tensors) -> nn.Module:
     """Return the model, its statistics set to the given ones."""
     model.load_state_dict(statistics, strict=False)
     return model
 
 
-def relative_norm(before: Tensors, after: Tensors, kind: str) -> float:
+def compute_relative_change(before: Tensors, after: Tensors, kind: str) -> float:
     """Return the norm of what changed of all statistics of that kind over the norm of what was loaded."""
     names = [name for name in before if name.endswith(kind)]
     loaded, found = (torch.cat([its[name].double() for name in names]) for its in (before, after))

@@ -109,9 +109,9 @@ def main(options: Options) -> None:
             settings = arrange(options, folder, split)
             with run_grid(settings, folder) as workers:
                 rows.append({"split": split, **compare_arms(workers, settings, folder)})
-        screen.print(told(rows[-1]), markup=False)
-    screen.print(shown(rows))
-    about: Row = {"study": options.study, "image_px": settings.data.image_px, **summary(rows)}
+        screen.print(report_outcome(rows[-1]), markup=False)
+    screen.print(show_outcomes(rows))
+    about: Row = {"study": options.study, "image_px": settings.data.image_px, **summarise(rows)}
     same = f"The same plan is advised on {about['same_plan']} of {len(rows)} splits"
     screen.print(f"{same}, after {about['ratio']:.2f} of the seconds.", markup=False)
     name = options.name
@@ -177,7 +177,7 @@ def compare_arms(workers: Mapping[str, Noted], settings: Params, folder: Path) -
             written.mkdir(parents=True)
             trial.ask(Worker.write, written, trial.rates[0], trial.seeds)
             write_json(written / "race.json", tell(trial))
-        return {key: value for arm in ("grid", "race") for key, value in outcome(folder, arm).items()}
+        return {key: value for arm in ("grid", "race") for key, value in read_outcome(folder, arm).items()}
 
 
 def race_over_notes(workers: Mapping[str, Noted], settings: Params, prepared: Path) -> list[Trial]:
@@ -199,7 +199,7 @@ class AskNotes:
         return answer
 
 
-def outcome(folder: Path, arm: str) -> Row:
+def read_outcome(folder: Path, arm: str) -> Row:
     """Return the seconds that the arm's training took, its advice, and what it stopped, once it is evaluated."""
     prepared, runs, scores, out = folder / "prepared", folder / arm, folder / f"{arm}-scores", folder / f"{arm}-reports"
     races = {run.name: read_json(run / "race.json")["stopped"] for run in runs.iterdir()}
@@ -216,14 +216,14 @@ def outcome(folder: Path, arm: str) -> Row:
     }
 
 
-def told(row: Row) -> str:
+def report_outcome(row: Row) -> str:
     """Return in a line what came of a split."""
     stopped = row["race_stopped"] or "no plan"
     advised = f"advised {row['race_plan']} ({row['race_status']}), in full {row['grid_plan']} ({row['grid_status']})"
     return f"split {row['split']}: {advised}; stopped after so many seeds: {stopped}"
 
 
-def shown(rows: Sequence[Row]) -> Table:
+def show_outcomes(rows: Sequence[Row]) -> Table:
     """Return the table of seconds."""
     columns = {"grid": "grid_seconds", "race": "race_seconds", "race / grid": "ratio"}
     lines = [
@@ -232,7 +232,7 @@ def shown(rows: Sequence[Row]) -> Table:
     return table(columns, lines, "Seconds of training")
 
 
-def summary(rows: Sequence[Row]) -> Row:
+def summarise(rows: Sequence[Row]) -> Row:
     """Return on how many splits the advice was the same, and the share of all seconds that the race needed."""
     return {
         "splits": len(rows),

@@ -38,12 +38,12 @@ def apply_plan(backbone: nn.Sequential, plan: Depth) -> None:
     refuse_unfit(backbone, plan)
     blocks = list_learning_blocks(backbone, plan)
     selectors = _list_selectors(plan)
-    learned = _in_blocks(backbone, blocks) | _select_parameters(backbone, selectors)
+    learned = _split_blocks(backbone, blocks) | _select_parameters(backbone, selectors)
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(name in learned)
     for name, module in backbone.named_modules():
         vars(module).pop("train", None)
-        awake = _holds(blocks, name) or ("norms" in selectors and isinstance(module, NORMS))
+        awake = _has_part(blocks, name) or ("norms" in selectors and isinstance(module, NORMS))
         if not awake and name:
             hold_in_eval_mode(module)
     backbone.train()
@@ -93,7 +93,7 @@ def _refuse_unfit(backbone: nn.Sequential, plan: Depth, where: str) -> None:
         elif name not in blocks and name not in parts:
             siblings = [block for block in blocks if block.startswith(f"{name.partition('.')[0]}.")]
             raise InputError.of(where, f"name {join_names(siblings or [*parts, *SELECTORS])}", repr(name))
-        elif not _in_blocks(backbone, [name] if plan.from_ is None else list_learning_blocks(backbone, plan)):
+        elif not _split_blocks(backbone, [name] if plan.from_ is None else list_learning_blocks(backbone, plan)):
             raise InputError.of(where, "name what has parameters", f"{name!r}, which has none")
 
 
@@ -111,8 +111,8 @@ def list_learning_blocks(backbone: nn.Sequential, plan: Depth) -> list[str]:
 
 def _list_learning_blocks(blocks: list[str], depth: Depth) -> list[str]:
     if depth.from_ is None:
-        return [block for block in blocks if _holds(depth.train or [], block)]
-    first = next(place for place, block in enumerate(blocks) if _holds([depth.from_], block))
+        return [block for block in blocks if _has_part(depth.train or [], block)]
+    first = next(place for place, block in enumerate(blocks) if _has_part([depth.from_], block))
     return blocks[first:]
 
 
@@ -136,14 +136,14 @@ def describe_learned(backbone: nn.Sequential, plan: Depth) -> list[str]:
     return words + _list_selectors(plan)
 
 
-def _holds(names: Collection[str], inner: str) -> bool:
+def _has_part(names: Collection[str], inner: str) -> bool:
     """Return whether `inner` is one of the names, or lies within one."""
     steps = inner.split(".")
     return any(".".join(steps[:count]) in names for count in range(1, len(steps) + 1))
 
 
-def _in_blocks(backbone: nn.Sequential, blocks: Collection[str]) -> set[str]:
-    return {name for name, _ in backbone.named_parameters() if _holds(blocks, name)}
+def _split_blocks(backbone: nn.Sequential, blocks: Collection[str]) -> set[str]:
+    return {name for name, _ in backbone.named_parameters() if _has_part(blocks, name)}
 
 
 def _select_parameters(backbone: nn.Sequential, selectors: Collection[str]) -> set[str]:
@@ -160,7 +160,7 @@ def _select_parameters(backbone: nn.Sequential, selectors: Collection[str]) -> s
 def find_boundary(backbone: nn.Sequential) -> int:
     """Return how many blocks lie before the first in which anything learns. `apply_plan` must have been called."""
     blocks = [block for part in backbone.children() for block in part.children()]
-    return next((place for place, block in enumerate(blocks) if not _stands_still(block)), len(blocks))
+    return next((place for place, block in enumerate(blocks) if not _is_frozen(block)), len(blocks))
 
 
 def cut_at_boundary(backbone: nn.Sequential, at: int | None = None) -> tuple[nn.Sequential, nn.Sequential]:
@@ -181,7 +181,7 @@ def cut_at_boundary(backbone: nn.Sequential, at: int | None = None) -> tuple[nn.
     return prefix, suffix
 
 
-def _stands_still(block: nn.Module) -> bool:
+def _is_frozen(block: nn.Module) -> bool:
     held = all("train" in vars(module) for module in block.modules())
     return held and not any(parameter.requires_grad for parameter in block.parameters())
 

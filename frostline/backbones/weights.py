@@ -156,7 +156,7 @@ def fit_tensors(
             raise InputError.of(where, f"hold every tensor of the model, {key!r} too", f"{len(tensors)} others")
         if found is not None and found.shape != own.shape and key not in optional:
             raise InputError.of(f"{where}: {key}", f"have the shape {_format_shape(own)}", _format_shape(found))
-    return {key: tensors[key] if fits(tensors, key, own) else own for key, own in state.items()}
+    return {key: tensors[key] if have_shapes_of(tensors, key, own) else own for key, own in state.items()}
 
 
 def rename_tensor(key: str) -> str:
@@ -166,7 +166,7 @@ def rename_tensor(key: str) -> str:
     return key
 
 
-def fits(tensors: dict[str, Tensor], key: str, own: Tensor) -> bool:
+def have_shapes_of(tensors: dict[str, Tensor], key: str, own: Tensor) -> bool:
     """Return whether there is such a tensor, of the shape of the model's own."""
     return key in tensors and tensors[key].shape == own.shape
 

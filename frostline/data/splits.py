@@ -69,12 +69,12 @@ def _choose_best_balanced(group_of: Integers, strata: Integers, share: float, co
     """Return the groups of the draw that misses `share` least, in the stratum where it misses most of it."""
     wanted = np.bincount(strata) * share
 
-    def imbalance(drawn: Integers) -> float:
+    def measure_imbalance(drawn: Integers) -> float:
         missed = np.abs(np.bincount(strata[drawn], minlength=len(wanted)) - wanted)
         return float((missed / np.maximum(wanted, 1)).max())
 
     draws = GroupShuffleSplit(DRAWS, test_size=count, random_state=seed).split(strata, groups=group_of)
-    best = min((drawn for _, drawn in draws), key=imbalance)
+    best = min((drawn for _, drawn in draws), key=measure_imbalance)
     return np.unique(group_of[best])
 
 

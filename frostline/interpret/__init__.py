@@ -8,7 +8,6 @@ weight_changes: the first filters before and after training, and how far each pa
 inspection: the images that tell most, and what the network makes of them
 captions: what the pictures say, in words
 figures: the pictures
-panels: parts of pictures: images, keys, headlines
-tiles: many small maps side by side
+panels: parts of pictures: tiles, scales, headlines
 output: pictures and numbers written, and posted to TensorBoard
 """

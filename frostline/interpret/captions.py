@@ -13,17 +13,17 @@ Words = dict[str, str]
 """A picture's title, its caption, and the text that is told in its place."""
 
 
-def told_pictures(inside: Inside) -> dict[str, Words]:
+def describe_pictures(inside: Inside) -> dict[str, Words]:
     """Return the words of each picture that there is, in the order in which they are shown."""
     told = {}
     if inside.filters is not None:
-        told["filters"] = words_of_filters(inside.filters, inside.began)
+        told["filters"] = describe_filters(inside.filters, inside.began)
     if inside.maps:
-        told["maps"] = words_of_maps(inside)
-    return told | {"gradcam": words_of_evidence(inside), "moved": words_of_movement(inside.moved, inside.began)}
+        told["maps"] = describe_maps(inside)
+    return told | {"gradcam": describe_evidence(inside), "moved": describe_movements(inside.moved, inside.began)}
 
 
-def notes_of(inside: Inside) -> list[str]:
+def list_notes(inside: Inside) -> list[str]:
     """Return in sentences what of this network there is no picture of."""
     name, notes = inside.run.backbone, []
     if inside.filters is None:
@@ -35,7 +35,7 @@ def notes_of(inside: Inside) -> list[str]:
     return notes
 
 
-def words_of_filters(found: Filters, began: str) -> Words:
+def describe_filters(found: Filters, began: str) -> Words:
     """Return what the picture of the filters tells."""
     most = float(np.abs(found.after - found.before).max())
     change = f"by at most {most:.2g} a weight" if most else "exactly nothing"
@@ -50,9 +50,11 @@ def words_of_filters(found: Filters, began: str) -> Words:
     }
 
 
-def words_of_maps(inside: Inside) -> Words:
+def describe_maps(inside: Inside) -> Words:
     """Return what the picture of the activation maps tells."""
-    told = "; ".join(f"{each.part}, {_size(each.after)} places, {_difference(each)}" for each in inside.maps)
+    told = "; ".join(
+        f"{each.part}, {_format_size(each.after)} places, {_format_difference(each)}" for each in inside.maps
+    )
     without = [part for part in PARTS if part not in {"head", *(each.part for each in inside.maps)}]
     more = f" {', '.join(without)}: one vector, no places." if without else ""
     return {
@@ -64,45 +66,46 @@ def words_of_maps(inside: Inside) -> Words:
     }
 
 
-def _difference(each: PartMaps) -> str:
+def _format_difference(each: PartMaps) -> str:
     return f"which differ by {format_percent(each.difference)}" if each.difference else "which are the same"
 
 
-def _size(values: NDArray[np.float32]) -> str:
+def _format_size(values: NDArray[np.float32]) -> str:
     return f"{values.shape[-2]} x {values.shape[-1]}"
 
 
-def words_of_evidence(inside: Inside) -> Words:
+def describe_evidence(inside: Inside) -> Words:
     """Return what the picture of the cases tells, with Grad-CAM where the network keeps places."""
     evidence, told = inside.evidence, []
     for place, case in enumerate(inside.cases):
         actual = "" if case.actual is None else f"truly {inside.run.classes[case.actual]}, "
-        lies = "" if evidence is None else f", {where_it_lies(evidence.heat[place])}"
+        lies = "" if evidence is None else f", {locate_evidence(evidence.heat[place])}"
         predicted = inside.run.classes[case.predicted]
         told.append(f"{case.name}: {actual}taken for {predicted} ({case.confidence:.3f}){lies}")
     return {
         "title": "What it goes by",
-        "caption": _explained(evidence) + _chosen(inside),
+        "caption": _explain_evidence(evidence) + _explain_choice(inside),
         "told": f"Images and what they are taken for. {'; '.join(told)}.",
     }
 
 
-def _explained(evidence: Evidence | None) -> str:
+def _explain_evidence(evidence: Evidence | None) -> str:
     if evidence is None:
         return "Images and what they are taken for."
     return (
         "Below or beside each image, the brighter the more, where the network found what speaks for the class that it "
-        f"takes it for (Grad-CAM). {evidence.block} tells {_size(evidence.heat)} places apart: nothing finer is known."
+        f"takes it for (Grad-CAM). {evidence.block} tells {_format_size(evidence.heat)} places apart: nothing finer is "
+        "known."
     )
 
 
-def _chosen(inside: Inside) -> str:
+def _explain_choice(inside: Inside) -> str:
     if len(inside.groups) < 2 and inside.cases[0].actual is None:
         return ""
     return f" They are the test images of seed {inside.seed} of whose class it was surest, wrongly and rightly."
 
 
-def where_it_lies(heat: NDArray[np.float32]) -> str:
+def locate_evidence(heat: NDArray[np.float32]) -> str:
     """Return in which ninth of the image (height x width) the evidence is strongest, in words."""
     if not heat.any():
         return "for which nothing speaks"
@@ -112,9 +115,9 @@ def where_it_lies(heat: NDArray[np.float32]) -> str:
     return f"evidence strongest in the {'centre' if (down, across) == ('middle', 'centre') else f'{down} {across}'}"
 
 
-def words_of_movement(moved: list[Moved], began: str) -> Words:
+def describe_movements(moved: list[Moved], began: str) -> Words:
     """Return what the picture of the movement tells."""
-    told = "; ".join(f"{each.part} {told_movement(each)}" for each in moved)
+    told = "; ".join(f"{each.part} {describe_movement(each)}" for each in moved)
     return {
         "title": "How far it moved",
         "caption": f"The norm of what training changed in each part, as a share of the norm of its {began} weights. "
@@ -123,7 +126,7 @@ def words_of_movement(moved: list[Moved], began: str) -> Words:
     }
 
 
-def told_movement(moved: Moved) -> str:
+def describe_movement(moved: Moved) -> str:
     """Return in words how far a part moved."""
     if moved.relative_norm is None:
         return "no parameters"

@@ -35,7 +35,7 @@ class PartMaps:
         return changed / max(before, after) if changed else 0.0
 
 
-def outputs_by_block(backbone: nn.Sequential, pixels: Tensor) -> dict[str, Tensor]:
+def collect_outputs(backbone: nn.Sequential, pixels: Tensor) -> dict[str, Tensor]:
     """Return what each block gives, by its name, up to the head, whose output, the logits, stands under "head".
 
     Each is handed on as a copy: some blocks write over what they are fed.
@@ -51,7 +51,7 @@ def outputs_by_block(backbone: nn.Sequential, pixels: Tensor) -> dict[str, Tenso
     return outputs
 
 
-def layouts(backbone: nn.Sequential) -> dict[str, str]:
+def find_layouts(backbone: nn.Sequential) -> dict[str, str]:
     """Return how the output of each block before the head lies: the last permutation up to there decides."""
     found, layout = {}, CHANNELS_FIRST
     for part, blocks in backbone.named_children():
@@ -63,7 +63,7 @@ def layouts(backbone: nn.Sequential) -> dict[str, str]:
     return found
 
 
-def as_maps(values: Tensor, layout: str) -> Tensor | None:
+def arrange_as_maps(values: Tensor, layout: str) -> Tensor | None:
     """Return a block's output as N x C x H x W, or None where it does not tell several places apart.
 
     Of tokens, N x T x C, the first is the class token, which has no place; the others lie in rows of a square.
@@ -78,21 +78,23 @@ def as_maps(values: Tensor, layout: str) -> Tensor | None:
     return maps if maps.shape[2] * maps.shape[3] > 1 else None
 
 
-def maps_by_block(backbone: nn.Sequential, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+def collect_maps(backbone: nn.Sequential, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the maps, N x C x H x W, of those blocks before the head that have any, shallow to deep."""
-    maps = {name: as_maps(outputs[name], layout) for name, layout in layouts(backbone).items()}
+    maps = {name: arrange_as_maps(outputs[name], layout) for name, layout in find_layouts(backbone).items()}
     return {name: each for name, each in maps.items() if each is not None}
 
 
 @torch.no_grad()
-def activation_maps(loaded: nn.Sequential, trained: nn.Sequential, pixels: Tensor, count: int) -> list[PartMaps]:
+def compute_activation_maps(
+    loaded: nn.Sequential, trained: nn.Sequential, pixels: Tensor, count: int
+) -> list[PartMaps]:
     """Return what the last block with places of each part finds in the image (1 x 3 x H x W), shallow to deep.
 
     The `count` channels are those whose response after training differs the most between places (by its standard
     deviation), the same ones before. The strongest responses would show less: many a channel of EfficientNet-Lite is
     at its upper limit in every place. A part whose output has no places is left out.
     """
-    before, after = (maps_by_block(each, outputs_by_block(each, pixels)) for each in (loaded, trained))
+    before, after = (collect_maps(each, collect_outputs(each, pixels)) for each in (loaded, trained))
     last = {name.partition(".")[0]: name for name in after}
     found = []
     for part, block in last.items():
@@ -120,13 +122,13 @@ class Evidence:
         height, width = self.heat.shape[1:]
         return f"{self.block}, {height} x {width} places"
 
-    def enlarged(self, side: int) -> NDArray[np.float32]:
+    def enlarge(self, side: int) -> NDArray[np.float32]:
         """Return images x side x side: the heat enlarged bilinearly onto the images."""
         heat = torch.from_numpy(self.heat)[:, None]
         return functional.interpolate(heat, (side, side), mode="bilinear", align_corners=False)[:, 0].numpy()
 
 
-def grad_cam(backbone: nn.Sequential, pixels: Tensor, targets: Tensor) -> Evidence | None:
+def compute_grad_cam(backbone: nn.Sequential, pixels: Tensor, targets: Tensor) -> Evidence | None:
     """Return the evidence in each image (N x 3 x H x W) for its target class (N), or None where nothing has places.
 
     It is taken at the deepest block before the head that has several places with gradients: a vision transformer's
@@ -134,20 +136,20 @@ def grad_cam(backbone: nn.Sequential, pixels: Tensor, targets: Tensor) -> Eviden
     block has any, nothing speaks for the class: SqueezeNet's logits, which are never below 0, may stand still there.
     Each channel weighs what its gradient is in the mean over places. The network must be in eval mode.
     """
-    outputs = outputs_by_block(backbone, pixels.clone().requires_grad_())
+    outputs = collect_outputs(backbone, pixels.clone().requires_grad_())
     logits = outputs["head"].gather(1, targets[:, None]).sum()
-    lying = layouts(backbone)
+    lying = find_layouts(backbone)
     gradients = torch.autograd.grad(logits, [outputs[name] for name in lying])
     found = []
     for (name, layout), gradient in zip(lying.items(), gradients, strict=True):
-        maps, slopes = (as_maps(values.detach(), layout) for values in (outputs[name], gradient))
+        maps, slopes = (arrange_as_maps(values.detach(), layout) for values in (outputs[name], gradient))
         if maps is not None and slopes is not None:
             found.append((name, maps, slopes))
     deepest = next((each for each in reversed(found) if each[2].any()), found[-1] if found else None)
-    return None if deepest is None else Evidence(deepest[0], _weighed(*deepest[1:]).numpy())
+    return None if deepest is None else Evidence(deepest[0], _weigh_maps(*deepest[1:]).numpy())
 
 
-def _weighed(maps: Tensor, slopes: Tensor) -> Tensor:
+def _weigh_maps(maps: Tensor, slopes: Tensor) -> Tensor:
     """Return the positive part of the sum of the maps, each weighed by its mean slope, the largest of an image 1."""
     heat = (maps * slopes.mean(dim=(2, 3), keepdim=True)).sum(dim=1).relu()
     most = heat.amax(dim=(1, 2), keepdim=True)

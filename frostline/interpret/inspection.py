@@ -14,8 +14,8 @@ from frostline.backbones.precision import compute_deterministically
 from frostline.backbones.registry import build_backbone, scale_pixels
 from frostline.backbones.runs import Run, load_backbone, read_run
 from frostline.data.images import Prepared
-from frostline.interpret.gradcam import Evidence, PartMaps, activation_maps, grad_cam
-from frostline.interpret.weight_changes import Filters, Moved, first_filters, moved_by_part
+from frostline.interpret.gradcam import Evidence, PartMaps, compute_activation_maps, compute_grad_cam
+from frostline.interpret.weight_changes import Filters, Moved, find_first_filters, measure_movements
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Case:
         """The probability of the predicted class."""
         return float(self.probabilities[self.predicted])
 
-    def likeliest(self, count: int) -> list[int]:
+    def rank_classes(self, count: int) -> list[int]:
         """Return the classes of the highest probabilities, at most so many, the highest first."""
         return [int(each) for each in np.argsort(-np.array(self.probabilities), kind="stable")[:count]]
 
 
-def telling_cases(data: Prepared, predictions: pd.DataFrame, seed: int, count: int) -> tuple[list[Case], list[Case]]:
+def choose_cases(data: Prepared, predictions: pd.DataFrame, seed: int, count: int) -> tuple[list[Case], list[Case]]:
     """Return a seed's worst mistakes and its confident hits on test, the surest first, at most so many of each.
 
     A worst mistake is a test image with a high probability of a wrong class. Of equally sure ones the first comes
@@ -76,7 +76,7 @@ class Opened:
     loaded: nn.Sequential
     trained: nn.Sequential
 
-    def scaled(self, cases: Sequence[Case]) -> Tensor:
+    def scale_images(self, cases: Sequence[Case]) -> Tensor:
         """Return the cases' images as the backbone takes them."""
         return scale_pixels(self.run.backbone, torch.from_numpy(np.stack([case.pixels for case in cases])))
 
@@ -130,10 +130,12 @@ def look_inside(opened: Opened, groups: dict[str, list[Case]], mapped: Case) -> 
     return Inside(
         run=opened.run,
         seed=opened.seed,
-        filters=first_filters(loaded, trained, MOST_FILTERS),
+        filters=find_first_filters(loaded, trained, MOST_FILTERS),
         mapped=mapped,
-        maps=activation_maps(loaded, trained, opened.scaled([mapped]), CHANNELS),
+        maps=compute_activation_maps(loaded, trained, opened.scale_images([mapped]), CHANNELS),
         groups=groups,
-        evidence=grad_cam(trained, opened.scaled(cases), torch.tensor([case.predicted for case in cases])),
-        moved=moved_by_part(loaded, trained),
+        evidence=compute_grad_cam(
+            trained, opened.scale_images(cases), torch.tensor([case.predicted for case in cases])
+        ),
+        moved=measure_movements(loaded, trained),
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from frostline.files import open_whole_folder, write_json
-from frostline.interpret.captions import notes_of, told_pictures
-from frostline.interpret.figures import pictures_of
+from frostline.interpret.captions import describe_pictures, list_notes
+from frostline.interpret.figures import draw_pictures
 from frostline.interpret.inspection import Inside
 from frostline.plotting import save_figure, use_style
 
@@ -18,9 +18,9 @@ LIKELIEST = 5
 def write_look(folder: Path, inside: Inside) -> None:
     """Write each picture, as SVG and PNG, and look.json into the folder, in place of what was there."""
     with open_whole_folder(folder) as unfinished, use_style():
-        for name, picture in pictures_of(inside).items():
+        for name, picture in draw_pictures(inside).items():
             save_figure(picture, unfinished, name)
-        write_json(unfinished / "look.json", numbers_of(inside))
+        write_json(unfinished / "look.json", collect_numbers(inside))
 
 
 def post_pictures(folder: Path, inside: Inside) -> None:
@@ -29,18 +29,18 @@ def post_pictures(folder: Path, inside: Inside) -> None:
 
     shutil.rmtree(folder, ignore_errors=True)
     with use_style(), SummaryWriter(folder) as writer:
-        for name, picture in pictures_of(inside).items():
+        for name, picture in draw_pictures(inside).items():
             writer.add_figure(name, picture, close=False)
 
 
-def numbers_of(inside: Inside) -> dict[str, Any]:
+def collect_numbers(inside: Inside) -> dict[str, Any]:
     """Return what look.json tells: numbers to six digits, and the words of each picture."""
     run, classes, evidence = inside.run, inside.run.classes, inside.evidence
     return {
         "backbone": run.backbone,
         "plan": run.plan,
         "seed": inside.seed,
-        "moved": [asdict(each) | {"relative_norm": _rounded(each.relative_norm)} for each in inside.moved],
+        "moved": [asdict(each) | {"relative_norm": _round_number(each.relative_norm)} for each in inside.moved],
         "cases": [
             {
                 "group": group,
@@ -48,7 +48,7 @@ def numbers_of(inside: Inside) -> dict[str, Any]:
                 "actual": None if case.actual is None else classes[case.actual],
                 "predicted": classes[case.predicted],
                 "probabilities": {
-                    classes[each]: _rounded(case.probabilities[each]) for each in case.likeliest(LIKELIEST)
+                    classes[each]: _round_number(case.probabilities[each]) for each in case.rank_classes(LIKELIEST)
                 },
             }
             for group, cases in inside.groups.items()
@@ -61,14 +61,14 @@ def numbers_of(inside: Inside) -> dict[str, Any]:
                 "block": each.block,
                 "places": [*each.after.shape[1:]],
                 "channels": each.channels,
-                "difference": _rounded(each.difference),
+                "difference": _round_number(each.difference),
             }
             for each in inside.maps
         },
-        "pictures": told_pictures(inside),
-        "notes": notes_of(inside),
+        "pictures": describe_pictures(inside),
+        "notes": list_notes(inside),
     }
 
 
-def _rounded(value: float | None) -> float | None:
+def _round_number(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.6g}")

@@ -24,12 +24,12 @@ class Filters:
     of: int
 
 
-def first_filters(loaded: nn.Module, trained: nn.Module, most: int) -> Filters | None:
+def find_first_filters(loaded: nn.Module, trained: nn.Module, most: int) -> Filters | None:
     """Return the filters of the layer that sees the image, or None where it sees no image's colours.
 
     Of more than `most` those are taken whose weights are the largest after training, in the layer's order.
     """
-    before, after = filter_bank(loaded), filter_bank(trained)
+    before, after = get_filter_bank(loaded), get_filter_bank(trained)
     if before is None or after is None:
         return None
     strength = after.flatten(1).double().norm(dim=1)
@@ -38,7 +38,7 @@ def first_filters(loaded: nn.Module, trained: nn.Module, most: int) -> Filters |
 
 
 @torch.no_grad()
-def filter_bank(network: nn.Module) -> Tensor | None:
+def get_filter_bank(network: nn.Module) -> Tensor | None:
     """Return the weights of the first layer as filters x 3 x height x width, or None where they are no such filters.
 
     Of a network that begins with a linear layer each row is one filter, as large as the image.
@@ -65,7 +65,7 @@ class Moved:
     relative_norm: float | None
 
 
-def moved_by_part(loaded: nn.Sequential, trained: nn.Sequential) -> list[Moved]:
+def measure_movements(loaded: nn.Sequential, trained: nn.Sequential) -> list[Moved]:
     """Return how far each part moved, shallow to deep; norms are Euclidean, over all parameters, in float64.
 
     `trained` must have its plan applied, which says what of it learned. A head is always new: it moved from what its
@@ -73,19 +73,19 @@ def moved_by_part(loaded: nn.Sequential, trained: nn.Sequential) -> list[Moved]:
     """
     before = dict(loaded.named_children())
     return [
-        Moved(each.part, each.parameters, each.trainable, relative_norm(before[each.part], part))
+        Moved(each.part, each.parameters, each.trainable, compute_relative_change(before[each.part], part))
         for each, part in zip(count_by_part(trained), trained.children(), strict=True)
     ]
 
 
 @torch.no_grad()
-def relative_norm(loaded: nn.Module, trained: nn.Module) -> float | None:
+def compute_relative_change(loaded: nn.Module, trained: nn.Module) -> float | None:
     """Return the norm of the difference of all parameters over the norm of those that were loaded."""
     before = dict(loaded.named_parameters())
     changes = [parameter.double() - before[name].double() for name, parameter in trained.named_parameters()]
-    whole = _norm([parameter.double() for parameter in before.values()])
-    return _norm(changes) / whole if whole else None
+    whole = _compute_norm([parameter.double() for parameter in before.values()])
+    return _compute_norm(changes) / whole if whole else None
 
 
-def _norm(tensors: list[Tensor]) -> float:
+def _compute_norm(tensors: list[Tensor]) -> float:
     return math.sqrt(sum(float(tensor.square().sum()) for tensor in tensors))

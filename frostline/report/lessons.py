@@ -73,7 +73,7 @@ def draw_losses(lines: list[tuple[str, pd.DataFrame]]) -> Figure:
         axes.plot(its.epoch, its.train_loss, label=label, **_style_line(index), markevery=max(1, len(its) // 8))
     axes.set_yscale("log")
     axes.yaxis.set_minor_locator(NullLocator())
-    _decimal_ticks(axes, np.concatenate([its.train_loss for _, its in lines]))
+    _set_decimal_ticks(axes, np.concatenate([its.train_loss for _, its in lines]))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("training cross-entropy (nats, log scale)")
@@ -81,7 +81,7 @@ def draw_losses(lines: list[tuple[str, pd.DataFrame]]) -> Figure:
     return figure
 
 
-def _decimal_ticks(axes: Axes, values: Any) -> None:
+def _set_decimal_ticks(axes: Axes, values: Any) -> None:
     """Set ticks at 1, 2 and 5 of each decade that the positive values span, written as decimals."""
     low, high = values.min(), values.max()
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)

@@ -79,14 +79,14 @@ def list_plan_rows(study: Comparison) -> list[dict[str, Any]]:
     """Return all that is known of each plan: its rows of plans.csv and costs.csv, and what it is called."""
     told = [name for name in study.costs if name in KEYS or name not in study.plans]
     both = study.plans.merge(study.costs[told], on=KEYS, validate="1:1")
-    return _records(both.assign(label=label_plans(study.plans)))
+    return _list_records(both.assign(label=label_plans(study.plans)))
 
 
 def list_pair_rows(study: Comparison) -> list[dict[str, Any]]:
     """Return the rows of pairs.csv, with what both plans are called and which of them is better, if one is."""
     names = dict(zip(map(tuple, study.plans[KEYS].to_numpy()), label_plans(study.plans), strict=True))
     rows = []
-    for row in _records(study.pairs):
+    for row in _list_records(study.pairs):
         one, other = names[row["backbone"], row["plan"]], names[row["other_backbone"], row["other_plan"]]
         better = {"plan": one, "other": other}.get(row["better"])
         rows.append({**row, "label": one, "other_label": other, "better": better})
@@ -95,7 +95,7 @@ def list_pair_rows(study: Comparison) -> list[dict[str, Any]]:
 
 def list_stopped_rows(study: Comparison) -> list[dict[str, Any]]:
     """Return the rows of stopped.csv, with what each plan is called."""
-    return _records(study.stopped.assign(label=label_plans(study.stopped)))
+    return _list_records(study.stopped.assign(label=label_plans(study.stopped)))
 
 
 def describe_views(study: Comparison) -> list[str]:
@@ -116,7 +116,7 @@ def describe_saving(seconds: float, other_seconds: float) -> str:
     return f"It saves {format_number(other_seconds - seconds, 's')} of {format_number(other_seconds, 's')} of training."
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def _list_records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 

@@ -48,7 +48,7 @@ def read_elpv(defective_when: str) -> Source:
     cells = pd.read_csv(root / "labels.csv", sep=r"\s+", names=["path", "probability", "module_type"])
     defective = cells.probability >= 0.5 if defective_when == "probability >= 0.5" else cells.probability > 0
 
-    def examples() -> Iterator[Example]:
+    def read_examples() -> Iterator[Example]:
         for path, label, module_type in zip(cells.path, defective, cells.module_type, strict=True):
             yield _make_example(root / path, Path(path).name, int(label), str(module_type), None)
 
@@ -59,7 +59,7 @@ def read_elpv(defective_when: str) -> Source:
         "labels": f'labels.csv of the package; "defective" when {defective_when}, else "functional"',
         "strata": "module type: mono or poly",
     }
-    return Source(["functional", "defective"], facts, examples)
+    return Source(["functional", "defective"], facts, read_examples)
 
 
 def read_digits() -> Source:
@@ -67,7 +67,7 @@ def read_digits() -> Source:
     bunch = load_digits()
     pixels = (bunch.images * (255 / 16)).round().astype(np.uint8)
 
-    def examples() -> Iterator[Example]:
+    def read_examples() -> Iterator[Example]:
         for number, (picture, label) in enumerate(zip(pixels, bunch.target, strict=True)):
             png = io.BytesIO()
             Image.fromarray(picture).save(png, format="png")
@@ -82,7 +82,7 @@ def read_digits() -> Source:
         "labels": "the digit that was written",
         "strata": "none",
     }
-    return Source([str(name) for name in bunch.target_names], facts, examples)
+    return Source([str(name) for name in bunch.target_names], facts, read_examples)
 
 
 def read_folder(root: Path) -> Source:
@@ -91,7 +91,7 @@ def read_folder(root: Path) -> Source:
     classes = sorted({class_name for _, class_name, _ in files})
     _check_folder(root, files, classes)
 
-    def examples() -> Iterator[Example]:
+    def read_examples() -> Iterator[Example]:
         for split, class_name, path in files:
             yield _make_example(path, path.relative_to(root).as_posix(), classes.index(class_name), "", split)
 
@@ -105,7 +105,7 @@ def read_folder(root: Path) -> Source:
         "labels": "the name of the folder that an image lies in",
         "strata": "none",
     }
-    return Source(classes, facts, examples)
+    return Source(classes, facts, read_examples)
 
 
 def read_hub(asked: Hub) -> Source:

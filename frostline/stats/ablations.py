@@ -76,7 +76,7 @@ def compare_sizes(
         images = round(sum(each["train_images"] for each in seeds) / len(seeds))
         says = find_rule(images)
         ruled = next((place for place in mine if options[place].learns == says), None)
-        beside = _beside(options, best, ruled, measured["test"])
+        beside = _find_beside(options, best, ruled, measured["test"])
         told.append({
             "percent": percent,
             "train_images": images,
@@ -105,7 +105,7 @@ def describe_share(run: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     return f" (on {get_train_percent(run):g} % of the training images)" if have_several_sizes(runs) else ""
 
 
-def _beside(options: list[Option], best: int, ruled: int | None, test: Measured) -> str:
+def _find_beside(options: list[Option], best: int, ruled: int | None, test: Measured) -> str:
     if ruled is None:
         return ", which no plan does"
     if options[best].learns == options[ruled].learns:

@@ -77,7 +77,7 @@ def _write_advice(
         luck = "one seed tells nothing of the luck of training, and more of them are needed"
         return [first, f"It {priced}, and test agrees ({difference} against {other}), but {luck}."], nothing
     needed = estimate_needed(study, found)
-    second = f"It {priced}, but test does not settle it ({difference} against {other}); {_in_words(needed, study)}"
+    second = f"It {priced}, but test does not settle it ({difference} against {other}); {_write_out(needed, study)}"
     return [first, second], needed
 
 
@@ -92,7 +92,7 @@ def _write_left_open(study: Study, choice: Choice) -> tuple[list[str], Needed]:
     held = f"on validation, against {study.options[against].named}: {describe_difference(open_, study.margin)}"
     return [
         f"The data cannot tell {_write_question(study)} to within {margin}; {leader} is best on validation.",
-        f"{subject} ({held}); {_in_words(needed, study)}",
+        f"{subject} ({held}); {_write_out(needed, study)}",
     ], needed
 
 
@@ -124,7 +124,7 @@ def _write_ratio(study: Study, run: int) -> tuple[float, str]:
     return ratio, f"costs {share} of {name}'s {COST_WORDS[study.cost]}"
 
 
-def _in_words(needed: Needed, study: Study) -> str:
+def _write_out(needed: Needed, study: Study) -> str:
     ways = []
     if needed.seeds:
         more = needed.seeds - study.seeds

@@ -34,7 +34,7 @@ def score_predictions(predictions: pd.DataFrame, classes: list[str]) -> dict[str
         "accuracy": float(accuracy_score(labels, named)),
         "balanced_accuracy": float(np.mean([*recalls.values()])),
         "macro_f1": float(f1_score(labels, named, average="macro", zero_division=0.0)),
-        **({"top_5_accuracy": float(METRICS["top_5_accuracy"](totals))} if tells_top_5(classes) else {}),
+        **({"top_5_accuracy": float(METRICS["top_5_accuracy"](totals))} if has_top_5(classes) else {}),
         "negative_log_likelihood": float(log_loss(labels, probabilities, labels=known)),
         "expected_calibration_error": float(METRICS["expected_calibration_error"](totals)),
         "majority_accuracy": float(np.bincount(labels).max() / len(labels)),
@@ -103,7 +103,7 @@ METRICS: dict[str, Callable[[Floats], Floats]] = {
 """Each metric of sums of `tally`, along the last axis. Sums over no image give no number."""
 
 
-def tells_top_5(classes: list[str]) -> bool:
+def has_top_5(classes: list[str]) -> bool:
     """Return whether there are classes beside the five likeliest: else the right one is always among them."""
     return len(classes) > 5
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from frostline.constants import COSTS
 from frostline.stats.intervals import Measured
-from frostline.stats.metrics import METRICS, Floats, count_confusion, tells_top_5
+from frostline.stats.metrics import METRICS, Floats, count_confusion, has_top_5
 from frostline.stats.significance import LEVEL, compute_pair_p, correct_by_holm
 from frostline.units import format_margin, format_points
 
@@ -101,7 +101,7 @@ def make_plans_table(
 
 def list_telling_metrics(classes: list[str]) -> list[str]:
     """Return the names of the metrics that can differ between plans."""
-    return [name for name in METRICS if name != "top_5_accuracy" or tells_top_5(classes)]
+    return [name for name in METRICS if name != "top_5_accuracy" or has_top_5(classes)]
 
 
 def _make_plan_row(cell: Cell, mine: pd.DataFrame) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from torchvision import models
 
 from docs.architectures import build as architectures
 from docs.architectures import measure as benchmark
-from docs.architectures.build import measurements, probe, published, speed, table_of
+from docs.architectures.build import measure_speed, read_measurements, read_probe, read_published, tabulate
 from docs.architectures.figure import LOOKS, draw
-from docs.architectures.publications import PUBLICATIONS, publication_of
+from docs.architectures.publications import PUBLICATIONS, find_publication
 from docs.build import render_page
 from docs.facts import Facts
 from frostline.backbones.registry import build_backbone, scale_pixels
@@ -80,12 +80,12 @@ def write_record(folder: Path, *names: str) -> None:
 @pytest.fixture(scope="module")
 def plain() -> pd.DataFrame:
     """Return the table of all backbones where nothing was measured."""
-    return table_of(BACKBONES, None, None)
+    return tabulate(BACKBONES, None, None)
 
 
 @pytest.fixture(scope="module")
 def full() -> pd.DataFrame:
-    return table_of(BACKBONES, measurement(*BACKBONES), recorded(*BACKBONES))
+    return tabulate(BACKBONES, measurement(*BACKBONES), recorded(*BACKBONES))
 
 
 # --- What is known ------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def auxiliary(name: str) -> int:
 def test_published_is_what_stands_in_torchvisions_documentation_and_of_lite0_nothing(
     name: str, known: tuple[int, float | None]
 ) -> None:
-    assert published(name) == known
+    assert read_published(name) == known
 
 
 @pytest.mark.parametrize("name", OF_TORCHVISION)
@@ -134,7 +134,7 @@ def test_top1_is_that_of_the_very_file_which_is_loaded(name: str, tmp_path: Path
             load_torchvision_tensors(name, torch.nn.Identity())
     finally:
         torch.hub.set_dir(usual)
-    assert published(name)[1] == weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+    assert read_published(name)[1] == weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
 
 
 def test_every_backbone_of_the_study_has_a_year_and_a_paper_and_no_other_has() -> None:
@@ -147,7 +147,7 @@ def test_every_backbone_of_the_study_has_a_year_and_a_paper_and_no_other_has() -
 
 def test_a_backbone_without_a_publication_is_refused_in_one_line() -> None:
     with pytest.raises(InputError, match=r"must be alexnet, .* or vit_b_16. Got 'swin_t' instead. Others are to be"):
-        publication_of("swin_t")
+        find_publication("swin_t")
 
 
 def test_kinds_are_told_apart_by_what_computes(plain: pd.DataFrame) -> None:
@@ -165,13 +165,13 @@ def test_kinds_are_told_apart_by_what_computes(plain: pd.DataFrame) -> None:
 
 def test_speed_is_the_median_over_repeats() -> None:
     asked = measurement("alexnet", "vgg16")
-    assert speed("vgg16", asked) == {
+    assert measure_speed("vgg16", asked) == {
         "forward_images_per_second": 64, "training_images_per_second": 32, "measured_px": 224, "measured_batch": 16,
     }  # fmt: skip
 
 
 def test_a_probe_is_the_head_alone_and_no_other_plan() -> None:
-    row = probe("vgg16", recorded("alexnet", "vgg16"))
+    row = read_probe("vgg16", recorded("alexnet", "vgg16"))
     assert row == {
         "probe_accuracy": 0.8,
         "probe_accuracy_low": 0.7,
@@ -196,7 +196,7 @@ def test_cells_of_backbones_whose_weights_could_not_be_had_are_empty_and_the_pag
     names = ["alexnet", "efficientnet_lite0"]
     write_json(shelve(tmp_path) / "measured.json", measurement("alexnet"))
     write_record(shelve(tmp_path), "efficientnet_lite0")
-    table = table_of(names, measurement("alexnet"), recorded("efficientnet_lite0"))
+    table = tabulate(names, measurement("alexnet"), recorded("efficientnet_lite0"))
     told = page(table, tmp_path)
     alexnet, lite0 = (line for line in told.splitlines() if line.startswith("| `"))
     assert alexnet.endswith("| 56.5 % | 128 | 64 |  |")
@@ -232,7 +232,7 @@ def test_the_table_that_is_kept_is_what_the_command_makes(tmp_path: Path) -> Non
     kept = [path for path in RECORDED.iterdir() if path.suffix in (".csv", ".json") and path.stem != "architectures"]
     for path in kept:
         shutil.copy(path, shelve(tmp_path))
-    table = table_of(BACKBONES, *measurements(shelve(tmp_path)))
+    table = tabulate(BACKBONES, *read_measurements(shelve(tmp_path)))
     assert page(table, tmp_path) == (RECORDED / "architectures.md").read_text()
     assert (shelve(tmp_path) / "architectures.csv").read_text() == (RECORDED / "architectures.csv").read_text()
 
@@ -307,7 +307,7 @@ def test_what_was_measured_fills_the_table(tmp_path: Path) -> None:
     measured = read_json(shelve(tmp_path) / "measured.json")
     seconds = measured["backbones"]["mobilenet_v3_large"]
     assert [len(seconds[f"{what}_seconds"]) for what in ("forward", "training")] == [2, 2]
-    table = table_of(["mobilenet_v3_large", "vgg16"], measured, None)
+    table = tabulate(["mobilenet_v3_large", "vgg16"], measured, None)
     assert list(table.training_images_per_second > 0) == [True, False]
     assert "2 repeats of 32 images of 32 px, batch 16" in page(table, tmp_path)
 

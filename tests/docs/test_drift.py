@@ -9,13 +9,13 @@ from docs.drift import measure as drift
 from docs.drift.training import (
     Lesson,
     Taught,
+    build_fresh,
     compare_ways,
-    fresh,
-    relative_norm,
+    compute_relative_change,
+    read_statistics,
     score,
-    statistics_of,
+    set_statistics,
     teach,
-    with_statistics,
 )
 from frostline.errors import InputError, join_names
 from tests.project import STUDIES
@@ -45,7 +45,7 @@ def test_held_nothing_frozen_moves_and_drifting_exactly_the_statistics_do(taught
 def test_both_ways_begin_with_the_same_head_and_leave_the_same_frozen_weights(
     lesson: Lesson, taught: dict[str, Taught]
 ) -> None:
-    begun, (held, drifting) = dict(fresh(lesson).named_parameters()), (each.model for each in taught.values())
+    begun, (held, drifting) = dict(build_fresh(lesson).named_parameters()), (each.model for each in taught.values())
     for name, parameter in drifting.named_parameters():
         assert (
             torch.equal(parameter, begun[name])
@@ -64,19 +64,19 @@ def test_a_run_of_both_ways_gives_the_same_again(lesson: Lesson, taught: dict[st
 
 
 def test_statistics_are_put_under_a_head_without_touching_a_weight(lesson: Lesson) -> None:
-    model = fresh(lesson)
+    model = build_fresh(lesson)
     weights = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    others = {name: buffer + 1 for name, buffer in statistics_of(model).items()}
-    with_statistics(model, others)
+    others = {name: buffer + 1 for name, buffer in read_statistics(model).items()}
+    set_statistics(model, others)
     assert all(torch.equal(buffer, others[name]) for name, buffer in model.named_buffers())
     assert all(torch.equal(parameter, weights[name]) for name, parameter in model.named_parameters())
 
 
 def test_a_relative_norm_is_that_of_the_change_over_that_of_what_was_loaded() -> None:
     norm = nn.BatchNorm1d(2)
-    before = statistics_of(norm) | {"running_mean": torch.tensor([3.0, 4.0])}
+    before = read_statistics(norm) | {"running_mean": torch.tensor([3.0, 4.0])}
     after = before | {"running_mean": torch.tensor([3.0, 5.0]), "running_var": torch.tensor([9.0, 9.0])}
-    assert relative_norm(before, after, "running_mean") == 0.2
+    assert compute_relative_change(before, after, "running_mean") == 0.2
 
 
 def test_differences_are_paired_by_seed_with_the_interval_of_redrawn_splits() -> None:

@@ -17,20 +17,20 @@ from frostline.backbones.freezing import apply_plan
 from frostline.backbones.registry import build_backbone, cut_into_parts
 from frostline.constants import PARTS
 from frostline.files import read_json, read_yaml, write_json, write_yaml
-from frostline.interpret.captions import notes_of, told_movement, told_pictures, where_it_lies
-from frostline.interpret.figures import pictures_of
+from frostline.interpret.captions import describe_movement, describe_pictures, list_notes, locate_evidence
+from frostline.interpret.figures import draw_pictures
 from frostline.interpret.gradcam import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
     POOLED,
     PartMaps,
-    activation_maps,
-    as_maps,
-    grad_cam,
+    arrange_as_maps,
+    compute_activation_maps,
+    compute_grad_cam,
 )
-from frostline.interpret.inspection import open_run, telling_cases
+from frostline.interpret.inspection import choose_cases, open_run
 from frostline.interpret.output import write_look
-from frostline.interpret.weight_changes import Moved, first_filters, moved_by_part
+from frostline.interpret.weight_changes import Moved, find_first_filters, measure_movements
 from frostline.plotting import use_style
 from frostline.report.comparison import read_comparison
 from frostline.report.page import render_report
@@ -68,14 +68,14 @@ def test_movement_is_the_norm_of_the_change_over_the_norm_before_and_zero_where_
     loaded = in_parts(stem=linear([3.0, 4.0]), stage1=nn.ReLU(), head=linear([1.0], [0.0]))
     trained = in_parts(stem=linear([3.0, 4.0]), stage1=nn.ReLU(), head=linear([1.0], [0.5]))
     apply_plan(trained, toys.plan("head"))
-    assert moved_by_part(loaded, trained) == [
+    assert measure_movements(loaded, trained) == [
         Moved("stem", 2, 0, 0.0), Moved("stage1", 0, 0, None), Moved("head", 2, 2, 0.5),
     ]  # fmt: skip
 
 
 def test_a_tiny_change_of_a_large_part_is_not_rounded_away() -> None:
     loaded, trained = (in_parts(head=linear([1.0] * 9_999 + [last])) for last in (1.0, 1.0 + 2**-23))
-    assert moved_by_part(loaded, trained)[0].relative_norm == pytest.approx(2**-23 / 100)
+    assert measure_movements(loaded, trained)[0].relative_norm == pytest.approx(2**-23 / 100)
 
 
 @pytest.mark.parametrize(
@@ -90,17 +90,17 @@ def test_a_tiny_change_of_a_large_part_is_not_rounded_away() -> None:
 def test_what_did_not_move_is_told_otherwise_than_what_hardly_did(
     norm: float | None, trainable: int, told: str
 ) -> None:
-    assert told_movement(Moved("stem", 9, trainable, norm)) == told
+    assert describe_movement(Moved("stem", 9, trainable, norm)) == told
 
 
 # --- What the first layer looks for ---------------------------------------------------------------------------------
 
 
-def test_the_rows_of_a_linear_first_layer_are_pictures_of_what_they_look_for() -> None:
+def test_the_rows_of_a_linear_first_layer_are_draw_pictures_what_they_look_for() -> None:
     red_upper_left = torch.zeros(3, 4, 4)
     red_upper_left[0, 0, 0] = 1
     network = nn.Sequential(nn.Flatten(), linear(red_upper_left.flatten().tolist()))
-    found = first_filters(network, network, most=9)
+    found = find_first_filters(network, network, most=9)
     assert found is not None
     assert np.array_equal(found.after[0], red_upper_left)
 
@@ -109,7 +109,7 @@ def test_of_many_filters_the_strongest_after_training_are_kept_in_their_order() 
     layers = [nn.Conv2d(3, 4, 2, bias=False) for _ in range(2)]
     for layer, sizes in zip(layers, ([9.0, 9.0, 1.0, 1.0], [1.0, 3.0, 0.0, 2.0]), strict=True):
         layer.weight = nn.Parameter(torch.tensor(sizes)[:, None, None, None].expand(4, 3, 2, 2).clone())
-    found = first_filters(*layers, most=2)
+    found = find_first_filters(*layers, most=2)
     assert found is not None
     assert (found.indices, found.of) == ([1, 3], 4)
     assert found.before[:, 0, 0, 0].tolist() == [9.0, 1.0]
@@ -117,7 +117,7 @@ def test_of_many_filters_the_strongest_after_training_are_kept_in_their_order() 
 
 def test_a_first_layer_that_sees_no_colours_has_no_filters_to_show() -> None:
     for layer in (nn.Conv2d(1, 4, 3), nn.Linear(7, 4)):
-        assert first_filters(layer, layer, most=9) is None
+        assert find_first_filters(layer, layer, most=9) is None
 
 
 # --- What the parts find --------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def test_a_first_layer_that_sees_no_colours_has_no_filters_to_show() -> None:
 
 def test_tokens_lie_in_rows_of_a_square_behind_the_class_token() -> None:
     tokens = torch.arange(-1, 9.0).reshape(1, 10, 1)
-    maps = as_maps(tokens, CHANNELS_FIRST)
+    maps = arrange_as_maps(tokens, CHANNELS_FIRST)
     assert maps is not None
     assert maps.tolist() == [[[[0, 1, 2], [3, 4, 5], [6, 7, 8]]]]
 
@@ -144,7 +144,7 @@ def test_tokens_lie_in_rows_of_a_square_behind_the_class_token() -> None:
 def test_maps_are_where_several_places_are_told_apart(
     shape: tuple[int, ...], layout: str, places: tuple[int, ...] | None
 ) -> None:
-    maps = as_maps(torch.zeros(shape), layout)
+    maps = arrange_as_maps(torch.zeros(shape), layout)
     assert places == (None if maps is None else tuple(maps.shape[2:]))
     assert maps is None or maps.shape[1] == 5
 
@@ -173,16 +173,16 @@ def test_every_family_has_maps_at_its_strides_and_evidence_at_its_deepest_places
     torch.manual_seed(0)
     backbone = build_backbone(name, "none", classes=2).eval()
     pixels = torch.randn(2, 3, side, side)
-    found = activation_maps(backbone, backbone, pixels[:1], 4)
+    found = compute_activation_maps(backbone, backbone, pixels[:1], 4)
     assert tuple(each.after.shape for each in found) == tuple((4, at, at) for at in places)
     assert [each.part for each in found] == list(PARTS[: len(places)])
     assert all(np.array_equal(each.before, each.after) for each in found)
-    evidence = grad_cam(backbone, pixels, torch.tensor([0, 1]))
+    evidence = compute_grad_cam(backbone, pixels, torch.tensor([0, 1]))
     assert evidence is not None
     assert evidence.block == deepest
     assert evidence.heat.min() >= 0
     assert set(evidence.heat.max(axis=(1, 2))) <= {0, 1}
-    filters = first_filters(backbone, backbone, 64)
+    filters = find_first_filters(backbone, backbone, 64)
     assert filters is not None
     assert np.array_equal(filters.before, filters.after)
 
@@ -192,12 +192,12 @@ def test_a_vision_transformers_evidence_lies_before_its_last_layer_which_leaves_
     torch.manual_seed(0)
     backbone = cut_into_parts(architecture, architecture.original()).eval()
     nn.init.normal_(backbone.get_submodule("head.0").weight)  # torchvision begins with a head of zeros
-    evidence = grad_cam(backbone, torch.randn(1, 3, 32, 32), torch.tensor([1]))
+    evidence = compute_grad_cam(backbone, torch.randn(1, 3, 32, 32), torch.tensor([1]))
     assert evidence is not None
     assert [name for name, _ in backbone.get_submodule("stage4").named_children()] == ["0", "1", "2"]
     assert evidence.block == "stage3.0"
     assert evidence.heat.shape == (1, 4, 4)
-    found = activation_maps(backbone, backbone, torch.randn(1, 3, 32, 32), 4)
+    found = compute_activation_maps(backbone, backbone, torch.randn(1, 3, 32, 32), 4)
     assert [each.after.shape for each in found] == [(4, 4, 4)] * 5
 
 
@@ -208,7 +208,7 @@ def test_the_channels_shown_differ_the_most_from_place_to_place_after_training()
     trained.bias = nn.Parameter(torch.tensor([99.0, 0, 0]))
     untrained = nn.Conv2d(3, 3, 1)
     pixels = torch.arange(12.0).reshape(1, 3, 2, 2)
-    (found,) = activation_maps(in_parts(stem=untrained), in_parts(stem=trained), pixels, 2)
+    (found,) = compute_activation_maps(in_parts(stem=untrained), in_parts(stem=trained), pixels, 2)
     assert found.channels == [2, 1]
     assert found.after[0].tolist() == [[0, 2], [4, 6]]
     assert np.allclose(found.before, untrained(pixels)[0, [2, 1]].detach())
@@ -241,29 +241,29 @@ def red_upper_left_blue_lower_right() -> Tensor:
     [(0, (0, 0), "evidence strongest in the upper left"), (1, (3, 3), "evidence strongest in the lower right")],
 )
 def test_evidence_for_a_class_lies_where_what_speaks_for_it_is(target: int, place: tuple[int, int], words: str) -> None:
-    evidence = grad_cam(colour_classifier(), red_upper_left_blue_lower_right(), torch.tensor([target]))
+    evidence = compute_grad_cam(colour_classifier(), red_upper_left_blue_lower_right(), torch.tensor([target]))
     assert evidence is not None
     expected = np.zeros((1, 4, 4))
     expected[0, *place] = 1
     assert np.array_equal(evidence.heat, expected)
-    assert where_it_lies(evidence.heat[0]) == words
-    assert np.unravel_index(evidence.enlarged(8)[0].argmax(), (8, 8)) == tuple(7 * (each > 0) for each in place)
+    assert locate_evidence(evidence.heat[0]) == words
+    assert np.unravel_index(evidence.enlarge(8)[0].argmax(), (8, 8)) == tuple(7 * (each > 0) for each in place)
 
 
 def test_where_nothing_speaks_for_a_class_there_is_no_evidence_anywhere() -> None:
-    evidence = grad_cam(colour_classifier(), torch.zeros(1, 3, 4, 4), torch.tensor([0]))
+    evidence = compute_grad_cam(colour_classifier(), torch.zeros(1, 3, 4, 4), torch.tensor([0]))
     assert evidence is not None
     assert not evidence.heat.any()
-    assert where_it_lies(evidence.heat[0]) == "for which nothing speaks"
+    assert locate_evidence(evidence.heat[0]) == "for which nothing speaks"
 
 
 def test_a_network_of_vectors_has_no_maps_and_no_evidence_and_it_is_said() -> None:
     network = in_parts(stem=nn.Sequential(nn.Flatten(), nn.Linear(48, 5)), head=nn.Linear(5, 2))
     pixels = torch.randn(1, 3, 4, 4)
-    assert activation_maps(network, network, pixels, 4) == []
-    assert grad_cam(network, pixels, torch.tensor([0])) is None
-    assert [*told_pictures(without_places())] == ["gradcam", "moved"]
-    assert " ".join(notes_of(without_places())) == (
+    assert compute_activation_maps(network, network, pixels, 4) == []
+    assert compute_grad_cam(network, pixels, torch.tensor([0])) is None
+    assert [*describe_pictures(without_places())] == ["gradcam", "moved"]
+    assert " ".join(list_notes(without_places())) == (
         "The first layer of toy does not see colours: it has no filters to show. "
         "toy keeps no places, as its parts give one vector: there are no maps of what it finds. "
         "Nothing in toy tells places apart: Grad-CAM cannot say where its evidence lies."
@@ -284,7 +284,7 @@ def test_the_worst_mistake_is_the_test_image_with_the_highest_probability_of_a_w
         (0, "test", 10, 0, 0.6), (0, "test", 11, 1, 0.97), (0, "test", 12, 0, 0.9), (0, "test", 13, 1, 0.3),
         (0, "test", 14, 0, 0.02), (0, "validation", 15, 0, 0.99), (1, "test", 16, 0, 0.99),
     )  # fmt: skip
-    wrong, hits = telling_cases(toys.prepared(), table, seed=0, count=2)
+    wrong, hits = choose_cases(toys.prepared(), table, seed=0, count=2)
     assert [(each.name, each.actual, each.predicted, each.confidence) for each in wrong] == [
         ("12", 0, 1, 0.9), ("13", 1, 0, 0.7),
     ]  # fmt: skip
@@ -293,7 +293,7 @@ def test_the_worst_mistake_is_the_test_image_with_the_highest_probability_of_a_w
 
 
 def test_there_are_as_many_mistakes_as_were_made() -> None:
-    wrong, hits = telling_cases(toys.prepared(), predictions((0, "test", 3, 1, 0.8)), seed=0, count=4)
+    wrong, hits = choose_cases(toys.prepared(), predictions((0, "test", 3, 1, 0.8)), seed=0, count=4)
     assert (len(wrong), len(hits)) == (0, 1)
 
 
@@ -307,11 +307,11 @@ def test_there_are_as_many_mistakes_as_were_made() -> None:
 )
 def test_no_two_texts_of_a_picture_overlap(inside: insides.Inside) -> None:
     with use_style():
-        for name, picture in pictures_of(inside).items():
+        for name, picture in draw_pictures(inside).items():
             assert not find_overlaps(picture), name
 
 
-def test_pictures_of_noise_from_large_images_stay_small(tmp_path: Path) -> None:
+def test_draw_pictures_noise_from_large_images_stay_small(tmp_path: Path) -> None:
     write_look(tmp_path / "look", made_up(side=224, filters=64, filter_side=64))
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "look").iterdir()}
     assert len(sizes) == 4 * 2 + 1
@@ -324,7 +324,7 @@ def test_the_page_says_what_a_network_without_places_cannot_show(tmp_path: Path)
     for name in ("curves", "confusion"):
         (tmp_path / f"{name}.svg").write_text("<svg/>")
     page = render_report(read_comparison(folder, folder / "source.json"), tmp_path, folder / "look")
-    assert all(f"<p>{note}</p>" in page for note in notes_of(without_places()))
+    assert all(f"<p>{note}</p>" in page for note in list_notes(without_places()))
     assert [title in page for title in ("What it looks for", "What it finds", "What it goes by")] == [
         False,
         False,
