@@ -6,25 +6,25 @@ from statistics import mean, stdev
 
 from rich.table import Table
 
-from benchmarks.scripts import LETTERS, script_named
-from benchmarks.speed import in_turn
-from benchmarks.tables import Row, table
+from benchmarks.scripts import LETTERS, get_script
+from benchmarks.speed import take_turns
+from benchmarks.tables import Row, make_table
 from benchmarks.task import Task
 
 
-def accuracy_runs(tasks: Sequence[Task], scripts: Sequence[str], seeds: int) -> Iterator[Row]:
+def train_all(tasks: Sequence[Task], scripts: Sequence[str], seeds: int) -> Iterator[Row]:
     """Yield a row for every plan, seed and script: the accuracy on the validation images after the last epoch.
 
     No epoch is chosen, so that the validation images are as unseen as test images would be.
     """
     for task in tasks:
-        for seed, script in in_turn(scripts, seeds):
-            accuracy = script_named(script)(replace(task, seed=seed)).accuracies[-1]
+        for seed, script in take_turns(scripts, seeds):
+            accuracy = get_script(script)(replace(task, seed=seed)).accuracies[-1]
             print(f"{task.plan}, seed {seed}, {script}: {accuracy:.4f}", flush=True)
             yield {"plan": task.plan, "seed": seed, "script": script, "val_accuracy": accuracy}
 
 
-def accuracy_rows(runs: Sequence[Row]) -> list[Row]:
+def average_over_seeds(runs: Sequence[Row]) -> list[Row]:
     """Return a row for every plan: each script's mean and standard deviation over seeds (0 for one seed)."""
     rows: dict[str, Row] = {}
     for run in runs:
@@ -40,7 +40,7 @@ def _spread(accuracies: dict[str, list[float]]) -> Row:
     return spread
 
 
-def accuracy_table(rows: Sequence[Row], scripts: Sequence[str]) -> Table:
+def tabulate_accuracies(rows: Sequence[Row], scripts: Sequence[str]) -> Table:
     """Return the table of means and standard deviations, in percent."""
     columns: dict[str, str] = {}
     for script in scripts:
@@ -49,4 +49,4 @@ def accuracy_table(rows: Sequence[Row], scripts: Sequence[str]) -> Table:
             f"{LETTERS[script]}\nsd": f"{script}_val_accuracy_sd",
         }
     percent = [row | {name: 100 * row[name] for name in columns.values()} for row in rows]
-    return table(columns, percent, "Validation accuracy after the last epoch")
+    return make_table(columns, percent, "Validation accuracy after the last epoch")

@@ -13,16 +13,24 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.accuracy import accuracy_rows, accuracy_runs, accuracy_table
-from benchmarks.images import arrange, elpv_images, folder_images
+from benchmarks.accuracy import average_over_seeds, tabulate_accuracies, train_all
+from benchmarks.images import arrange, find_folder_images, write_elpv_images
 from benchmarks.machine import describe_machine
-from benchmarks.memory import STEPS, peak_memory
+from benchmarks.memory import STEPS, measure_script_memory
 from benchmarks.options import ROOT, Options, parse
-from benchmarks.scripts import LETTERS, SCRIPTS, script_named
+from benchmarks.scripts import LETTERS, SCRIPTS, get_script
 from benchmarks.speed import Measured, Rates, measure, warm_up
-from benchmarks.tables import Row, console, memory_table, speed_row, speed_table, total, write_results
+from benchmarks.tables import (
+    Row,
+    make_speed_row,
+    open_console,
+    sum_rows,
+    tabulate_memory,
+    tabulate_speed,
+    write_results,
+)
 from benchmarks.task import MANY, MEASURED, Task
-from benchmarks.this_project import available_weights, precision, prepare_images
+from benchmarks.this_project import choose_precision, choose_weights, prepare_images
 from frostline.errors import end_in_one_line
 
 SCRATCH = ROOT / ".dvc" / "tmp" / "frostline"
@@ -39,9 +47,9 @@ class Setting:
 def main(options: Options) -> None:
     """Measure, print and write what was asked for."""
     for script in options.scripts:
-        script_named(script)  # whoever lacks Lightning is told before any epoch
-    screen = console()
-    with setting(options) as made:
+        get_script(script)  # whoever lacks Lightning is told before any epoch
+    screen = open_console()
+    with prepare_setting(options) as made:
         introduce(screen, options, made.about)
         if options.accuracy:
             compare_accuracy(screen, options, made)
@@ -50,22 +58,22 @@ def main(options: Options) -> None:
 
 
 @contextmanager
-def setting(options: Options) -> Iterator[Setting]:
+def prepare_setting(options: Options) -> Iterator[Setting]:
     """Arrange and prepare the images in a scratch folder, which goes when all is measured."""
     SCRATCH.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=SCRATCH, prefix="benchmark-") as scratch:
         folder = Path(scratch)
-        found = folder_images(options.folder) if options.folder else elpv_images(folder / "cells")
+        found = find_folder_images(options.folder) if options.folder else write_elpv_images(folder / "cells")
         counts = arrange(found, options.images, folder / "images", spare_validates=options.accuracy)
         seconds = prepare_images(folder, options.px, options.seeds if options.accuracy else 1)
-        weights = available_weights(options.backbone) if options.weights == "auto" else options.weights
-        tasks = [task_of(options, folder, plan, weights) for plan in options.plans]
+        weights = choose_weights(options.backbone) if options.weights == "auto" else options.weights
+        tasks = [make_task(options, folder, plan, weights) for plan in options.plans]
         origin = options.folder.name if options.folder else "elpv-dataset"
-        about = {"images": origin, **counts, "prepare_seconds": seconds, "precision": precision()}
+        about = {"images": origin, **counts, "prepare_seconds": seconds, "precision": choose_precision()}
         yield Setting(about | describe_task(options, tasks[0]), tasks)
 
 
-def task_of(options: Options, folder: Path, plan: str, weights: str) -> Task:
+def make_task(options: Options, folder: Path, plan: str, weights: str) -> Task:
     """Return the task of one plan."""
     return Task(
         folder=str(folder),
@@ -106,13 +114,13 @@ def compare_speed(screen: Console, options: Options, made: Setting) -> None:
     warm_up(made.tasks, options.scripts)
     rates.take()
     measured = []
-    for each in measure(made.tasks, options.scripts, options.rounds):
+    for plan in measure(made.tasks, options.scripts, options.rounds):
         rates.take()
-        measured.append(each)
+        measured.append(plan)
     if options.memory:
         measure_memory(measured, made.tasks, options.scripts)
-    rows = [speed_row(each, rates, options.scripts) for each in measured]
-    summed = total(rows, options.scripts, made.about["prepare_seconds"])
+    rows = [make_speed_row(plan, rates, options.scripts) for plan in measured]
+    summed = sum_rows(rows, options.scripts, made.about["prepare_seconds"])
     show_speed(screen, [*rows, summed], options, made.about, rates)
     about = made.about | {"product_flops_per_second": rates.taken, "total": summed}
     write_results(options.out, "results", about, rows)
@@ -120,15 +128,15 @@ def compare_speed(screen: Console, options: Options, made: Setting) -> None:
 
 def measure_memory(measured: Sequence[Measured], tasks: Sequence[Task], scripts: Sequence[str]) -> None:
     """Add to each measurement every script's peak, of a few batches in a process of its own."""
-    for each, task in zip(measured, tasks, strict=True):
-        each.peaks = {script: peak_memory(script, replace(task, steps=STEPS)) for script in scripts}
+    for plan, task in zip(measured, tasks, strict=True):
+        plan.peaks = {script: measure_script_memory(script, replace(task, steps=STEPS)) for script in scripts}
 
 
 def show_speed(screen: Console, rows: Sequence[Row], options: Options, about: Row, rates: Rates) -> None:
     """Print the tables, and what must be known to read them."""
-    screen.print(speed_table(rows, options.scripts))
+    screen.print(tabulate_speed(rows, options.scripts))
     if options.memory:
-        screen.print(memory_table(rows[:-1], options.scripts))
+        screen.print(tabulate_memory(rows[:-1], options.scripts))
     screen.print(
         f"Seconds are medians of {options.rounds} rounds of {MEASURED} epochs, validation included; the first counts "
         f"once, as it also starts kernels and the optimizer, and {MANY} epochs are extrapolated "
@@ -136,17 +144,17 @@ def show_speed(screen: Console, rows: Sequence[Row], options: Options, about: Ro
         f"all plans in {about['prepare_seconds']:.1f} s, which its total holds; it computes in {about['precision']}."
     )
     for name in rates.taken[0]:
-        taken = sorted(each[name] / 1e9 for each in rates.taken)
+        taken = sorted(rate[name] / 1e9 for rate in rates.taken)
         spread = f"{taken[0]:.0f} to {taken[-1]:.0f}"
-        screen.print(f"Matrix products in {name}: {rates.rate(name) / 1e9:.0f} GFLOP/s (median; {spread})")
+        screen.print(f"Matrix products in {name}: {rates.get_rate(name) / 1e9:.0f} GFLOP/s (median; {spread})")
     screen.print(f"The limit is the FLOPs that a plan cannot do without, at the rate of {about['precision']}.")
 
 
 def compare_accuracy(screen: Console, options: Options, made: Setting) -> None:
     """Train to the end over seeds, and write accuracy.json and accuracy.csv."""
-    runs = list(accuracy_runs(made.tasks, options.scripts, options.seeds))
-    rows = accuracy_rows(runs)
-    screen.print(accuracy_table(rows, options.scripts))
+    runs = list(train_all(made.tasks, options.scripts, options.seeds))
+    rows = average_over_seeds(runs)
+    screen.print(tabulate_accuracies(rows, options.scripts))
     write_results(options.out, "accuracy", made.about | {"runs": runs}, rows)
 
 

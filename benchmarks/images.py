@@ -40,7 +40,7 @@ def arrange(
     counts = {}
     for split, classes in by_split.items():
         wanted = round(share * sum(map(len, classes.values())))
-        chosen = stratified(classes, wanted)
+        chosen = stratify(classes, wanted)
         counts[split] = sum(map(len, chosen.values()))
         for class_name, paths in chosen.items():
             link(paths, into / split / class_name)
@@ -62,14 +62,14 @@ def complete(found: Iterable[Found]) -> dict[str, dict[str, list[Path]]]:
 
 def halve(classes: dict[str, list[Path]], wanted: int) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
     """Return about `wanted` images, stratified by class, and the others."""
-    chosen = stratified(classes, wanted)
+    chosen = stratify(classes, wanted)
     spare = {name: [path for path in paths if path not in set(chosen[name])] for name, paths in classes.items()}
     return chosen, spare
 
 
 def take(paths: list[Path], count: int, class_name: str) -> list[Path]:
     """Remove so many of the paths and return them; refuse to leave nothing."""
-    taken = shuffled(paths, class_name)[:count]
+    taken = shuffle(paths, class_name)[:count]
     if len(taken) == len(paths):
         raise InputError.of("--folder", "hold images of every class for every split", f"too few of {class_name!r}")
     for path in taken:
@@ -77,7 +77,7 @@ def take(paths: list[Path], count: int, class_name: str) -> list[Path]:
     return taken
 
 
-def stratified(classes: dict[str, list[Path]], wanted: int) -> dict[str, list[Path]]:
+def stratify(classes: dict[str, list[Path]], wanted: int) -> dict[str, list[Path]]:
     """Return about `wanted` images, of each class its share (by largest remainder) and at least one."""
     total = sum(map(len, classes.values()))
     shares = {name: wanted * len(paths) / total for name, paths in classes.items()}
@@ -85,10 +85,10 @@ def stratified(classes: dict[str, list[Path]], wanted: int) -> dict[str, list[Pa
     by_remainder = sorted(shares, key=lambda name: counts[name] - shares[name])
     for name in by_remainder[: wanted - sum(counts.values())]:
         counts[name] += 1
-    return {name: sorted(shuffled(paths, name)[: max(1, counts[name])]) for name, paths in classes.items()}
+    return {name: sorted(shuffle(paths, name)[: max(1, counts[name])]) for name, paths in classes.items()}
 
 
-def shuffled(paths: list[Path], name: str) -> list[Path]:
+def shuffle(paths: list[Path], name: str) -> list[Path]:
     """Return the paths in an order that depends on their number and `name` alone."""
     return random.Random(name).sample(sorted(paths), len(paths))  # noqa: S311 - a draw of images, no secret
 
@@ -100,12 +100,12 @@ def link(paths: list[Path], folder: Path) -> None:
         (folder / f"{number:05d}-{path.name}").symlink_to(path.resolve())
 
 
-def folder_images(root: Path) -> list[Found]:
+def find_folder_images(root: Path) -> list[Found]:
     """Return the images of class folders, which may lie in folders named train, validation and test."""
     return list(list_images(root))
 
 
-def elpv_images(into: Path) -> list[Found]:
+def write_elpv_images(into: Path) -> list[Found]:
     """Write the package's solar cells as they are (PNG, 300 px), no pixels twice, and return them in three splits."""
     source = read_elpv("probability >= 0.5")
     seen: set[str] = set()

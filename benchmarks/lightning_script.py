@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import BaseFinetuning, Callback
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.loaders import training_loader, validation_loader
-from benchmarks.published import build_model, frozen_modules, learning
+from benchmarks.loaders import make_training_loader, make_validation_loader
+from benchmarks.published import build_model, list_frozen_modules, list_learning
 from benchmarks.task import WEIGHT_DECAY, Outcome, Task
 
 
@@ -48,7 +48,7 @@ class Classifier(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW over what learns: Lightning calls this when the callback has frozen the rest."""
-        return torch.optim.AdamW(learning(self), lr=self.learning_rate, weight_decay=WEIGHT_DECAY)
+        return torch.optim.AdamW(list_learning(self), lr=self.learning_rate, weight_decay=WEIGHT_DECAY)
 
 
 class Freezing(BaseFinetuning):
@@ -65,7 +65,7 @@ class Freezing(BaseFinetuning):
 
     def freeze_before_training(self, pl_module: Any) -> None:
         """Freeze; Lightning calls this before it asks for the optimizer."""
-        modules = frozen_modules(pl_module.model, self.task.backbone, self.task.plan)
+        modules = list_frozen_modules(pl_module.model, self.task.backbone, self.task.plan)
         self.freeze(modules, train_bn=self.batch_norm_learns)
 
     def finetune_function(self, pl_module: Any, epoch: int, optimizer: Any) -> None:
@@ -109,7 +109,7 @@ def train(task: Task, *, batch_norm_learns: bool = False) -> Outcome:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(classifier, training_loader(task), validation_loader(task))
+    trainer.fit(classifier, make_training_loader(task), make_validation_loader(task))
     return Outcome(time.perf_counter() - began - sum(clock.seconds), 0.0, clock.seconds, clock.accuracies)
 
 

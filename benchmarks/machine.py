@@ -17,12 +17,12 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PACKAGES = ("torch", "torchvision", "lightning", "timm")
 
 
-def product_rates() -> dict[str, float]:
+def measure_product_rates() -> dict[str, float]:
     """Return by precision how many FLOPs a second matrix products reach, as the median of several."""
-    return {name: product_rate(dtype) for name, dtype in PRECISIONS.items()}
+    return {name: measure_product_rate(dtype) for name, dtype in PRECISIONS.items()}
 
 
-def product_rate(dtype: torch.dtype) -> float:
+def measure_product_rate(dtype: torch.dtype) -> float:
     """Return the FLOPs a second of products of two square matrices."""
     left, right = (torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(dtype) for _ in range(2))
     torch.mm(left, right)
@@ -41,11 +41,11 @@ def describe_machine() -> dict[str, object]:
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := installed(name))},
+        "versions": {name: found for name in PACKAGES if (found := find_version(name))},
     }
 
 
-def installed(package: str) -> str:
+def find_version(package: str) -> str:
     """Return the package's version, or nothing."""
     try:
         return version(package)

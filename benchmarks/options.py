@@ -11,7 +11,6 @@ from frostline.constants import PARTS
 from frostline.errors import InputError
 
 ROOT = Path(__file__).parent.parent
-BEANS = ROOT.parent / "shared" / "beans"
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Options:
 
 def parse(arguments: Sequence[str]) -> Options:
     """Return the options, or raise an `InputError` about the first that is out of range."""
-    options = Options(**vars(parser().parse_args(arguments)))
+    options = Options(**vars(make_parser().parse_args(arguments)))
     least = {"px": 16, "batch": 3, "rounds": 1, "epochs": 1, "seeds": 1}
     if options.images is not None:
         least["images"] = 2 * options.batch
@@ -53,12 +52,12 @@ def parse(arguments: Sequence[str]) -> Options:
     return options
 
 
-def parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser(prog="python -m benchmarks.freezing", description=__doc__)
     add = made.add_argument
     add("--images", type=int, help="how many images to train on, stratified by class; all without it")
-    add("--folder", type=Path, default=BEANS if BEANS.is_dir() else None, help="of class folders, or splits of them")
+    add("--folder", type=Path, help="of class folders, or splits of them; the cells of elpv-dataset without it")
     add("--px", type=int, default=224, help="side of the square images")
     add("--batch", type=int, default=16, help="images in a batch")
     add("--rounds", type=int, default=2, help="trainings that are measured of every script and plan")

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.loaders import Loader, training_loader, validation_loader
-from benchmarks.published import build_model, frozen_modules, learning
+from benchmarks.loaders import Loader, make_training_loader, make_validation_loader
+from benchmarks.published import build_model, list_frozen_modules, list_learning
 from benchmarks.task import WEIGHT_DECAY, Outcome, Task
 
 
@@ -19,21 +19,21 @@ def train(task: Task) -> Outcome:
     began = time.perf_counter()
     torch.manual_seed(task.seed)
     model = build_model(task)
-    frozen = frozen_modules(model, task.backbone, task.plan)
+    frozen = list_frozen_modules(model, task.backbone, task.plan)
     for module in frozen:
         module.requires_grad_(False)
-    optimizer = torch.optim.AdamW(learning(model), lr=task.learning_rate, weight_decay=WEIGHT_DECAY)
-    training, validation = training_loader(task), validation_loader(task)
+    optimizer = torch.optim.AdamW(list_learning(model), lr=task.learning_rate, weight_decay=WEIGHT_DECAY)
+    training, validation = make_training_loader(task), make_validation_loader(task)
     seconds, accuracies = [], []
     for _ in range(task.epochs):
         epoch_began = time.perf_counter()
-        train_one_epoch(model, frozen, optimizer, batches(training, task.steps))
-        accuracies.append(score(model, batches(validation, task.steps)))
+        train_one_epoch(model, frozen, optimizer, list_batches(training, task.steps))
+        accuracies.append(score(model, list_batches(validation, task.steps)))
         seconds.append(time.perf_counter() - epoch_began)
     return Outcome(time.perf_counter() - began - sum(seconds), 0.0, seconds, accuracies)
 
 
-def batches(loader: Loader, steps: int) -> Iterator[Any]:
+def list_batches(loader: Loader, steps: int) -> Iterator[Any]:
     """Return the loader's batches, the first `steps` of them unless that is 0."""
     return islice(loader, steps or None)
 

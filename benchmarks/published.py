@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 
 from benchmarks.task import Task
-from benchmarks.this_project import initial_parts
+from benchmarks.this_project import build_initial_parts
 from frostline.errors import InputError, join_names
 
 Triple = tuple[float, float, float]
@@ -24,7 +24,7 @@ class Published:
     deviation: Triple
 
 
-def published(backbone: str) -> Published:
+def get_published(backbone: str) -> Published:
     """Return how the backbone was published, or say which are known."""
     if backbone not in PUBLISHED:
         raise InputError.of("--backbone", f"be {join_names(PUBLISHED)}", repr(backbone))
@@ -33,38 +33,38 @@ def published(backbone: str) -> Published:
 
 def build_model(task: Task) -> nn.Module:
     """Return the model with the very weights that this project starts from, its new last layer included."""
-    model = published(task.backbone).make(task.classes)
-    initial = initial_parts(task).state_dict()
+    model = get_published(task.backbone).make(task.classes)
+    initial = build_initial_parts(task).state_dict()
     # Both name their tensors otherwise, in the same order; load_state_dict compares the shapes.
     model.load_state_dict(dict(zip(model.state_dict(), initial.values(), strict=True)))
     return model
 
 
-def frozen_modules(model: nn.Module, backbone: str, plan: str) -> list[nn.Module]:
+def list_frozen_modules(model: nn.Module, backbone: str, plan: str) -> list[nn.Module]:
     """Return the modules before the part that `plan` names, shallow to deep."""
-    parts = published(backbone).modules
+    parts = get_published(backbone).modules
     before = list(parts)[: list(parts).index(plan)]
     return [model.get_submodule(name) for part in before for name in parts[part]]
 
 
-def learning(model: nn.Module) -> list[nn.Parameter]:
+def list_learning(model: nn.Module) -> list[nn.Parameter]:
     """Return the parameters that learn, as an optimizer takes them."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def _lite0(classes: int) -> nn.Module:
+def _get_lite0_parts(classes: int) -> nn.Module:
     model: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=classes)
     return model
 
 
-def _resnet18(classes: int) -> nn.Module:
+def _get_resnet18_parts(classes: int) -> nn.Module:
     model: nn.Module = torchvision.models.resnet18(num_classes=classes)
     return model
 
 
 PUBLISHED = {
     "resnet18": Published(
-        make=_resnet18,
+        make=_get_resnet18_parts,
         modules={
             "stem": ("conv1", "bn1"),
             "stage1": ("layer1",),
@@ -77,7 +77,7 @@ PUBLISHED = {
         deviation=(0.229, 0.224, 0.225),
     ),
     "efficientnet_lite0": Published(
-        make=_lite0,
+        make=_get_lite0_parts,
         modules={
             "stem": ("conv_stem", "bn1", "blocks.0"),
             "stage1": ("blocks.1",),

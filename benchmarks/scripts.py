@@ -20,7 +20,7 @@ COMPARED = ("lightning", "plain", "project")
 """Those that are run unless others are asked for."""
 
 
-def script_named(name: str) -> Script:
+def get_script(name: str) -> Script:
     """Return the script. Lightning is imported only for those who ask for it."""
     if name == "project":
         from benchmarks import this_project

@@ -22,22 +22,22 @@ MEBIBYTE = 1024**2
 Row = dict[str, Any]
 
 
-def speed_row(measured: Measured, rates: Rates, scripts: Sequence[str]) -> Row:
+def make_speed_row(measured: Measured, rates: Rates, scripts: Sequence[str]) -> Row:
     """Return what was measured of a plan, as numbers by name; ratios are of `MANY` epochs."""
-    row: Row = {"plan": measured.plan, "prefix_seconds": measured.prefix_seconds("project")}
+    row: Row = {"plan": measured.plan, "prefix_seconds": measured.get_prefix_seconds("project")}
     for script in scripts:
-        row[f"{script}_epoch_seconds"] = measured.epoch_seconds(script)
-        row[f"{script}_start_seconds"] = measured.start_seconds(script)
-        row[f"{script}_{MANY}_epochs_seconds"] = measured.many_seconds(script)
-    row["epoch_flops"] = measured.flops(1) - measured.flops(0)
-    row[f"{MANY}_epochs_flops"] = measured.flops(MANY)
-    row["limit_epoch_seconds"] = rates.seconds(row["epoch_flops"])
-    row[f"limit_{MANY}_epochs_seconds"] = rates.seconds(measured.flops(MANY))
+        row[f"{script}_epoch_seconds"] = measured.get_epoch_seconds(script)
+        row[f"{script}_start_seconds"] = measured.get_start_seconds(script)
+        row[f"{script}_{MANY}_epochs_seconds"] = measured.extrapolate_seconds(script)
+    row["epoch_flops"] = measured.count_flops(1) - measured.count_flops(0)
+    row[f"{MANY}_epochs_flops"] = measured.count_flops(MANY)
+    row["limit_epoch_seconds"] = rates.limit_seconds(row["epoch_flops"])
+    row[f"limit_{MANY}_epochs_seconds"] = rates.limit_seconds(measured.count_flops(MANY))
     row |= {f"{script}_peak_memory_bytes": peak for script, peak in measured.peaks.items()}
-    return row | ratios(row, scripts)
+    return row | compute_ratios(row, scripts)
 
 
-def ratios(row: Row, scripts: Sequence[str]) -> Row:
+def compute_ratios(row: Row, scripts: Sequence[str]) -> Row:
     """Return how many times longer the other scripts take than the project, and the project than the limit."""
     ours = row[f"project_{MANY}_epochs_seconds"]
     others = [script for script in scripts if script != "project"]
@@ -45,7 +45,7 @@ def ratios(row: Row, scripts: Sequence[str]) -> Row:
     return compared | {"project_to_limit": ours / row[f"limit_{MANY}_epochs_seconds"]}
 
 
-def total(rows: Sequence[Row], scripts: Sequence[str], prepare_seconds: float) -> Row:
+def sum_rows(rows: Sequence[Row], scripts: Sequence[str], prepare_seconds: float) -> Row:
     """Return the sums over the plans, and the ratios of the sums; peaks of memory do not add up and are left out.
 
     The project prepares its images once for all plans; the others decode theirs in every epoch.
@@ -53,10 +53,10 @@ def total(rows: Sequence[Row], scripts: Sequence[str], prepare_seconds: float) -
     summed = [name for name in rows[0] if name.endswith(("_seconds", "_flops"))]
     sums: Row = {"plan": "total"} | {name: sum(row[name] for row in rows) for name in summed}
     sums[f"project_{MANY}_epochs_seconds"] += prepare_seconds
-    return sums | ratios(sums, scripts)
+    return sums | compute_ratios(sums, scripts)
 
 
-def speed_table(rows: Sequence[Row], scripts: Sequence[str]) -> Table:
+def tabulate_speed(rows: Sequence[Row], scripts: Sequence[str]) -> Table:
     """Return the table of seconds and ratios."""
     others = [script for script in scripts if script != "project"]
     columns = {f"{LETTERS[script]}\n1 epoch": f"{script}_epoch_seconds" for script in scripts}
@@ -65,34 +65,34 @@ def speed_table(rows: Sequence[Row], scripts: Sequence[str]) -> Table:
     columns |= {f"limit\n{MANY} epochs": f"limit_{MANY}_epochs_seconds"}
     columns |= {f"{LETTERS[script]} / c": f"{script}_to_project" for script in others}
     columns |= {"c / limit": "project_to_limit"}
-    return table(columns, rows, f"Seconds, and their ratios for {MANY} epochs")
+    return make_table(columns, rows, f"Seconds, and their ratios for {MANY} epochs")
 
 
-def memory_table(rows: Sequence[Row], scripts: Sequence[str]) -> Table:
+def tabulate_memory(rows: Sequence[Row], scripts: Sequence[str]) -> Table:
     """Return the table of peak memory."""
     columns = {LETTERS[script]: f"{script}_peak_memory_bytes" for script in scripts}
     in_mebibytes = [row | {name: row[name] / MEBIBYTE for name in columns.values()} for row in rows]
-    return table(columns, in_mebibytes, "Peak memory of a fresh process, MiB")
+    return make_table(columns, in_mebibytes, "Peak memory of a fresh process, MiB")
 
 
-def table(columns: dict[str, str], rows: Sequence[Row], title: str) -> Table:
+def make_table(columns: dict[str, str], rows: Sequence[Row], title: str) -> Table:
     """Return a table of plans by columns, in plain characters."""
     made = Table(title=title, box=box.ASCII2)
     made.add_column("plan")
     for heading in columns:
         made.add_column(heading, justify="right")
     for row in rows:
-        made.add_row(str(row["plan"]), *(figure(row[name]) for name in columns.values()))
+        made.add_row(str(row["plan"]), *(format_figure(row[name]) for name in columns.values()))
     return made
 
 
-def figure(number: float) -> str:
+def format_figure(number: float) -> str:
     """Return the number with as many decimals as three digits need, four at most."""
     decimals = next((places for places, least in enumerate((100, 10, 1, 0.1)) if number >= least), 4)
     return f"{number:,.{decimals}f}"
 
 
-def console() -> Console:
+def open_console() -> Console:
     """Return where people read: a terminal, or a page wide enough for the tables."""
     made = Console(highlight=False)
     return made if made.is_terminal else Console(highlight=False, width=NARROWEST)

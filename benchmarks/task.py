@@ -45,12 +45,12 @@ class Task:
         """The same images as this project prepares them."""
         return Path(self.folder) / "prepared"
 
-    def to_json(self) -> str:
+    def write_json(self) -> str:
         """Return the task as text that `from_json` understands."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "Task":
+    def read_json(cls, text: str) -> "Task":
         """Return the task that `to_json` wrote."""
         return cls(**json.loads(text))
 

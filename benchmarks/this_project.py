@@ -33,11 +33,11 @@ def train(task: Task) -> Outcome:
 
     The prefix is fed as for `MANY` epochs, however few are measured: for a single one a cache might not pay.
     """
-    with deterministic(), tempfile.TemporaryDirectory() as scratch:
+    with compute_exactly(), tempfile.TemporaryDirectory() as scratch:
         began = time.perf_counter()
-        job = job_of(task, Path(scratch))
+        job = make_job(task, Path(scratch))
         feed = make_feed(replace(job, training=job.training.model_copy(update={"epochs": MANY})))
-        seconds, accuracies = train_fed(limited(job, task), feed, task)
+        seconds, accuracies = train_fed(limit_job(job, task), feed, task)
         return Outcome(time.perf_counter() - began - sum(seconds), feed.seconds, seconds, accuracies)
 
 
@@ -56,22 +56,22 @@ def train_fed(job: Job, feed: Feed, task: Task) -> tuple[list[float], list[float
     return seconds, accuracies
 
 
-def job_of(task: Task, scratch: Path) -> Job:
+def make_job(task: Task, scratch: Path) -> Job:
     """Return the task as the engine takes it: as params.yaml, without augmentation or an early end."""
     wanted: dict[str, object] = {"epochs": task.epochs, "patience": task.epochs, "batch_size": task.batch_size}
     wanted |= {"weight_decay": WEIGHT_DECAY, "precision": "auto", "augmentation": AS_THEY_ARE, "views": 1}
     wanted |= {"schedule": "constant", "warmup_epochs": 0, "label_smoothing": 0.0}
     training = load_params(PARAMS).training.model_copy(update=wanted)
     data = read_prepared(task.prepared)
-    return Job(data, task.backbone, plan_of(task), training, [task.seed], precision(), DEVICE, scratch)
+    return Job(data, task.backbone, make_plan(task), training, [task.seed], choose_precision(), DEVICE, scratch)
 
 
-def plan_of(task: Task) -> Plan:
+def make_plan(task: Task) -> Plan:
     """Return the task's plan. With weights "none" it freezes random ones, which is as fast, and useless."""
     return Plan.model_validate({"from": task.plan, "weights": task.weights, "learning_rates": [task.learning_rate]})
 
 
-def limited(job: Job, task: Task) -> Job:
+def limit_job(job: Job, task: Task) -> Job:
     """Return the job with so few training images that an epoch ends after the task's steps.
 
     Its feed holds them all, and it validates on all: both make its peak of memory.
@@ -107,7 +107,7 @@ def count_images(task: Task) -> tuple[int, int]:
     return len(data.list_rows("train", [task.seed])), len(data.list_rows("validation", [task.seed]))
 
 
-def initial_parts(task: Task) -> nn.Sequential:
+def build_initial_parts(task: Task) -> nn.Sequential:
     """Return the backbone as every script starts from it, as the sequence stem ... head."""
     torch.manual_seed(task.seed)
     return build_backbone(task.backbone, task.weights, task.classes)
@@ -115,10 +115,10 @@ def initial_parts(task: Task) -> nn.Sequential:
 
 def cut_parts(task: Task) -> tuple[nn.Sequential, nn.Sequential]:
     """Return prefix and suffix, frozen by the task's plan."""
-    return build_parts(job_of(task, task.prepared), task.seed)
+    return build_parts(make_job(task, task.prepared), task.seed)
 
 
-def available_weights(backbone: str) -> str:
+def choose_weights(backbone: str) -> str:
     """Return "pretrained" if this machine has the weights or can load them, else "none": speed is the same."""
     try:
         build_backbone(backbone, "pretrained", 2)
@@ -127,13 +127,13 @@ def available_weights(backbone: str) -> str:
     return "pretrained"
 
 
-def precision() -> str:
+def choose_precision() -> str:
     """Return the precision that the project chooses on this processor."""
     return resolve_precision("auto", DEVICE)
 
 
 @contextmanager
-def deterministic(device: torch.device = DEVICE) -> Iterator[None]:
+def compute_exactly(device: torch.device = DEVICE) -> Iterator[None]:
     """Compute as the stage `train` does; the other scripts do not ask for it and need not pay for it."""
     before = torch.are_deterministic_algorithms_enabled()
     compute_deterministically(device)

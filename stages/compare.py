@@ -58,13 +58,13 @@ def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -
     """Compare the study's runs into the folder `out`."""
     settings = load_params(params)
     named = [(backbone, plan) for backbone in settings.backbones for plan in settings.study.plans]
-    races = {each: read_json(runs / name_run(*each) / "race.json") for each in named}
-    going_on = [name_run(*each) for each, race in races.items() if race["stopped"] is None]
+    races = {cell: read_json(runs / name_run(*cell) / "race.json") for cell in named}
+    going_on = [name_run(*cell) for cell, race in races.items() if race["stopped"] is None]
     cells = [read_cell(runs / name, scores / name) for name in going_on]
     images = read_images(prepared)
 
     scored = {split: score_split(cells, images, split) for split in ("validation", "test")}
-    measured = {split: measure(each) for split, each in scored.items()}
+    measured = {split: measure(tables) for split, tables in scored.items()}
     per_run = make_runs_table(cells)
     costs = make_costs_table(cells, measured["test"])
     options = make_options(cells, costs[settings.advice.cost])

@@ -48,10 +48,10 @@ def main(*, params: Path, prepared: Path, run: Path, out: Path) -> None:
         seed: predict_seed(data, trained, load_backbone(run, int(seed)), int(seed), shifts) for seed in trained.seeds
     }
     with open_whole_folder(out) as folder:
-        tables = [table for seed in predicted.values() for table in (seed.validation, seed.test)]
+        tables = [table for its in predicted.values() for table in (its.validation, its.test)]
         pd.concat(tables).to_parquet(folder / "predictions.parquet", index=False)
-        pd.concat(each.shifted for each in predicted.values()).to_parquet(folder / "shifted.parquet", index=False)
-        scores = {seed: score_predictions(each.test, trained.classes) for seed, each in predicted.items()}
+        pd.concat(its.shifted for its in predicted.values()).to_parquet(folder / "shifted.parquet", index=False)
+        scores = {seed: score_predictions(its.test, trained.classes) for seed, its in predicted.items()}
         write_json(folder / "metrics.json", scores)
         write_json(folder / "costs.json", measure_costs([*predicted.values()]))
     accuracies = ", ".join(f"{score['accuracy']:.3f}" for score in scores.values())
@@ -108,8 +108,8 @@ def make_prediction_table(
 
 def measure_costs(predicted: list[Predicted]) -> dict[str, float]:
     """Return the test images that were predicted in a second, from prepared pixels to probabilities."""
-    images = sum(len(each.test) for each in predicted)
-    return {"inference_images_per_second": images / sum(each.test_seconds for each in predicted)}
+    images = sum(len(its.test) for its in predicted)
+    return {"inference_images_per_second": images / sum(its.test_seconds for its in predicted)}
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def decode_all(parquet: Path, out: Path, count: int, image_px: int, of_the_hub: 
     unreadable: list[str] = []
     with ThreadPoolExecutor() as pool:
         for ids, encoded in _read_batches(parquet):
-            results = pool.map(lambda each: decode(each, image_px), encoded)
+            results = pool.map(lambda file: decode(file, image_px), encoded)
             for name, result in zip(ids, results, strict=True):
                 if isinstance(result, Decoded):
                     arrays[len(digests)] = result.pixels

@@ -28,8 +28,8 @@ def main(run: str, image: str, data: Path = Path("data"), out: Path = Path("look
         case = predict_case(opened, Case(file.name, pixels.pixels, [], None))
         into = out / run / file.name
         write_look(into, look_inside(opened, {file.name: [case]}, mapped=case))
-        for each in case.rank_classes(LIKELIEST):
-            print(f"{case.probabilities[each]:.3f} {opened.run.classes[each]}")
+        for index in case.rank_classes(LIKELIEST):
+            print(f"{case.probabilities[index]:.3f} {opened.run.classes[index]}")
         print(f"{run}, seed {opened.seed}: {into.resolve()}")
 
 

@@ -34,13 +34,13 @@ def main(params: Path, prepared: Path) -> None:
 def tabulate_plans(counts: list[PartCount]) -> Table:
     """Return the table of one plan: each part's parameters, and whether they learn."""
     table = Table(show_footer=True)
-    parameters, trainable = sum(each.parameters for each in counts), sum(each.trainable for each in counts)
+    parameters, trainable = sum(part.parameters for part in counts), sum(part.trainable for part in counts)
     table.add_column("part", footer="total")
     table.add_column("parameters", footer=f"{parameters:,}", justify="right")
     table.add_column("trainable", footer=f"{trainable:,}", justify="right")
     table.add_column("learns or frozen", footer=f"{100 * trainable / parameters:.2f} % learns")
-    for each in counts:
-        table.add_row(each.part, f"{each.parameters:,}", f"{each.trainable:,}", describe(each))
+    for part in counts:
+        table.add_row(part.part, f"{part.parameters:,}", f"{part.trainable:,}", describe(part))
     return table
 
 

@@ -123,7 +123,7 @@ def draw_panel(axes: Axes, table: pd.DataFrame, panel: Panel, bounds: tuple[floa
 def choose_ticks(low: float, high: float) -> list[float]:
     """Return round numbers between the ends, in decades: 1 and 3 of each, or finer where the axis is short."""
     for multiples in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 6, 8)):
-        found = [np.log10(each) + power for power in range(int(low) - 1, int(high) + 2) for each in multiples]
+        found = [np.log10(multiple) + power for power in range(int(low) - 1, int(high) + 2) for multiple in multiples]
         ticks = [tick for tick in found if low <= tick <= high]
         if len(ticks) >= 3:
             break

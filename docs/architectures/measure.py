@@ -18,8 +18,8 @@ from torch import nn
 
 from benchmarks.machine import describe_machine
 from benchmarks.options import ROOT
-from benchmarks.tables import Row, figure
-from benchmarks.this_project import deterministic
+from benchmarks.tables import Row, format_figure
+from benchmarks.this_project import compute_exactly
 from frostline.backbones.inference import (
     SMALLEST_PREFIX_BATCH,
     Images,
@@ -77,7 +77,7 @@ def main(options: Options) -> None:
     names = options.backbones or study.backbones
     refuse_unfit(names, options.px)
     measured: dict[str, Row] = {}
-    with deterministic(device):
+    with compute_exactly(device):
         for name in names:
             measured[name] = measure(name, setting)
             print(report_progress(name, measured[name], options.images), flush=True)
@@ -144,7 +144,9 @@ def build_fresh(name: str, setting: Setting) -> nn.Sequential:
 
 def report_progress(name: str, measured: Row, images: int) -> str:
     """Return a line about what was measured of a backbone."""
-    forward, training = (figure(images / median(measured[f"{what}_seconds"])) for what in ("forward", "training"))
+    forward, training = (
+        format_figure(images / median(measured[f"{what}_seconds"])) for what in ("forward", "training")
+    )
     return f"{name}: {forward} images a second forward, {training} in training"
 
 

@@ -54,13 +54,13 @@ def draw_crossed(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     for way, begin in zip(WAYS, (0.0, 2.4), strict=True):
         colour, line, mark = LOOKS[way]
         where = [begin, begin + 1]
-        found = np.array([[row[f"{way}_head_{each}_statistics"] for each in STATISTICS] for row in rows])
+        found = np.array([[row[f"{way}_head_{name}_statistics"] for name in STATISTICS] for row in rows])
         axes.plot(where, found.T, line, color=colour, linewidth=0.7, alpha=0.5)
         axes.plot(
             where, found.mean(0), line, color=colour, linewidth=2.2, marker=mark, markersize=8, markeredgecolor=INK
         )
         places += where
-    axes.set_xticks(places, [f"on {each}\nstatistics" for _ in WAYS for each in STATISTICS.values()])
+    axes.set_xticks(places, [f"on {label}\nstatistics" for _ in WAYS for label in STATISTICS.values()])
     axes.set_xlim(-0.4, places[-1] + 0.4)
     axes.set_ylabel("test accuracy (thick: mean over seeds)")
     axes.set_title("each head on either statistics", loc="left", fontsize=10)

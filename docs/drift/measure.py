@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.machine import describe_machine
 from benchmarks.tables import Row
-from benchmarks.this_project import deterministic
+from benchmarks.this_project import compute_exactly
 from docs.drift.figure import draw
 from docs.drift.training import BACKBONE, WAYS, Lesson, compare_ways
 from docs.racing.measure import ROOT, SCRATCH
@@ -58,7 +58,7 @@ class Options:
 def main(options: Options) -> None:
     """Teach both ways with every seed, say what came of it, and write it."""
     rows = []
-    with deterministic(torch.device("cpu")):
+    with compute_exactly(torch.device("cpu")):
         data = load_images(options)
         for seed in range(options.seeds):
             rows.append(compare_ways(summarise_lesson(data, options, seed)))

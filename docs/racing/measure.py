@@ -19,9 +19,9 @@ import pandas as pd
 import torch
 from rich.table import Table
 
-from benchmarks.images import folder_images, link
+from benchmarks.images import find_folder_images, link
 from benchmarks.machine import describe_machine
-from benchmarks.tables import Row, console, table
+from benchmarks.tables import Row, make_table, open_console
 from frostline.backbones.precision import compute_deterministically
 from frostline.constants import Rates, name_run
 from frostline.errors import InputError, end_in_one_line
@@ -99,7 +99,7 @@ class Noted(Worker):
 
 def main(options: Options) -> None:
     """Race on every split, print what came of it, and write it."""
-    screen = console()
+    screen = open_console()
     SCRATCH.mkdir(parents=True, exist_ok=True)
     compute_deterministically(torch.device("cpu"))
     rows = []
@@ -129,7 +129,7 @@ def arrange(options: Options, folder: Path, split: int) -> Params:
     params["study"] |= {"seeds": [seeds * split + number for number in range(seeds)], "racing": True}
     if options.folder is not None:
         paths: dict[str, list[Path]] = {}
-        for _, name, path in folder_images(options.folder):
+        for _, name, path in find_folder_images(options.folder):
             paths.setdefault(name, []).append(path)
         for name, of_class in paths.items():
             link(of_class, folder / "images" / name)
@@ -229,7 +229,7 @@ def show_outcomes(rows: Sequence[Row]) -> Table:
     lines = [
         row | {"plan": f"split {row['split']}", "ratio": row["race_seconds"] / row["grid_seconds"]} for row in rows
     ]
-    return table(columns, lines, "Seconds of training")
+    return make_table(columns, lines, "Seconds of training")
 
 
 def summarise(rows: Sequence[Row]) -> Row:

@@ -85,7 +85,7 @@ def check_batch_mates(prefix: Callable[[Tensor], Tensor], images: Tensor) -> Non
     """
     half = len(images) // 2
     shown = [images, torch.cat([images[:half], -images[half:]])]
-    first, again = (_digest(prefix(each)[:half]) for each in shown)
+    first, again = (_digest(prefix(images)[:half]) for images in shown)
     if first != again:
         culprit = _find_first_difference(prefix, shown) if isinstance(prefix, nn.Module) else None
         hint = f": {culprit} is where it begins" if culprit else ""
@@ -116,7 +116,7 @@ def _find_first_difference(prefix: nn.Module, shown: Sequence[Tensor]) -> str | 
 
 def _digest_half(value: Any) -> list[str]:
     tensors = value if isinstance(value, tuple | list) else [value]
-    return [_digest(each[: len(each) // 2]) for each in tensors if isinstance(each, Tensor) and each.dim()]
+    return [_digest(tensor[: len(tensor) // 2]) for tensor in tensors if isinstance(tensor, Tensor) and tensor.dim()]
 
 
 def _digest(tensor: Tensor) -> str:

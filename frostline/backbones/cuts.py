@@ -135,13 +135,13 @@ def cut_googlenet(model: Any) -> Pieces:
 
 def cut_densenet(model: Any) -> Pieces:
     """Cut DenseNet into its dense blocks, each with the transition that pools after it."""
-    each = model.features
-    deepest = [each.denseblock4, each.norm5, nn.ReLU(inplace=True), *make_pooling()]
+    features = model.features
+    deepest = [features.denseblock4, features.norm5, nn.ReLU(inplace=True), *make_pooling()]
     return name_pieces(
-        [each.conv0, each.norm0, each.relu0, each.pool0],
-        [each.denseblock1, each.transition1],
-        [each.denseblock2, each.transition2],
-        [each.denseblock3, each.transition3],
+        [features.conv0, features.norm0, features.relu0, features.pool0],
+        [features.denseblock1, features.transition1],
+        [features.denseblock2, features.transition2],
+        [features.denseblock3, features.transition3],
         deepest,
         [model.classifier],
     )

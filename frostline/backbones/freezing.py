@@ -201,4 +201,4 @@ def count_by_part(backbone: nn.Sequential) -> list[PartCount]:
 def count_parameters(backbone: nn.Sequential) -> tuple[int, int]:
     """Return how many parameters learn, and how many there are."""
     counts = count_by_part(backbone)
-    return sum(each.trainable for each in counts), sum(each.parameters for each in counts)
+    return sum(part.trainable for part in counts), sum(part.parameters for part in counts)

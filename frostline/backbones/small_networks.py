@@ -39,7 +39,7 @@ def build_cnn3() -> nn.Sequential:
     """Return its sibling: three convolutions (32, 64, 128) with BatchNorm, a hidden layer of 256, dropout 0.5."""
     convolutions = [make_convolution(*channels, norm=True) for channels in ((3, 32), (32, 64), (64, 128))]
     hidden = nn.Sequential(nn.Flatten(1), nn.Linear(128 * (PX // 8) ** 2, 256), nn.ReLU(inplace=True))
-    first, second, third = ([each] for each in convolutions)
+    first, second, third = ([layer] for layer in convolutions)
     return assemble_parts(first, second, third, stage4=[hidden], head=[nn.Dropout(0.5), nn.Linear(256, CLASSES)])
 
 
@@ -91,7 +91,7 @@ def build_residual_network(layers: int, *, shortcut: bool) -> nn.Sequential:
     stages, inputs = [], 16
     for outputs in (16, 32, 64):
         before = [inputs, *[outputs] * (BLOCKS_OF_DEPTH[layers] - 1)]
-        stages.append([ResidualBlock(each, outputs, shortcut=shortcut) for each in before])
+        stages.append([ResidualBlock(inputs, outputs, shortcut=shortcut) for inputs in before])
         inputs = outputs
     pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten(1)]
     network = assemble_parts([stem], *stages, stage4=pooled, head=[nn.Linear(64, CLASSES)])

@@ -53,9 +53,9 @@ def describe_filters(found: Filters, began: str) -> Words:
 def describe_maps(inside: Inside) -> Words:
     """Return what the picture of the activation maps tells."""
     told = "; ".join(
-        f"{each.part}, {_format_size(each.after)} places, {_format_difference(each)}" for each in inside.maps
+        f"{maps.part}, {_format_size(maps.after)} places, {_format_difference(maps)}" for maps in inside.maps
     )
-    without = [part for part in PARTS if part not in {"head", *(each.part for each in inside.maps)}]
+    without = [part for part in PARTS if part not in {"head", *(maps.part for maps in inside.maps)}]
     more = f" {', '.join(without)}: one vector, no places." if without else ""
     return {
         "title": "What it finds",
@@ -66,8 +66,8 @@ def describe_maps(inside: Inside) -> Words:
     }
 
 
-def _format_difference(each: PartMaps) -> str:
-    return f"which differ by {format_percent(each.difference)}" if each.difference else "which are the same"
+def _format_difference(maps: PartMaps) -> str:
+    return f"which differ by {format_percent(maps.difference)}" if maps.difference else "which are the same"
 
 
 def _format_size(values: NDArray[np.float32]) -> str:
@@ -117,7 +117,7 @@ def locate_evidence(heat: NDArray[np.float32]) -> str:
 
 def describe_movements(moved: list[Moved], began: str) -> Words:
     """Return what the picture of the movement tells."""
-    told = "; ".join(f"{each.part} {describe_movement(each)}" for each in moved)
+    told = "; ".join(f"{part.part} {describe_movement(part)}" for part in moved)
     return {
         "title": "How far it moved",
         "caption": f"The norm of what training changed in each part, as a share of the norm of its {began} weights. "

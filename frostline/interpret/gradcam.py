@@ -81,7 +81,7 @@ def arrange_as_maps(values: Tensor, layout: str) -> Tensor | None:
 def collect_maps(backbone: nn.Sequential, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the maps, N x C x H x W, of those blocks before the head that have any, shallow to deep."""
     maps = {name: arrange_as_maps(outputs[name], layout) for name, layout in find_layouts(backbone).items()}
-    return {name: each for name, each in maps.items() if each is not None}
+    return {name: values for name, values in maps.items() if values is not None}
 
 
 @torch.no_grad()
@@ -94,13 +94,13 @@ def compute_activation_maps(
     deviation), the same ones before. The strongest responses would show less: many a channel of EfficientNet-Lite is
     at its upper limit in every place. A part whose output has no places is left out.
     """
-    before, after = (collect_maps(each, collect_outputs(each, pixels)) for each in (loaded, trained))
+    before, after = (collect_maps(backbone, collect_outputs(backbone, pixels)) for backbone in (loaded, trained))
     last = {name.partition(".")[0]: name for name in after}
     found = []
     for part, block in last.items():
         spread = after[block][0].flatten(1).double().std(dim=1, correction=0)
         channels = spread.argsort(descending=True, stable=True)[:count]
-        maps = [each[block][0, channels].float().numpy() for each in (before, after)]
+        maps = [blocks[block][0, channels].float().numpy() for blocks in (before, after)]
         found.append(PartMaps(part, block, channels.tolist(), *maps))
     return found
 
@@ -145,7 +145,7 @@ def compute_grad_cam(backbone: nn.Sequential, pixels: Tensor, targets: Tensor) -
         maps, slopes = (arrange_as_maps(values.detach(), layout) for values in (outputs[name], gradient))
         if maps is not None and slopes is not None:
             found.append((name, maps, slopes))
-    deepest = next((each for each in reversed(found) if each[2].any()), found[-1] if found else None)
+    deepest = next((block for block in reversed(found) if block[2].any()), found[-1] if found else None)
     return None if deepest is None else Evidence(deepest[0], _weigh_maps(*deepest[1:]).numpy())
 
 

@@ -39,7 +39,7 @@ class Case:
 
     def rank_classes(self, count: int) -> list[int]:
         """Return the classes of the highest probabilities, at most so many, the highest first."""
-        return [int(each) for each in np.argsort(-np.array(self.probabilities), kind="stable")[:count]]
+        return [int(index) for index in np.argsort(-np.array(self.probabilities), kind="stable")[:count]]
 
 
 def choose_cases(data: Prepared, predictions: pd.DataFrame, seed: int, count: int) -> tuple[list[Case], list[Case]]:
@@ -56,7 +56,9 @@ def choose_cases(data: Prepared, predictions: pd.DataFrame, seed: int, count: in
     def chosen(places: Iterable[int]) -> list[Case]:
         rows = its.image.to_numpy()
         found = [(int(rows[place]), probabilities[place]) for place in places]
-        return [Case(data.ids[row], np.array(data.images[row]), [*each], int(data.labels[row])) for row, each in found]
+        return [
+            Case(data.ids[row], np.array(data.images[row]), [*shares], int(data.labels[row])) for row, shares in found
+        ]
 
     wrong, hits = surest[~right[surest]], surest[right[surest]]
     return chosen(wrong[:count]), chosen(hits[:count])

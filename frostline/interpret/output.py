@@ -40,7 +40,7 @@ def collect_numbers(inside: Inside) -> dict[str, Any]:
         "backbone": run.backbone,
         "plan": run.plan,
         "seed": inside.seed,
-        "moved": [asdict(each) | {"relative_norm": _round_number(each.relative_norm)} for each in inside.moved],
+        "moved": [asdict(part) | {"relative_norm": _round_number(part.relative_norm)} for part in inside.moved],
         "cases": [
             {
                 "group": group,
@@ -48,7 +48,7 @@ def collect_numbers(inside: Inside) -> dict[str, Any]:
                 "actual": None if case.actual is None else classes[case.actual],
                 "predicted": classes[case.predicted],
                 "probabilities": {
-                    classes[each]: _round_number(case.probabilities[each]) for each in case.rank_classes(LIKELIEST)
+                    classes[index]: _round_number(case.probabilities[index]) for index in case.rank_classes(LIKELIEST)
                 },
             }
             for group, cases in inside.groups.items()
@@ -57,13 +57,13 @@ def collect_numbers(inside: Inside) -> dict[str, Any]:
         "gradcam": None if evidence is None else {"block": evidence.block, "places": [*evidence.heat.shape[1:]]},
         "mapped": inside.mapped.name,
         "maps": {
-            each.part: {
-                "block": each.block,
-                "places": [*each.after.shape[1:]],
-                "channels": each.channels,
-                "difference": _round_number(each.difference),
+            maps.part: {
+                "block": maps.block,
+                "places": [*maps.after.shape[1:]],
+                "channels": maps.channels,
+                "difference": _round_number(maps.difference),
             }
-            for each in inside.maps
+            for maps in inside.maps
         },
         "pictures": describe_pictures(inside),
         "notes": list_notes(inside),

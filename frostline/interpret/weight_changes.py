@@ -73,8 +73,8 @@ def measure_movements(loaded: nn.Sequential, trained: nn.Sequential) -> list[Mov
     """
     before = dict(loaded.named_children())
     return [
-        Moved(each.part, each.parameters, each.trainable, compute_relative_change(before[each.part], part))
-        for each, part in zip(count_by_part(trained), trained.children(), strict=True)
+        Moved(counted.part, counted.parameters, counted.trainable, compute_relative_change(before[counted.part], part))
+        for counted, part in zip(count_by_part(trained), trained.children(), strict=True)
     ]
 
 

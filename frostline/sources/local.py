@@ -121,7 +121,7 @@ def read_hub(asked: Hub) -> Source:
         "strata": "none",
         "files": listing.files,
     }
-    return Source([str(each) for each in classes], facts, lambda: read_examples(splits, classes, asked))
+    return Source([str(name) for name in classes], facts, lambda: read_examples(splits, classes, asked))
 
 
 def list_images(root: Path) -> list[tuple[str | None, str, Path]]:
@@ -143,14 +143,14 @@ def list_images(root: Path) -> list[tuple[str | None, str, Path]]:
     if all(official):
         for top in tops:
             _check_loose(top)
-        below = [(split, each) for split, top in zip(official, tops, strict=True) for each in _list_folders(top)]
+        below = [(split, folder) for split, top in zip(official, tops, strict=True) for folder in _list_folders(top)]
     else:
         below = [(None, top) for top in tops]
-    images = [(split, each, _list_image_files(each)) for split, each in below]
-    empty = [each for _, each, paths in images if not paths]
+    images = [(split, folder, _list_image_files(folder)) for split, folder in below]
+    empty = [folder for _, folder, paths in images if not paths]
     if empty and len(empty) < len(images):
         raise _make_folder_error("hold images in every class folder", f"none in {str(empty[0])!r}", KNOWN_ENDINGS)
-    return [(split, each.name, path) for split, each, paths in images for path in paths]
+    return [(split, folder.name, path) for split, folder, paths in images for path in paths]
 
 
 def _check_loose(where: Path) -> None:

@@ -35,10 +35,10 @@ def check_layout(asked: Hub, names: list[str], card: Path | None) -> None:
         if configured:
             return
     folders = [PurePosixPath(name).parent for name in names]
-    parts = sorted({str(each) for each in folders if any(step.startswith("partial-") for step in each.parts)})
+    parts = sorted({str(folder) for folder in folders if any(step.startswith("partial-") for step in folder.parts)})
     if parts:
         raise _make_unfit_error(asked, "be in Parquet as a whole", " and ".join(parts))
-    tops = {"" if not each.parts or is_split(each.parts[0]) else each.parts[0] for each in folders}
+    tops = {"" if not folder.parts or is_split(folder.parts[0]) else folder.parts[0] for folder in folders}
     if len(tops) > 1:
         raise _make_unfit_error(
             asked, "have one configuration", " and ".join(sorted(top or "files beside them" for top in tops))

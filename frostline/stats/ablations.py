@@ -41,8 +41,8 @@ def compare_views(runs: list[dict[str, Any]], measured: Measured) -> list[dict[s
 def describe_views(run: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     """Return " with 1 view" or the like, where another of the runs unfreezes as deep with other views; else nothing."""
     mine = run["definition"]["views"]
-    alike = [each for each in runs if each["backbone"] == run["backbone"] and _get_depth(each) == _get_depth(run)]
-    return f" with {format_views(mine)}" if any(each["definition"]["views"] != mine for each in alike) else ""
+    alike = [other for other in runs if other["backbone"] == run["backbone"] and _get_depth(other) == _get_depth(run)]
+    return f" with {format_views(mine)}" if any(other["definition"]["views"] != mine for other in alike) else ""
 
 
 def format_views(views: int) -> str:
@@ -73,7 +73,7 @@ def compare_sizes(
         mine = [place for place, run in enumerate(runs) if get_train_percent(run) == percent]
         best = max(mine, key=lambda place: measured["validation"].figures[place]["accuracy"].estimate)
         seeds = runs[best]["seeds"].values()
-        images = round(sum(each["train_images"] for each in seeds) / len(seeds))
+        images = round(sum(score["train_images"] for score in seeds) / len(seeds))
         says = find_rule(images)
         ruled = next((place for place in mine if options[place].learns == says), None)
         beside = _find_beside(options, best, ruled, measured["test"])

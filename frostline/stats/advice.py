@@ -112,7 +112,7 @@ def estimate_needed(study: Study, open_: Interval) -> Needed:
     least = room * now / arm  # the same part of it may lie on this side
     seeds = next((n for n in range(study.seeds + 1, MOST_SEEDS) if compute_half_width(open_.spread, n) <= least), None)
     times = np.geomspace(1, MOST_TIMES, 400)[1:]
-    enough = (float(each) for each in times if compute_half_width(open_.spread, study.seeds, float(each)) <= least)
+    enough = (float(count) for count in times if compute_half_width(open_.spread, study.seeds, float(count)) <= least)
     factor = next(enough, None)
     return Needed(seeds, None if factor is None else _round_up(factor * study.images))
 

@@ -108,16 +108,16 @@ def _is_of_scratch(study: Study) -> bool:
 def _write_ratio(study: Study, run: int) -> tuple[float, str]:
     """Return what the run costs as a share of its backbone's full fine-tuning, or of the dearest run, and in words."""
     mine = study.options[run]
-    fulls = [each for each in study.options if each.learns == "all" and each.backbone == mine.backbone]
+    fulls = [option for option in study.options if option.learns == "all" and option.backbone == mine.backbone]
     full = max(fulls, key=lambda option: option.cost, default=None)
-    several = len({each.backbone for each in study.options}) > 1
+    several = len({option.backbone for option in study.options}) > 1
     dearest = max(study.options, key=lambda option: option.cost)
     whole = full or dearest
     ratio = mine.cost / whole.cost
     if mine in fulls and ratio == 1:
         return ratio, "is full fine-tuning"
     if full is None and ratio == 1:
-        alike = all(each.cost == mine.cost for each in study.options)
+        alike = all(option.cost == mine.cost for option in study.options)
         return ratio, "costs as much as any other plan" if alike else "costs the most"
     name = dearest.named if full is None else f"full fine-tuning of {mine.backbone}" if several else "full fine-tuning"
     share = f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}" if ratio >= 0.01 else f"1/{1 / ratio:,.0f}"

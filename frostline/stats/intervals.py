@@ -131,7 +131,7 @@ def measure(scored: Scored, resamples: int = RESAMPLES) -> Measured:
     estimates = per_seed.mean(1)
     spreads = estimate_spreads(scored, per_seed)
     lows, highs, drawn = resample(scored, resamples)
-    intervals = [shape_interval(*each, scored) for each in zip(estimates, lows, highs, spreads, strict=True)]
+    intervals = [shape_interval(*parts, scored) for parts in zip(estimates, lows, highs, spreads, strict=True)]
     count, pairs = len(METRICS), list(combinations(range(scored.runs), 2))
     figures = [
         {
@@ -154,7 +154,7 @@ def stack_quantities(values: Floats) -> Floats:
     """
     accuracies = values[:, ACCURACY]
     pairs = [accuracies[one] - accuracies[other] for one, other in combinations(range(len(values)), 2)]
-    return np.concatenate([values.reshape(-1, *values.shape[2:]), *[each[None] for each in pairs]])
+    return np.concatenate([values.reshape(-1, *values.shape[2:]), *[pair[None] for pair in pairs]])
 
 
 def resample(scored: Scored, resamples: int) -> tuple[Floats, Floats, Floats]:
@@ -165,7 +165,7 @@ def resample(scored: Scored, resamples: int) -> tuple[Floats, Floats, Floats]:
     axes = [np.arange(scored.seeds), np.arange(scored.groups)]
 
     def statistic(*chosen: NDArray[Any], axis: int = -1) -> Floats:  # noqa: ARG001 - scipy asks for it
-        *seeds, groups = (np.atleast_2d(each).astype(int) for each in chosen)
+        *seeds, groups = (np.atleast_2d(draws).astype(int) for draws in chosen)
         values = stack_quantities(compute_seed_values(scored, count_draws(groups, scored.groups)))
         share = count_draws(seeds[0], scored.seeds).T if seeds else np.ones((1, len(groups)))
         share = np.where(np.isfinite(values), share, 0)
@@ -195,13 +195,13 @@ def estimate_spreads(scored: Scored, per_seed: Floats) -> list[Spread]:
     if scored.redrawn:
         variances = np.maximum(per_seed.var(axis=1, ddof=1), LEAST_LUCK * estimate_image_variance(scored, per_seed))
         overlap = scored.images / scored.train_images
-        return [Redrawn(float(each), overlap) for each in variances]
+        return [Redrawn(float(variance), overlap) for variance in variances]
     left_out = np.stack(
         [stack_quantities(leave_each_out(scored.tallies, seed)) for seed in range(scored.seeds)], axis=1
     )
     # Jackknife pseudo-values: their mean over groups is the quantity, and what each group adds to it.
     pseudo = scored.groups * per_seed[..., None] - (scored.groups - 1) * left_out
-    return [split_variance(each) for each in pseudo]
+    return [split_variance(values) for values in pseudo]
 
 
 def estimate_image_variance(scored: Scored, per_seed: Floats) -> Floats:
@@ -244,6 +244,6 @@ def widen_draws(estimates: Floats, drawn: Floats, differences: list[Interval], s
     deviations = drawn - estimates[:, None]
     pairs = combinations(range(len(drawn)), 2)
     resampled_variance = np.mean([(deviations[one] - deviations[other]).var() for one, other in pairs])
-    variance = np.mean([each.spread.estimate_error(seeds)[0] for each in differences])
+    variance = np.mean([difference.spread.estimate_error(seeds)[0] for difference in differences])
     scale = np.sqrt(variance / resampled_variance) if resampled_variance else 1.0
     return np.clip(estimates[:, None] + scale * deviations, 0, 1)

@@ -44,7 +44,7 @@ def describe_study(
 def _tell_shared(values: list[Any]) -> Any:
     """Return the value that all runs share; where they differ, each that there is, in one line."""
     if isinstance(values[0], dict):
-        return {name: _tell_shared([each[name] for each in values]) for name in values[0]}
+        return {name: _tell_shared([value[name] for value in values]) for name in values[0]}
     different = list(dict.fromkeys(values))
     return different[0] if len(different) == 1 else ", ".join(map(str, different))
 

@@ -166,12 +166,12 @@ def tally_split(
     of_image = pd.Series(groups).reindex(np.unique(predictions[0].image))
     places = pd.Series(pd.factorize(of_image)[0], index=of_image.index)
     count = int(places.max()) + 1
-    by_seed = [[each.sort_values("image") for _, each in table.groupby("seed")] for table in predictions]
-    singles = [[tally(each, classes) for each in tables] for tables in by_seed]
+    by_seed = [[scores.sort_values("image") for _, scores in table.groupby("seed")] for table in predictions]
+    singles = [[tally(scores, classes) for scores in tables] for tables in by_seed]
     tallies = [
         [
-            _sum_by_group(single, places.loc[each.image].to_numpy(), count)
-            for single, each in zip(one, tables, strict=True)
+            _sum_by_group(single, places.loc[scores.image].to_numpy(), count)
+            for single, scores in zip(one, tables, strict=True)
         ]
         for one, tables in zip(singles, by_seed, strict=True)
     ]
@@ -191,7 +191,7 @@ def compute_seed_values(scored: Scored, weights: Floats) -> Floats:
     `weights`: draws x groups. A seed with no image left in a draw has no number there.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = [[_compute_metrics((each.T @ weights.T).T) for each in tallies] for tallies in scored.tallies]
+        values = [[_compute_metrics((counted.T @ weights.T).T) for counted in tallies] for tallies in scored.tallies]
     return np.array(values).transpose(0, 2, 1, 3)
 
 

@@ -40,9 +40,9 @@ def make_stopped_table(races: Mapping[tuple[str, str], dict[str, Any]], margin: 
     """
     rows = []
     for (backbone, plan), race in races.items():
-        for each in race["dropped"]:
-            reason = f"validation loss {each['val_loss']:.3f}, and {each['kept_val_loss']:.3f} at a rate that went on"
-            rows.append((backbone, plan, each["learning_rate"], each["seeds"], each["epochs"], reason))
+        for rate in race["dropped"]:
+            reason = f"validation loss {rate['val_loss']:.3f}, and {rate['kept_val_loss']:.3f} at a rate that went on"
+            rows.append((backbone, plan, rate["learning_rate"], rate["seeds"], rate["epochs"], reason))
         if stop := race["stopped"]:
             reason = (
                 f"{stop['against']} is cheaper and not worse by more than {format_margin(margin)}: on validation so "

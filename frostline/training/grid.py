@@ -60,8 +60,8 @@ class Job:
 
     def list_cells(self, phase: int) -> list[tuple[Rates, int]]:
         """Return every (learning rates of the phases up to this one, seed). Phases are counted from 1."""
-        rates = product(*(each.learning_rates for each in self.phases[:phase]))
-        return [(each, seed) for each in rates for seed in self.seeds]
+        rates = product(*(earlier.learning_rates for earlier in self.phases[:phase]))
+        return [(rate, seed) for rate in rates for seed in self.seeds]
 
     def select_training(self, phase: int) -> Training:
         """Return how the phase is trained: its epochs are those of the phase."""
@@ -154,7 +154,7 @@ def list_wanted_rows(job: Job, phase: int = 1) -> dict[int | None, Rows]:
     Epochs are counted through all phases, each of which has one at least.
     """
     train = job.data.list_rows("train", job.seeds)
-    epochs = range(phase, 1 + sum(each.epochs for each in job.phases[:phase]))
+    epochs = range(phase, 1 + sum(before.epochs for before in job.phases[:phase]))
     views = sorted({(epoch - 1) % job.training.views for epoch in epochs})
     return {None: job.data.list_rows("validation", job.seeds), **dict.fromkeys(views, train)}
 

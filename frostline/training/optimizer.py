@@ -72,7 +72,11 @@ def get_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
 
 def get_named_state(optimizer: torch.optim.Optimizer, suffix: nn.Sequential) -> State:
     """Return what the optimizer keeps of each parameter of the suffix, by name."""
-    return {name: dict(optimizer.state[each]) for name, each in suffix.named_parameters() if each in optimizer.state}
+    return {
+        name: dict(optimizer.state[parameter])
+        for name, parameter in suffix.named_parameters()
+        if parameter in optimizer.state
+    }
 
 
 def restore_state(optimizer: torch.optim.Optimizer, suffix: nn.Sequential, state: Mapping[str, Any]) -> None:

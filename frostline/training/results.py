@@ -41,7 +41,7 @@ class Spent:
     @property
     def epochs(self) -> dict[tuple[Rates, int], list[Epoch]]:
         """The epochs of this phase alone."""
-        return {cell: [each for each in past if each.phase == self.phase] for cell, past in self.histories.items()}
+        return {cell: [epoch for epoch in past if epoch.phase == self.phase] for cell, past in self.histories.items()}
 
     @property
     def seconds(self) -> list[float]:
@@ -123,7 +123,7 @@ def choose_rates(histories: Histories) -> Rates:
     losses: dict[Rates, list[float]] = {}
     for (rates, _), history in histories.items():
         losses.setdefault(rates, []).append(find_best_epoch(history).val_loss)
-    finite = {rates: mean(each) for rates, each in losses.items() if all(map(isfinite, each))}
+    finite = {rates: mean(values) for rates, values in losses.items() if all(map(isfinite, values))}
     if not finite:
         tried = ", ".join(map(format_rates, losses))
         must = "hold one at which training does not diverge"
@@ -194,7 +194,7 @@ def collect_costs(job: Job, frozen: nn.Sequential, phases: list[Phased]) -> dict
 
     Of phases the seconds, FLOPs and epochs are added up, and the bytes are those of the phase that took most.
     """
-    seconds = [each for phase in phases for each in phase.seconds]
+    seconds = [epoch_seconds for phase in phases for epoch_seconds in phase.seconds]
     prefix_seconds = sum(phase.prefix_seconds for phase in phases)
     return {
         **count_flops(job, frozen, phases),
@@ -218,13 +218,13 @@ def count_flops(job: Job, frozen: nn.Sequential, phases: Sequence[Spent]) -> dic
     """
     train_flops, live, shown_in_all = 0, 0, 0
     works = count_phases(job, frozen)
-    for each in phases:
-        work = works[each.phase - 1]
+    for result in phases:
+        work = works[result.phase - 1]
         shown = sum(
-            len(job.data.list_rows("train", [seed])) * len(history) for (_, seed), history in each.epochs.items()
+            len(job.data.list_rows("train", [seed])) * len(history) for (_, seed), history in result.epochs.items()
         )
-        kept = sum(len(rows) for view, rows in list_wanted_rows(job, each.phase).items() if view is not None)
-        train_flops += work.train(kept if each.cache_bytes else shown, shown)
+        kept = sum(len(rows) for view, rows in list_wanted_rows(job, result.phase).items() if view is not None)
+        train_flops += work.train(kept if result.cache_bytes else shown, shown)
         live, shown_in_all = live + work.live * shown, shown_in_all + shown
     return {
         "train_flops": train_flops,

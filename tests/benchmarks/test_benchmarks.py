@@ -7,15 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.images import ELPV_IMAGES, arrange, elpv_images, folder_images
-from benchmarks.loaders import training_loader, validation_loader
+from benchmarks.images import ELPV_IMAGES, arrange, find_folder_images, write_elpv_images
 from benchmarks.options import parse
-from benchmarks.published import PUBLISHED, build_model, frozen_modules, learning
-from benchmarks.scripts import script_named
-from benchmarks.speed import Measured, Rates, in_turn
-from benchmarks.tables import figure, speed_row, total
+from benchmarks.published import PUBLISHED, build_model, list_frozen_modules, list_learning
+from benchmarks.scripts import get_script
+from benchmarks.speed import Measured, Rates, take_turns
+from benchmarks.tables import format_figure, make_speed_row, sum_rows
 from benchmarks.task import MANY, Outcome, Task
-from benchmarks.this_project import count_images, cut_parts, initial_parts, precision, prepare_images
+from benchmarks.this_project import build_initial_parts, choose_precision, count_images, cut_parts, prepare_images
 from docs.racing import measure as racing
 from frostline.constants import BACKBONES, PARTS
 from frostline.errors import InputError, join_names
@@ -33,7 +32,7 @@ def task(**changes: Any) -> Task:
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    return elpv_images(tmp_path_factory.mktemp("cells"))
+    return write_elpv_images(tmp_path_factory.mktemp("cells"))
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +53,11 @@ def listed(root: Path) -> dict[str, int]:
 
 def test_work_is_summed_over_images_and_epochs_with_the_prefix_once() -> None:
     measured = Measured("head", Work(prefix=100, training=3, validation=1), (10, 2))
-    assert measured.flops(30) == 12 * 100 + 30 * (10 * 3 + 2)
+    assert measured.count_flops(30) == 12 * 100 + 30 * (10 * 3 + 2)
 
 
 def test_scripts_run_forwards_and_backwards_by_turns() -> None:
-    order = [f"{script}{number}" for number, script in in_turn("abc", 3)]
+    order = [f"{script}{number}" for number, script in take_turns("abc", 3)]
     assert " ".join(order) == "a0 b0 c0 c1 b1 a1 a2 b2 c2"
 
 
@@ -66,18 +65,24 @@ def test_a_row_compares_medians_and_a_total_the_sums() -> None:
     measured = Measured("head", Work(100, 3, 1), (10, 2))
     measured.outcomes["lightning"] = [Outcome(1, 0, [12, 9], []), Outcome(3, 0, [12, 11], [])]
     measured.outcomes["project"] = [Outcome(4, 3, [2, 1], []), Outcome(4, 3, [2, 1], [])]
-    rates = Rates([{precision(): rate} for rate in (1.0, 2.0, 9.0)])
-    row = speed_row(measured, rates, ["lightning", "project"])
+    rates = Rates([{choose_precision(): rate} for rate in (1.0, 2.0, 9.0)])
+    row = make_speed_row(measured, rates, ["lightning", "project"])
     assert row["lightning_30_epochs_seconds"] == 2 + 12 + (MANY - 1) * 10
     assert row["project_30_epochs_seconds"] == 4 + 2 + MANY - 1
     assert row["lightning_to_project"] == 304 / 35
     assert row["limit_30_epochs_seconds"] == (1200 + 30 * 32) / 2
-    both = total([row, row], ["lightning", "project"], 0.0)
+    both = sum_rows([row, row], ["lightning", "project"], 0.0)
     assert (both["project_epoch_seconds"], both["lightning_to_project"]) == (2, 304 / 35)
 
 
 def test_figures_have_three_digits() -> None:
-    assert [figure(x) for x in (1234.5, 12.34, 1.234, 0.1234, 0.01234)] == ["1,234", "12.3", "1.23", "0.123", "0.0123"]
+    assert [format_figure(x) for x in (1234.5, 12.34, 1.234, 0.1234, 0.01234)] == [
+        "1,234",
+        "12.3",
+        "1.23",
+        "0.123",
+        "0.0123",
+    ]
 
 
 def test_classes_without_splits_get_all_three_with_every_class(tmp_path: Path) -> None:
@@ -120,7 +125,7 @@ def test_official_splits_are_kept(tmp_path: Path) -> None:
             (tmp_path / "all" / split / name).mkdir(parents=True)
             for number in range(count):
                 (tmp_path / "all" / split / name / f"{number}.png").touch()
-    counts = arrange(folder_images(tmp_path / "all"), None, tmp_path / "arranged")
+    counts = arrange(find_folder_images(tmp_path / "all"), None, tmp_path / "arranged")
     assert counts == {"train": 16, "validation": 6, "test": 4}
 
 
@@ -156,7 +161,7 @@ def test_all_scripts_start_from_the_same_model(backbone: str) -> None:
     at_work = task(backbone=backbone, seed=5)
     pixels = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(build_model(at_work).eval()(pixels), initial_parts(at_work).eval()(pixels))
+        assert torch.equal(build_model(at_work).eval()(pixels), build_initial_parts(at_work).eval()(pixels))
 
 
 @pytest.mark.parametrize("backbone", KNOWN)
@@ -164,21 +169,21 @@ def test_all_scripts_start_from_the_same_model(backbone: str) -> None:
 def test_the_same_tensors_learn_in_every_script(arranged: Path, backbone: str, plan: str) -> None:
     at_work = task(backbone=backbone, plan=plan, folder=str(arranged), classes=2)
     model = build_model(at_work)
-    for module in frozen_modules(model, backbone, plan):
+    for module in list_frozen_modules(model, backbone, plan):
         module.requires_grad_(False)
     _, suffix = cut_parts(at_work)
-    assert all(torch.equal(*pair) for pair in zip(learning(model), learning(suffix), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(list_learning(model), list_learning(suffix), strict=True))
 
 
 def test_every_script_is_shown_the_same_images(arranged: Path) -> None:
     at_work = task(folder=str(arranged))
-    shown = tuple(len(loader(at_work).dataset) for loader in (training_loader, validation_loader))
+    shown = tuple(len(loader(at_work).dataset) for loader in (make_training_loader, make_validation_loader))
     assert count_images(at_work) == shown == (24, 3)
 
 
 @pytest.mark.parametrize("name", ["plain", "project"])
 def test_a_script_tells_the_seconds_and_the_accuracy_of_every_epoch(arranged: Path, name: str) -> None:
-    outcome = script_named(name)(task(folder=str(arranged), classes=2, epochs=2, steps=1))
+    outcome = get_script(name)(task(folder=str(arranged), classes=2, epochs=2, steps=1))
     assert len(outcome.epoch_seconds) == len(outcome.accuracies) == 2
     assert outcome.start_seconds > outcome.prefix_seconds >= 0
 
@@ -189,14 +194,14 @@ def test_lightning_freezes_what_the_plan_freezes_and_by_default_not_its_batch_no
     for batch_norm_learns in (False, True):
         classifier = script.Classifier(build_model(at_work), 1e-4)
         script.Freezing(at_work, batch_norm_learns=batch_norm_learns).freeze_before_training(classifier)
-        frozen = nn.ModuleList(frozen_modules(classifier.model, at_work.backbone, at_work.plan))
+        frozen = nn.ModuleList(list_frozen_modules(classifier.model, at_work.backbone, at_work.plan))
         moving = [type(m) for m in frozen.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
         assert bool(moving) == batch_norm_learns
         assert all(issubclass(each, nn.BatchNorm2d) for each in moving)
 
 
 def test_a_task_survives_its_journey_to_another_process() -> None:
-    assert Task.from_json(task(steps=4).to_json()) == task(steps=4)
+    assert Task.read_json(task(steps=4).write_json()) == task(steps=4)
 
 
 def test_memory_is_read_in_bytes() -> None:
@@ -223,7 +228,7 @@ def test_races_are_summed_up_over_splits() -> None:
         row | {"grid_seconds": 10.0, "race_seconds": 10.0, "race_plan": "b"},
         row | {"grid_seconds": 10.0, "race_seconds": 5.0, "race_status": "shown"},
     ]
-    assert racing.summary(rows) == {"splits": 3, "same_plan": 2, "same_status": 2, "ratio": 0.5}
+    assert racing.summarise(rows) == {"splits": 3, "same_plan": 2, "same_status": 2, "ratio": 0.5}
 
 
 def test_the_images_of_all_splits_of_a_folder_are_raced_on_splits_drawn_anew(tmp_path: Path) -> None:

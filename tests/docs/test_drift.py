@@ -82,7 +82,7 @@ def test_a_relative_norm_is_that_of_the_change_over_that_of_what_was_loaded() ->
 def test_differences_are_paired_by_seed_with_the_interval_of_redrawn_splits() -> None:
     """Differences of 0.1, 0.2 and 0.3: variance 0.01, times 1/3 + 1/2; Student's t with two degrees is 4.3027."""
     rows = [{"a": 0.5 + d, "b": 0.5, "test_images": 30, "train_images": 60} for d in (0.1, 0.2, 0.3)]
-    found = drift.difference(rows, "a", "b")
+    found = drift.measure_difference(rows, "a", "b")
     half = 4.302653 * (0.01 * (1 / 3 + 1 / 2)) ** 0.5
     assert found == pytest.approx({"estimate": 0.2, "low": 0.2 - half, "high": 0.2 + half}, abs=1e-6)
 
