@@ -5,6 +5,7 @@ Writes: `figures/` (tradeoff against each cost, curves, confusion, and what the 
 `report.html` (one file that needs no network).
 """
 
+import shutil
 from pathlib import Path
 
 from frostline.constants import COSTS
@@ -31,8 +32,9 @@ def draw(study: Comparison, folder: Path) -> None:
     """Draw the study's pictures into the folder; `tradeoff` is that of the cost by which the advice goes."""
     for cost in COSTS:
         picture = draw_tradeoff(list_points(study.plans, study.costs, study.runs, cost, study.mark), cost, study.title)
-        for name in (f"tradeoff_{cost}", *(["tradeoff"] if cost == study.advice["cost"] else [])):
-            save_figure(picture, folder, name)
+        save_figure(picture, folder, f"tradeoff_{cost}")
+        for kind in ("svg", "png") if cost == study.advice["cost"] else ():
+            shutil.copy(folder / f"tradeoff_{cost}.{kind}", folder / f"tradeoff.{kind}")
     save_figure(draw_curves(study.history, study.plans), folder, "curves")
     advised = study.plans.iloc[study.advised]
     its = study.confusion[(study.confusion[KEYS] == advised[KEYS]).all(axis=1)]

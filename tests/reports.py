@@ -1,34 +1,33 @@
 """A folder of the tables that a comparison leaves, for tests of what is drawn and said of them.
 
-Nothing is measured here: accuracies, intervals and costs are made up, but of the size and shape that studies have.
+All figures are of the studies that are recorded in reports/ and docs/. A made-up study takes the rows that it needs
+from them, under other names where the recorded ones have none of that name.
 """
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from frostline.constants import COSTS, PARTS, name_run
-from frostline.files import write_csv, write_json
+from frostline.constants import COSTS, name_run
+from frostline.files import read_csv, read_json, write_csv, write_json
 from tests.insides import write_made_up_look
+from tests.project import ROOT
 
+REPORTS = "reports"
 PLANS = ("head", "stage4", "stage3", "all", "scratch")
-COUNTS = dict(zip(PLANS, (2_562, 2_672_802, 3_318_066, 3_373_570, 3_373_570), strict=True)) | {"head_one_view": 2_562}
-ACCURACIES = dict(zip(PLANS, (0.816, 0.797, 0.813, 0.823, 0.754), strict=True))
-SECONDS = dict(zip(PLANS, (10.6, 112.0, 176.0, 252.8, 118.2), strict=True)) | {"head_one_view": 4.1}
-FLOPS = dict(zip(PLANS, (2.1e12, 7.4e13, 1.31e14, 1.92e14, 8.7e13), strict=True)) | {"head_one_view": 6.0e11}
-MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "negative_log_likelihood", "expected_calibration_error")
-PARTS_OF = {"head": "head", "head_one_view": "head", "stage4": "stage4 head", "stage3": "stage3 stage4 head"}
+TABLES = ("plans", "costs", "runs", "pairs", "history", "confusion", "shifted", "stopped")
 
 
 @dataclass(frozen=True)
 class Study:
     """What a made-up study compared. Named after params.yaml and source.json where it can be.
 
-    `views` names two plans that differ in their views alone, the one of fewer first, and how many each has.
+    `recorded` is the folder of the study whose figures it has; `shift` is added to its accuracies. `views` says whether
+    it tells what fewer views cost, and `sizes` whether it tells what fewer images do.
     """
 
     plans: tuple[str, ...] = PLANS
@@ -45,17 +44,18 @@ class Study:
     shift: float = 0.0
     racing: bool = False
     phased: tuple[str, ...] = ()
-    views: tuple[tuple[str, str, int, int], ...] = ()
-    shifts: tuple[int, ...] = ()
-    notes: tuple[str, ...] = field(
-        default=(
-            "Intervals hold 95 of 100 times that the study is drawn again: seeds, and test images within them, are "
-            "resampled 4,999 times (percentile bootstrap).",
-            "With 4 seeds no p-value can be below 0.125, however large the difference.",
-        )
-    )
+    views: bool = False
+    sizes: bool = False
+    recorded: str = REPORTS
+
+    @property
+    def cells(self) -> list[tuple[str, str]]:
+        """Every backbone with every plan."""
+        return list(itertools.product(self.backbones, self.plans))
 
 
+NETWORKS = ("mlp", "cnn2", "residual20")
+SIZES = tuple(f"{plan}_{percent}" for plan in ("head", "stage4", "all") for percent in (5, 25, 100))
 VARIANTS = {
     "usual": Study(),
     "one_seed": Study(seeds=1),
@@ -69,15 +69,11 @@ VARIANTS = {
     "equal_costs": Study(equal_costs=True),
     "race": Study(racing=True),
     "phases": Study(phased=("stage4", "all")),
-    "one_view": Study(plans=("head", "head_one_view", "stage4", "all"), views=(("head_one_view", "head", 1, 4),)),
+    "one_view": Study(plans=("head", "head_one_view", "stage4", "all"), views=True),
     "networks": Study(
-        backbones=("mlp", "cnn2", "residual20"), plans=("scratch",), advised="scratch", best="scratch", shifts=(4, 8)
+        backbones=NETWORKS, plans=("scratch",), advised="scratch", best="scratch", recorded="docs/digits"
     ),
-    "sizes": Study(
-        plans=tuple(f"{plan}_{percent}" for plan in ("head", "stage4", "all") for percent in (5, 25, 100)),
-        advised="head_100",
-        best="all_100",
-    ),
+    "sizes": Study(plans=SIZES, sizes=True, advised="head_100", best="all_100", recorded="docs/size"),
     "cost_is_memory": Study(cost="peak_memory_bytes"),
     "long_names": Study(
         classes=("microcrack across both busbars", "electrically insulated cell part", "no finger interruption at all"),
@@ -93,274 +89,144 @@ VARIANTS = {
 def write_study(folder: Path, study: Study = VARIANTS["usual"]) -> Path:
     """Write the tables of the study into the folder, and source.json beside them, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    plans, costs, runs = plans_of(study), costs_of(study), runs_of(study)
-    write_csv(folder / "plans.csv", plans)
-    write_csv(folder / "costs.csv", costs)
-    write_csv(folder / "runs.csv", runs)
-    write_csv(folder / "pairs.csv", pairs_of(plans))
-    write_csv(folder / "history.csv", history_of(study))
-    write_csv(folder / "confusion.csv", confusion_of(study))
-    write_csv(folder / "shifted.csv", shifted_of(study))
-    write_csv(folder / "stopped.csv", stopped_of(study))
-    write_json(folder / "advice.json", advice_of(study))
-    write_json(folder / "study.json", facts_of(study))
-    write_json(folder / "source.json", source_of(study))
+    for name in TABLES:
+        write_csv(folder / f"{name}.csv", make_table(name, study))
+    write_json(folder / "advice.json", make_advice(study))
+    write_json(folder / "study.json", make_facts(study))
+    source = read_json(ROOT / "docs" / "elpv_random" / "source.json")
+    counts = {name: 1_803 - 700 * (index % 2) for index, name in enumerate(study.classes)}
+    about = {"origin": study.origin, "classes": list(study.classes), "images_per_class": counts}
+    write_json(folder / "source.json", source | about)
     write_made_up_look(folder / "look", list(study.classes))
     return folder
 
 
-def _cells(study: Study) -> list[tuple[int, str, str]]:
-    return [(index, *cell) for index, cell in enumerate(itertools.product(study.backbones, study.plans))]
+@cache
+def read_recorded(folder: str, name: str) -> pd.DataFrame:
+    """Return a table of a recorded study, or of the one in reports/ where the study has none of that name."""
+    path = ROOT / folder / f"{name}.csv"
+    return read_csv(path if path.exists() else ROOT / REPORTS / f"{name}.csv")
 
 
-def _accuracy(study: Study, index: int, plan: str) -> float:
-    return ACCURACIES.get(plan, 0.78 + 0.004 * index) + study.shift
+def make_table(name: str, study: Study) -> pd.DataFrame:
+    """Return the table of that name, with the rows of the recorded study under the names of this one."""
+    if name in ("pairs", "stopped"):
+        return _make_pairs(study) if name == "pairs" else _make_stopped(study)
+    recorded = read_recorded(study.recorded, name)
+    known = list(recorded[["backbone", "plan"]].drop_duplicates().itertuples(index=False, name=None))
+    by_plan = {plan: backbone for backbone, plan in known}
+    tables = []
+    for index, (backbone, plan) in enumerate(study.cells if known else []):
+        source = (backbone, plan) if (backbone, plan) in known else (by_plan.get(plan), plan)
+        if source not in known:
+            source = known[index % len(known)]
+        its = recorded[(recorded.backbone == source[0]) & (recorded.plan == source[1])]
+        tables.append(its.assign(backbone=backbone, plan=plan))
+    table = pd.concat(tables, ignore_index=True) if tables else recorded
+    if "seed" in table:
+        table = table[table.seed < study.seeds].reset_index(drop=True)
+    return {"plans": _edit_plans, "costs": _edit_costs, "runs": _edit_runs, "history": _edit_history}.get(
+        name, _edit_confusion if name == "confusion" else lambda table, _: table
+    )(table, study)
 
 
-def plans_of(study: Study) -> pd.DataFrame:
-    """Return plans.csv."""
-    runs = runs_of(study).set_index(["backbone", "plan"])
-    rows = []
-    for index, backbone, plan in _cells(study):
-        accuracy = _accuracy(study, index, plan)
-        seeds = np.atleast_1d(runs.loc[(backbone, plan), "accuracy"])
-        scores: dict[str, float] = {}
-        for name, value in zip(MEASURES, (accuracy, accuracy - 0.07, accuracy - 0.06, 0.44, 0.031), strict=True):
-            scores |= {name: value, f"{name}_low": value * 0.965, f"{name}_high": min(value * 1.03, 1.0)}
-        rows.append(
-            {
-                "backbone": backbone, "plan": plan,
-                "learns": PARTS_OF.get(plan.rpartition("_")[0] or plan, "stem stage1 stage2 stage3 stage4 head"),
-                "weights": "none" if plan == "scratch" else "pretrained",
-                "trainable_parameters": _parameters(index, plan), "parameters": 3_373_570,
-                "trainable_percent": 100 * _parameters(index, plan) / 3_373_570, "learning_rate": _rate(study, plan),
-                "seeds": study.seeds, "train_images": 1_574 * _percent(plan) / 100, "val_accuracy": accuracy + 0.01,
-                "accuracy_sd": seeds.std(ddof=1) if len(seeds) > 1 else None,
-                "accuracy_least": seeds.min(), "accuracy_most": seeds.max(), **scores, "majority_accuracy": 0.686,
-                "train_flops": _cost(study, index, plan)["train_flops"], "audit": "passed",
-                "audited_tensors": 0 if plan in ("all", "scratch") else 294 - 20 * index,
-                "advised": index == study.plans.index(study.advised),
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _percent(plan: str) -> int:
-    """Return the share of the training images that the plan's name ends in, or all of them."""
-    last = plan.rpartition("_")[2]
-    return int(last) if last.isdecimal() else 100
-
-
-def _rate(study: Study, plan: str, rate: float = 0.001) -> float | str:
-    return f"0.01 then {rate} then 0.0001" if plan in study.phased else rate
-
-
-def _parameters(index: int, plan: str) -> int:
-    return COUNTS.get(plan, 17_000 * (index + 1))
-
-
-def _cost(study: Study, index: int, plan: str) -> dict[str, float]:
+def _edit_plans(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    accuracies = ["accuracy", "accuracy_low", "accuracy_high"]
+    table[accuracies] += study.shift
+    table["advised"] = [index == study.plans.index(study.advised) for index in range(len(table))]
+    table["seeds"] = study.seeds
+    if study.seeds == 1:
+        table["accuracy_sd"] = None
     if study.equal_costs:
-        return dict(zip(COSTS, (2_562, 2.1e12, 10.6, 1_290_000_000), strict=True))
-    seconds, flops = SECONDS.get(plan, 30.0 + 9 * index), FLOPS.get(plan, 2e13 + 4e12 * index)
-    return dict(zip(COSTS, (_parameters(index, plan), flops, seconds, 1_270_000_000 + 12_345_678 * index), strict=True))
+        table["trainable_parameters"] = table.trainable_parameters.iloc[0]
+    return _edit_rates(table, study)
 
 
-def costs_of(study: Study) -> pd.DataFrame:
-    """Return costs.csv."""
+def _edit_rates(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    rates = table.learning_rate.astype(object)
+    phased = table.plan.isin(study.phased)
+    return table.assign(learning_rate=rates.where(~phased, [f"0.01 then {rate} then 0.0001" for rate in rates]))
+
+
+def _edit_costs(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    if study.equal_costs:
+        table[list(COSTS)] = table.loc[[0] * len(table), list(COSTS)].to_numpy()
+    return table
+
+
+def _edit_runs(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    table["accuracy"] += study.shift
+    return _edit_rates(table, study)
+
+
+def _edit_history(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    phased = table.plan.isin(study.phased)
+    table["phase"] = table.epoch.clip(upper=3).where(phased, 1)
+    return _edit_rates(table, study)
+
+
+def _edit_confusion(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     rows = []
-    for index, backbone, plan in _cells(study):
-        front = 0.97 if plan == "head" else round(0.62 / (1 + 0.5 * index), 4)
-        cost = _cost(study, index, plan)
-        rows.append(
-            {
-                "backbone": backbone, "plan": plan, **cost,
-                "train_flops_per_image": cost["train_flops"] / 40_000, "train_flops_per_image_live": 2.4e9,
-                "prefix_seconds": 0.0 if plan in ("all", "scratch") else min(7.3, 0.69 * cost["train_seconds"]),
-                "epoch_seconds": cost["train_seconds"] / 31, "epochs": 31,
-                "saved_activation_bytes": 1_234_567 * (index + 1),
-                "optimizer_bytes": 8 * _parameters(index, plan), "learned_bytes": 4 * _parameters(index, plan) + 2_000,
-                "cache": "no prefix" if plan in ("all", "scratch") else "memory",
-                "cache_bytes": 0 if plan in ("all", "scratch") else 65_833_600,
-                "inference_images_per_second": 1_834.2 - index, **{f"front_{name}": front for name in COSTS},
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+    for (backbone, plan), its in table.groupby(["backbone", "plan"], sort=False):
+        hits, misses = its.images[its.actual == its.predicted], its.images[its.actual != its.predicted]
+        for (place, actual), predicted in itertools.product(enumerate(study.classes), study.classes):
+            images = (hits if actual == predicted else misses).to_numpy()
+            rows.append((backbone, plan, actual, predicted, images[place % len(images)]))
+    return pd.DataFrame(rows, columns=["backbone", "plan", "actual", "predicted", "images"])
 
 
-def runs_of(study: Study) -> pd.DataFrame:
-    """Return runs.csv."""
+def _make_pairs(study: Study) -> pd.DataFrame:
+    """Return a pair of every two plans, as far apart as their accuracies, with the other figures of recorded pairs."""
+    recorded = itertools.cycle(read_recorded(study.recorded, "pairs").to_dict("records"))
     rows = []
-    for index, backbone, plan in _cells(study):
-        for seed in range(study.seeds):
-            accuracy = _accuracy(study, index, plan) + 0.02 * np.cos(2.1 * seed + index)
-            rows.append(
-                {
-                    "backbone": backbone, "plan": plan, "seed": seed, "learning_rate": _rate(study, plan),
-                    "train_images": 1_574 * _percent(plan) / 100,
-                    "best_epoch": 2, "val_loss": 0.41, "val_accuracy": accuracy, "test_images": 656,
-                    **dict(zip(MEASURES, (accuracy, accuracy - 0.07, accuracy - 0.06, 0.44, 0.031), strict=True)),
-                    "majority_accuracy": 0.686,
-                }
-            )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def pairs_of(plans: pd.DataFrame) -> pd.DataFrame:
-    """Return pairs.csv."""
-    rows = []
-    for one, other in itertools.combinations(plans.to_dict("records"), 2):
+    for one, other in itertools.combinations(make_table("plans", study).to_dict("records"), 2):
+        names = {"other_backbone": other["backbone"], "other_plan": other["plan"]}
+        row = next(recorded) | {"backbone": one["backbone"], "plan": one["plan"], **names}
         difference = one["accuracy"] - other["accuracy"]
-        apart = abs(difference) > 0.04
-        rows.append(
-            {
-                "backbone": one["backbone"], "plan": one["plan"],
-                "other_backbone": other["backbone"], "other_plan": other["plan"], "difference": difference,
-                "low": difference - 0.03, "high": difference + 0.03, "p_value": 0.0004 if apart else 0.375,
-                "p_holm": 0.004 if apart else 1.0,
-                "better": ("plan" if difference > 0 else "other") if apart else None,
-            }
-        )  # fmt: skip
-    columns = [
-        "backbone",
-        "plan",
-        "other_backbone",
-        "other_plan",
-        "difference",
-        "low",
-        "high",
-        "p_value",
-        "p_holm",
-        "better",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+        half, better = (row["high"] - row["low"]) / 2, "plan" if difference > 0 else "other"
+        apart = {"p_value": 0.0004, "p_holm": 0.004, "better": better} if abs(difference) > 0.03 else {"better": None}
+        rows.append(row | {"difference": difference, "low": difference - half, "high": difference + half} | apart)
+    columns = ["backbone", "plan", "other_backbone", "other_plan", "difference", "low", "high", "p_value", "p_holm"]
+    return pd.DataFrame(rows, columns=[*columns, "better"])
 
 
-def history_of(study: Study) -> pd.DataFrame:
-    """Return history.csv: two learning rates, one of which was kept."""
-    rows = [
-        {
-            "backbone": backbone, "plan": plan, "learning_rate": _rate(study, plan, rate), "seed": seed,
-            "epoch": epoch, "phase": min(epoch, 3) if plan in study.phased else 1,
-            **{f"learning_rate_{part}": rate for part in PARTS},
-            "train_loss": 0.6 / epoch + 0.1, "train_accuracy": 0.8,
-            "val_loss": 0.4 + 0.03 * (epoch - 2 - seed % 2) ** 2 + 0.01 * index, "val_accuracy": 0.8,
-            "chosen": rate == 0.001,
-        }
-        for index, backbone, plan in _cells(study)
-        for rate in (0.0003, 0.001)
-        for seed in range(study.seeds)
-        for epoch in (1, 2, 3, 4)
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def confusion_of(study: Study) -> pd.DataFrame:
-    """Return confusion.csv."""
-    rows = [
-        {
-            "backbone": backbone, "plan": plan, "actual": actual, "predicted": predicted,
-            "images": 1_702 if actual == predicted else 87 + 13 * study.classes.index(actual),
-        }
-        for _, backbone, plan in _cells(study)
-        for actual in study.classes
-        for predicted in study.classes
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def shifted_of(study: Study) -> pd.DataFrame:
-    """Return shifted.csv."""
-    shifts = (0, *study.shifts) if study.shifts else ()
-    rows = []
-    for shift in shifts:
-        for index, backbone, plan in _cells(study):
-            accuracy = _accuracy(study, index, plan) - 0.02 * shift * (3 - index)
-            rows.append((backbone, plan, shift, accuracy, accuracy - 0.03, accuracy + 0.02))
-    columns = ["backbone", "plan", "shift_px", "accuracy", "accuracy_low", "accuracy_high"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def stopped_of(study: Study) -> pd.DataFrame:
-    """Return stopped.csv."""
+def _make_stopped(study: Study) -> pd.DataFrame:
     backbone = study.backbones[0]
+    cheaper = f"{backbone}-head is cheaper and not worse by more than 1 point: on validation so far +1.2 points"
     rows = [
         (backbone, "head", 0.0003, 1, 2, "validation loss 0.412, and 0.389 at a rate that went on"),
-        (
-            backbone, "stage2", None, 2, 12,
-            f"{backbone}-head is cheaper and not worse by more than 1 point: on validation so far +1.2 points, "
-            "at least -0.4 at 90 %",
-        ),
-    ]  # fmt: skip
+        (backbone, "stage2", None, 2, 12, f"{cheaper}, at least -0.4 at 90 %"),
+    ]
     columns = ["backbone", "plan", "learning_rate", "seeds", "epochs", "reason"]
     return pd.DataFrame(rows if study.racing else [], columns=columns)
 
 
-def advice_of(study: Study) -> dict[str, Any]:
+def make_advice(study: Study) -> dict[str, Any]:
     """Return advice.json."""
-    backbone, alike = study.backbones[0], study.advised == study.best
-    better = ACCURACIES.get(study.advised, 0.8) - ACCURACIES.get(study.best, 0.81)
+    recorded = read_json(ROOT / REPORTS / "advice.json")
+    accuracy = make_table("plans", study).set_index("plan").accuracy
+    difference = float(accuracy[[study.advised]].iloc[0] - accuracy[[study.best]].iloc[0])
+    alike = study.advised == study.best
     says = "costs 1.1 % of the computation that all costs" if study.shown else "cannot be told from the others yet"
-    return {
-        "cost": study.cost, "margin": 1.0, "shown": study.shown,
-        "status": "shown" if study.shown else "open", "backbone": backbone, "plan": study.advised,
-        "against_backbone": backbone, "against_plan": study.best, "cost_ratio": None if alike else 0.011,
-        "difference": None if alike else better, "low": None if alike else better - 0.02,
-        "high": None if alike else better + 0.02,
-        "sentences": [
-            f"Unfreeze {study.advised} and nothing else.",
-            f"It {says}.",
-            "Its accuracy is 0.7 points lower; 95 of 100 such studies would find it 2.7 lower to 1.3 higher.",
-        ],
-        "rule_of_thumb": {
-            "train_images": 1_574, "says": "the last parts",
-            "sentence": "The rule of thumb for 1,574 training images would have been to unfreeze the last parts.",
-        },
+    backbones = {"backbone": study.backbones[0], "against_backbone": study.backbones[0]}
+    return recorded | backbones | {
+        "cost": study.cost, "shown": study.shown, "status": "shown" if study.shown else "open",
+        "plan": study.advised, "against_plan": study.best, "cost_ratio": None if alike else 0.011,
+        "difference": None if alike else difference, "low": None if alike else difference - 0.02,
+        "high": None if alike else difference + 0.02,
         "seeds_needed": None if study.shown else 11, "images_needed": None if study.shown else 5_300,
+        "sentences": [f"Unfreeze {study.advised} and nothing else.", f"It {says}."],
     }  # fmt: skip
 
 
-def facts_of(study: Study) -> dict[str, Any]:
+def make_facts(study: Study) -> dict[str, Any]:
     """Return study.json."""
-    return {
-        "classes": list(study.classes),
-        "seeds": list(range(study.seeds)), "splits": study.splits, "train_images": 1_574, "validation_images": 394,
-        "test_images": 656, "distinct_test_images": 656 if study.splits == "official" else 1_800,
-        "test_predictions": 656 * study.seeds, "resamples": 4_999, "smallest_p": 2 / 2**study.seeds,
-        "notes": list(study.notes), "precision": "bfloat16", "device": "cpu (x86_64, AVX512)",
-        "processor": "AMD EPYC 9R14 96-Core Processor", "threads": 2,
-        "versions": {"torch": "2.14.1", "torchvision": "0.29.1", "timm": "1.0.31"},
-        "prepared_sha256": {"images.npy": "3e" * 32, "labels.npy": "4f" * 32, "splits.csv": "5a" * 32}, "image_px": 72,
-        "backbone_sha256": {name_run(backbone, plan): "ab" * 32 for _, backbone, plan in _cells(study)},
-        "views": [
-            {
-                "backbone": study.backbones[0], "plan": few, "other_plan": many, "views": views,
-                "other_views": other_views,
-                "sentence": f"{views} view instead of {other_views} ({few} against {many}): accuracy -0.3 points "
-                "(95 % interval -1.2 to +0.6).",
-            }
-            for few, many, views, other_views in study.views
-        ],
-        "sizes": [
-            {
-                "percent": percent, "train_images": 1_574 * percent // 100,
-                "backbone": study.backbones[0], "plan": f"head_{percent}", "learns": "head",
-                "rule": "head" if 1_574 * percent // 100 < 1_000 else "parts",
-                "sentence": f"{1_574 * percent // 100:,} images ({percent} %): head_{percent} is best on validation. "
-                "The rule of thumb says only the head too.",
-            }
-            for percent in sorted({_percent(plan) for plan in study.plans})
-            if len({_percent(plan) for plan in study.plans}) > 1
-        ],
-    }  # fmt: skip
-
-
-def source_of(study: Study) -> dict[str, Any]:
-    """Return source.json."""
-    return {
-        "origin": study.origin, "revision": "1.0.0.post1", "licence": "CC-BY-NC-SA-4.0 AND Apache-2.0",
-        "labels": 'labels.csv of the package; "defective" when probability >= 0.5, else "functional"',
-        "strata": "module type: mono or poly", "classes": list(study.classes), "images": 2_624,
-        "images_per_class": {name: 1_803 - 700 * (index % 2) for index, name in enumerate(study.classes)},
-        "sha256": {"images.parquet": "dedf4f0c4809b586dc2b85f855f6ad4b7dec896564e871f70e2524841f8197df"},
+    facts: dict[str, Any] = read_json(ROOT / study.recorded / "study.json")
+    pair = {"backbone": study.backbones[0], "plan": "head_one_view", "other_plan": "head", "views": 1, "other_views": 4}
+    sentence = "1 view instead of 4 (head_one_view against head): accuracy -0.3 points (95 % interval -1.2 to +0.6)."
+    return facts | {
+        "classes": list(study.classes), "seeds": list(range(study.seeds)), "splits": study.splits,
+        "backbone_sha256": {name_run(*cell): "ab" * 32 for cell in study.cells},
+        "views": [pair | {"sentence": sentence}] if study.views else [],
+        "sizes": [size for size in facts["sizes"] if size["plan"] in study.plans] if study.sizes else [],
     }  # fmt: skip

@@ -87,7 +87,8 @@ def test_the_made_up_tables_behind_tests_of_pages_have_the_columns_of_real_ones(
     for name in ("plans", "costs", "runs", "pairs", "history", "confusion", "shifted", "stopped"):
         columns = pd.read_csv(study / f"reports/{name}.csv")
         real = {each for each in columns if not each.startswith(("recall_", "top_5_"))}
-        assert set(pd.read_csv(made_up / f"{name}.csv")) == real
+        shown = {each for each in pd.read_csv(made_up / f"{name}.csv") if not each.startswith("recall_")}
+        assert shown == real
     for name, folder in (
         ("advice", "reports"),
         ("study", "reports"),

@@ -158,8 +158,6 @@ def resnet18_weights(folder: Path) -> str:
     return str(folder / "resnet18.safetensors")
 
 
-# --- Its train stage, whole ------------------------------------------------------------------------------------
-
 PLANS: dict[str, dict[str, Any]] = {
     "part": {"from": "stage4"},
     "block": {"from": "stage4.3"},

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from benchmarks.images import ELPV_IMAGES, arrange, find_folder_images, write_elpv_images
+from benchmarks.loaders import make_training_loader, make_validation_loader
 from benchmarks.options import parse
 from benchmarks.published import PUBLISHED, build_model, list_frozen_modules, list_learning
 from benchmarks.scripts import get_script

@@ -11,35 +11,28 @@ from frostline.plotting import use_style
 from frostline.report.figures import draw_confusion, draw_curves
 from stages import plot
 from tests.figures import find_overlaps, find_text_boxes
-from tests.reports import (
-    VARIANTS,
-    Study,
-    confusion_of,
-    history_of,
-    plans_of,
-    write_study,
-)
+from tests.reports import VARIANTS, Study, make_table, write_study
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_no_two_texts_of_curves_and_confusion_overlap(name: str) -> None:
     study = VARIANTS[name]
     with use_style():
-        assert not find_overlaps(draw_curves(history_of(study), plans_of(study)))
-        its = confusion_of(study).query(f"plan == '{study.advised}' and backbone == '{study.backbones[0]}'")
+        assert not find_overlaps(draw_curves(make_table("history", study), make_table("plans", study)))
+        its = make_table("confusion", study).query(f"plan == '{study.advised}' and backbone == '{study.backbones[0]}'")
         assert not find_overlaps(draw_confusion(its, "the_last_two_blocks_of_stage4_and_the_head", study.seeds))
 
 
 def test_a_bar_stands_on_each_line_where_a_phase_begins() -> None:
     study = VARIANTS["phases"]
-    history, plans = history_of(study), plans_of(study)
+    history, plans = make_table("history", study), make_table("plans", study)
     figure = draw_curves(history, plans)
     assert "bar: a phase begins" in figure.get_suptitle()
     for axes, plan in zip(figure.axes, plans.plan, strict=False):
         bars = [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "|"]
         assert bars == [[2, 3] if plan in study.phased else []] * study.seeds
     usual = VARIANTS["usual"]
-    assert "bar" not in draw_curves(history_of(usual), plans_of(usual)).get_suptitle()
+    assert "bar" not in draw_curves(make_table("history", usual), make_table("plans", usual)).get_suptitle()
 
 
 def test_no_two_texts_of_many_classes_overlap() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from frostline.files import read_csv
 from frostline.report.comparison import Comparison, read_comparison
 from frostline.report.lessons import Lesson, list_lessons
 from frostline.stats.ablations import compare_sizes, describe_share
@@ -41,18 +42,22 @@ def test_a_study_draws_what_it_has_to_show_and_nothing_else(tmp_path: Path, name
 def test_training_losses_are_means_over_seeds_at_the_rate_that_was_kept(tmp_path: Path) -> None:
     drawn = lines(lesson(tmp_path, "networks", "losses").draw())
     assert list(drawn) == ["mlp", "cnn2", "residual20"]
-    assert drawn["mlp"].get_xdata().tolist() == [1, 2, 3, 4]
-    np.testing.assert_allclose(drawn["mlp"].get_ydata(), [0.7, 0.4, 0.3, 0.25])
+    history = read_csv(tmp_path / "history.csv")
+    means = history[(history.backbone == "mlp") & history.chosen].groupby("epoch").train_loss.mean()
+    assert drawn["mlp"].get_xdata().tolist() == means.index.tolist()
+    np.testing.assert_allclose(drawn["mlp"].get_ydata(), means)
 
 
 def test_accuracy_is_drawn_over_the_shift_from_none_on_and_told_in_words(tmp_path: Path) -> None:
     shown = lesson(tmp_path, "networks", "shifts")
     drawn = lines(shown.draw())
-    assert list(drawn) == [f"{name}, 3.37 M parameters" for name in ("mlp", "cnn2", "residual20")]
-    line = drawn["mlp, 3.37 M parameters"]
-    assert line.get_xdata().tolist() == [0, 4, 8]
-    np.testing.assert_allclose(line.get_ydata(), [0.754, 0.754 - 0.24, 0.754 - 0.48])
-    assert "mlp, 3.37 M parameters: 75 % at 0, 51 % at 4, 27 % at 8;" in shown.told
+    assert list(drawn) == ["mlp, 821 k parameters", "cnn2, 545 k parameters", "residual20, 270 k parameters"]
+    line = drawn["mlp, 821 k parameters"]
+    its = read_csv(tmp_path / "shifted.csv").query("backbone == 'mlp'")
+    assert line.get_xdata().tolist() == its.shift_px.tolist() == sorted(its.shift_px)
+    np.testing.assert_allclose(line.get_ydata(), its.accuracy)
+    told = ", ".join(f"{100 * row.accuracy:.0f} % at {row.shift_px}" for row in its.itertuples())
+    assert f"mlp, 821 k parameters: {told};" in shown.told
 
 
 def test_each_depth_is_a_line_over_the_images_that_it_was_trained_on(tmp_path: Path) -> None:
@@ -60,8 +65,8 @@ def test_each_depth_is_a_line_over_the_images_that_it_was_trained_on(tmp_path: P
     drawn = lines(shown.draw())
     assert list(drawn) == ["head", "from stage4", "all"]
     for line in drawn.values():
-        np.testing.assert_allclose(line.get_xdata(), [78.7, 393.5, 1574], rtol=0.03)
-    assert shown.sentences[0].startswith("78 images (5 %)")
+        np.testing.assert_allclose(line.get_xdata(), [79, 389, 1552], rtol=0.03)
+    assert shown.sentences[0].startswith("79 images (5 %)")
 
 
 @pytest.mark.parametrize(("name", "which"), [("networks", "losses"), ("networks", "shifts"), ("sizes", "sizes")])
@@ -72,9 +77,6 @@ def test_no_two_texts_of_a_lesson_overlap(tmp_path: Path, name: str, which: str)
     texts = [*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label]
     boxes = [text.get_window_extent() for text in texts if text.get_text() and text.get_visible()]
     assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
-
-
-# --- Which depth on how many images ----------------------------------------------------------------------------------
 
 
 def measured(*accuracies: float) -> Measured:

@@ -22,17 +22,13 @@ from frostline.report.tradeoff import (
 )
 from frostline.units import format_cost
 from tests.figures import find_overlaps, find_text_boxes
-from tests.reports import (
-    VARIANTS,
-    Study,
-    costs_of,
-    plans_of,
-    runs_of,
-)
+from tests.reports import VARIANTS, Study, make_table
 
 
 def made_up(study: Study, cost: str) -> list[Point]:
-    return list_points(plans_of(study), costs_of(study), runs_of(study), cost, "advised")
+    return list_points(
+        make_table("plans", study), make_table("costs", study), make_table("runs", study), cost, "advised"
+    )
 
 
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])

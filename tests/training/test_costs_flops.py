@@ -65,8 +65,6 @@ def test_what_a_run_computed_is_the_prefix_for_what_went_through_it_and_training
     assert work.live == 103
 
 
-# --- Beside what others counted -----------------------------------------------------------------------------------
-
 # Counted before any of this was written: GFLOP of training on an image of 224 px once, live and behind a kept prefix,
 # ResNet18 with 4 classes.
 RESNET18 = {

@@ -78,8 +78,6 @@ def test_a_step_that_needs_no_backward_saves_nothing(step: Callable[[int], objec
     assert measure_saved_bytes(step) == 0
 
 
-# --- Beside what others counted -----------------------------------------------------------------------------------
-
 # Counted before any of this was written: megabytes for an image of 224 px, ResNet18 with 4 classes in float32, by the
 # first part that learns. That count held the parameters, saved once for a batch of 16.
 RESNET18 = {"stem": 24.98, "stage1": 16.35, "stage2": 9.89, "stage3": 5.74, "stage4": 3.21, "head": 0.0}

@@ -1,0 +1,47 @@
+"""params.yaml with a change, and what is said of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frostline.errors import InputError
+from frostline.params import load_params
+from tests.project import ROOT, dump_yaml, load_yaml
+
+COMMITTED = ROOT / "params.yaml"
+
+
+PARTS = "stem, stage1, stage2, stage3, stage4"
+
+
+LEFT_OUT = object()
+
+
+def _committed() -> dict[str, Any]:
+    return load_yaml(COMMITTED.read_text(encoding="utf-8"))
+
+
+def _changed(name: str, value: object) -> dict[str, Any]:
+    """Return the committed params with one value changed, added or left out. `name` is dotted."""
+    params = _committed()
+    *sections, last = name.split(".")
+    section = params
+    for each in sections:
+        section = section[each]
+    if value is LEFT_OUT:
+        del section[last]
+    else:
+        section[last] = value
+    return params
+
+
+def _refusal(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_params(path)
+    return str(caught.value)
+
+
+def _refusal_of(tmp_path: Path, params: object) -> str:
+    return _refusal(tmp_path / "params.yaml", dump_yaml(params))

@@ -1,0 +1,37 @@
+"""What tests of this room are given."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from frostline import downloads
+from tests.loopback import serving
+from tests.sources.fake_hub import (
+    CARD,
+    PUBLISHED,
+    FakeHub,
+    parquet,
+    rows_of,
+)
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """Return a hub to which the library is pointed as by its environment variables, with caches of its own."""
+    with serving(FakeHub) as mine:
+        monkeypatch.setattr(constants, "ENDPOINT", mine.address)
+        template = mine.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache/hub"))
+        monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "cache/assets"))
+        monkeypatch.setattr(downloads, "WAITS", (0.01, 0.01))
+        yield mine
+
+
+@pytest.fixture(scope="module")
+def leaves() -> dict[str, bytes]:
+    """Return the files of the data set: its card and a Parquet file for each split."""
+    of_splits = {f"data/{split}-00000-of-00001.parquet": parquet(rows_of(split)) for split in PUBLISHED}
+    return {"README.md": CARD, **of_splits}

@@ -1,0 +1,101 @@
+"""A study of two plans, ready to be compared."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from frostline.stats.metrics import score_predictions
+from stages import compare
+
+HITS = {"head": {0: 6, 1: 7}, "stage4": {0: 9, 1: 7}}
+"""How many of ten test images each plan names rightly, by seed."""
+
+
+VALIDATION = {"head": {0: 9, 1: 9}, "stage4": {0: 8, 1: 6}}
+"""The same of ten validation images."""
+
+
+CHANGED = "efficientnet_lite0-stage4"
+
+
+def definition(plan: str, views: int = 4) -> dict[str, Any]:
+    """Return what run.json tells of a plan; no two plans are alike."""
+    parts = {"head": ["norms", "head"]}.get(plan, ["stage4.2", "head", "norms"])
+    return {"train": parts, "weights": "pretrained", "learning_rates": [0.01], "views": views}
+
+
+def write_cell(root: Path, plan: str, trainable: int, flops: int) -> None:
+    run, scores = root / "runs" / f"efficientnet_lite0-{plan}", root / "scores" / f"efficientnet_lite0-{plan}"
+    run.mkdir(parents=True)
+    scores.mkdir(parents=True)
+    shares = {seed: hits / 10 for seed, hits in VALIDATION[plan].items()}
+    seeds = {
+        str(seed): {"train_images": 20, "best_epoch": 1, "val_loss": 0.5, "val_accuracy": value}
+        for seed, value in shares.items()
+    }
+    about = {"backbone": "efficientnet_lite0", "plan": plan, "backbone_sha256": f"of {plan}"}
+    counted = {"trainable_parameters": trainable, "parameters": 1000, "learned": ["stage4.2", "head", "norms"]}
+    counted["definition"] = definition(plan)
+    chosen = {"learning_rate": 0.01, "classes": ["a", "b"], "seeds": seeds, "audit": "passed", "audited_tensors": 7}
+    machine = {
+        "precision": "float32",
+        "device": "cpu",
+        "processor": "a processor",
+        "threads": 2,
+        "versions": {"torch": "2"},
+    }
+    (run / "run.json").write_text(json.dumps({**about, **counted, **chosen, **machine}))
+    (run / "race.json").write_text(json.dumps({"racing": False, "stopped": None, "dropped": []}))
+    spent = {"train_seconds": 12.34, "train_flops": flops, "peak_memory_bytes": 1_000 + flops}
+    (run / "costs.json").write_text(json.dumps({**spent, "cache": "scratch", "cache_bytes": 800}))
+    (scores / "costs.json").write_text(json.dumps({"inference_images_per_second": 250.0}))
+    epochs = [(rate, seed, epoch) for rate in (0.01, 0.1) for seed in shares for epoch in (1, 2)]
+    history = pd.DataFrame(epochs, columns=["learning_rate", "seed", "epoch"])
+    history.insert(0, "plan", plan)
+    history.assign(train_loss=1.0, val_loss=0.5, seconds=3.0).to_csv(run / "history.csv", index=False)
+    tests = [predictions("test", seed, HITS[plan][seed]) for seed in shares]
+    tables = [*tests, *(predictions("validation", seed, VALIDATION[plan][seed]) for seed in shares)]
+    pd.concat(tables).to_parquet(scores / "predictions.parquet", index=False)
+    moved = [test.assign(shift=4, direction=way) for test in tests for way in ("left", "up")]
+    pd.concat(moved).to_parquet(scores / "shifted.parquet", index=False)
+    metrics = {str(table.seed[0]): score_predictions(table, ["a", "b"]) for table in tests}
+    (scores / "metrics.json").write_text(json.dumps(metrics))
+
+
+def predictions(split: str, seed: int, hits: int) -> pd.DataFrame:
+    """Ten images of class a, of which the first `hits` are taken for a and the others for b."""
+    of_a = np.where(np.arange(10) < hits, 0.8, 0.3)
+    images = np.arange(10) + (0 if split == "test" else 10)
+    columns = {"split": split, "seed": seed, "image": images, "label": 0, "probability_a": of_a}
+    return pd.DataFrame(columns | {"probability_b": 1 - of_a})
+
+
+def write_prepared(folder: Path) -> None:
+    """Ten images each to test and to validate, the same for both seeds, and twenty to train on."""
+    folder.mkdir()
+    pd.DataFrame({"id": range(40), "group": range(40)}).to_csv(folder / "images.csv", index=False)
+    split = ["test"] * 10 + ["validation"] * 10 + ["train"] * 20
+    splits = [pd.DataFrame({"seed": seed, "image": range(40), "split": split}) for seed in (0, 1)]
+    pd.concat(splits).to_csv(folder / "splits.csv", index=False)
+    about = {"images": 40, "image_px": 32, "classes": ["a", "b"], "splits": "official", "sha256": {"images.npy": "1"}}
+    (folder / "prepared.json").write_text(json.dumps(about))
+
+
+def compared(study: Path) -> Path:
+    out, params = study / "reports", study / "params.yaml"
+    compare.main(params=params, prepared=study / "prepared", runs=study / "runs", scores=study / "scores", out=out)
+    return out
+
+
+def edit_run(study: Path, name: str, **changes: Any) -> None:
+    path = study / "runs" / name / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_scores(study: Path, name: str, edit: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    path = study / "scores" / name / "predictions.parquet"
+    edit(pd.read_parquet(path)).to_parquet(path, index=False)

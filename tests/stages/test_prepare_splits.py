@@ -1,0 +1,222 @@
+"""Prepared images are split as the study says, for every seed, or refused by their names."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from frostline.errors import InputError
+from stages import fetch, prepare
+from tests.project import ROOT, dump_yaml, load_yaml
+from tests.stages.prepared import _encoded
+
+MORE_GROUPS = "Add images, lower data.block_files, or use data.groups: none."
+
+
+Picture = tuple[int, int, int] | bytes
+
+
+def _class(name: str, count: int, green: int) -> dict[str, Picture]:
+    """Return `count` pictures of a class; no two pictures with the same number and green are the same."""
+    return {f"{name}/{number:02d}.png": (number, green, 0) for number in range(count)}
+
+
+def _write(root: Path, pictures: dict[str, Picture]) -> None:
+    for name, picture in pictures.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        content = picture if isinstance(picture, bytes) else _encoded(Image.new("RGB", (4, 4), picture))
+        (root / name).write_bytes(content)
+
+
+def _prepared(tmp_path: Path, pictures: dict[str, Picture], seeds: int = 2, **data: object) -> Path:
+    """Fetch and prepare a folder of pictures, and return the folder of what was prepared."""
+    _write(tmp_path / "images", pictures)
+    params = load_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    source = {"source": "folder", "folder": str(tmp_path / "images"), "image_px": 16, "groups": "none"}
+    params["data"].update(source | data)
+    params["study"]["seeds"] = list(range(seeds))
+    (tmp_path / "params.yaml").write_text(dump_yaml(params), encoding="utf-8")
+    fetch.main(params=tmp_path / "params.yaml", out=tmp_path / "raw")
+    prepare.main(params=tmp_path / "params.yaml", raw=tmp_path / "raw", out=tmp_path / "prepared")
+    return tmp_path / "prepared"
+
+
+def _refusal(tmp_path: Path, pictures: dict[str, Picture], seeds: int = 2, **data: object) -> str:
+    with pytest.raises(InputError) as caught:
+        _prepared(tmp_path, pictures, seeds, **data)
+    return str(caught.value)
+
+
+CATS = _class("cat", 12, green=0)
+
+
+DOGS = _class("dog", 12, green=200)
+
+
+def test_each_row_of_the_arrays_and_tables_is_of_the_same_image(tmp_path: Path) -> None:
+    prepared = _prepared(tmp_path, CATS | DOGS)
+    images, labels = np.load(prepared / "images.npy", mmap_mode="r"), np.load(prepared / "labels.npy")
+    table = pd.read_csv(prepared / "images.csv")
+    assert table.id.tolist() == sorted(CATS | DOGS)
+    assert images.shape == (24, 16, 16, 3)
+    assert images.dtype == np.uint8
+    for row, (name, colour) in enumerate(sorted((CATS | DOGS).items())):
+        assert (images[row] == colour).all()
+        assert table["class"][row] == ["cat", "dog"][labels[row]] == name.split("/")[0]
+        assert table.label[row] == labels[row]
+
+
+def test_every_seed_says_of_every_image_what_it_is(tmp_path: Path) -> None:
+    splits = pd.read_csv(_prepared(tmp_path, CATS | DOGS, seeds=3) / "splits.csv")
+    assert list(splits.columns) == ["seed", "image", "split"]
+    assert [(seed, rows.image.tolist()) for seed, rows in splits.groupby("seed")] == [
+        (seed, list(range(24))) for seed in range(3)
+    ]
+    assert set(splits.split) == {"train", "validation", "test"}
+
+
+def test_more_images_than_one_batch_keep_their_order(tmp_path: Path) -> None:
+    many = {
+        f"{name}/{number:03d}.png": (number, green, 0)
+        for name, green in (("cat", 0), ("dog", 9))
+        for number in range(150)
+    }
+    images = np.load(_prepared(tmp_path, many) / "images.npy")
+    assert len(images) > prepare.IMAGES_AT_ONCE
+    assert images[:, 0, 0].tolist() == [list(colour) for _, colour in sorted(many.items())]
+
+
+def test_prepared_json_counts_what_a_person_would_count(tmp_path: Path) -> None:
+    twins = {"cat/99.png": CATS["cat/00.png"]}
+    told = json.loads((_prepared(tmp_path, CATS | twins | DOGS) / "prepared.json").read_text(encoding="utf-8"))
+    assert told["classes"] == ["cat", "dog"]
+    assert told["images"] == 25
+    assert told["images_per_class"] == {"cat": 13, "dog": 12}
+    assert told["exact_duplicates"] == 1
+    assert told["groups"] == 24
+    assert told["splits"] == "drawn by seed, groups: none"
+    assert {sum(counts.values()) for counts in told["images_per_split"].values()} == {25}
+
+
+def test_preparing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    contents = []
+    for _ in range(2):
+        prepared = _prepared(tmp_path, CATS | DOGS)
+        contents.append({path.name: path.read_bytes() for path in prepared.iterdir()})
+    assert contents[0] == contents[1]
+
+
+def test_all_unreadable_files_are_named_in_one_line(tmp_path: Path) -> None:
+    deep = _encoded(Image.new("I;16", (2, 2)))
+    line = _refusal(tmp_path, CATS | DOGS | {"cat/bad.png": b"x", "dog/deep.png": deep, "dog/empty.jpg": b""})
+    assert line == (
+        "data must hold only images that can be read. Got cat/bad.png (cannot identify image file), "
+        "dog/deep.png (it has mode I;16, not 8 bits a channel), dog/empty.jpg (cannot identify image file) instead. "
+        "Mend or remove them."
+    )
+
+
+def test_of_very_many_unreadable_files_twenty_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    line = _refusal(tmp_path, CATS | DOGS | {f"cat/bad{number:02d}.png": b"x" for number in range(23)})
+    assert "cat/bad19.png" in line
+    assert "cat/bad20.png" not in line
+    assert " and 3 more instead. Mend or remove them." in line
+
+
+def test_the_same_pixels_under_two_classes_are_refused_naming_the_files(tmp_path: Path) -> None:
+    twins = {"dog/x.png": CATS["cat/03.png"], "dog/y.png": CATS["cat/05.png"]}
+    assert _refusal(tmp_path, CATS | DOGS | twins) == (
+        "data must let the same image belong to one class. "
+        "Got cat/03.png = dog/x.png, cat/05.png = dog/y.png instead. Keep one of each."
+    )
+
+
+def _official() -> dict[str, Picture]:
+    """Return 12 images of each class to train on and 6 to test on, none twice."""
+    train = {f"train/{name}": picture for name, picture in (CATS | DOGS).items()}
+    test = _class("cat", 6, green=50) | _class("dog", 6, green=250)
+    return train | {f"test/{name}": picture for name, picture in test.items()}
+
+
+def test_the_same_pixels_in_two_official_splits_are_refused_naming_the_files(tmp_path: Path) -> None:
+    line = _refusal(tmp_path, _official() | {"test/cat/x.png": CATS["cat/07.png"]})
+    assert line == (
+        "data must let the same image lie in one split. "
+        "Got test/cat/x.png = train/cat/07.png instead. Keep one of each."
+    )
+
+
+def test_official_splits_are_kept_and_each_seed_draws_its_validation_from_train(tmp_path: Path) -> None:
+    prepared = _prepared(tmp_path, _official(), seeds=4)
+    folders = pd.read_csv(prepared / "images.csv").id.str.split("/").str[0].to_numpy()
+    splits = pd.read_csv(prepared / "splits.csv")
+    drawn = set()
+    for _, rows in splits.groupby("seed"):
+        assert ((rows.split == "test").to_numpy() == (folders == "test")).all()
+        drawn.add(tuple(np.flatnonzero(rows.split == "validation")))
+    assert len(drawn) == 4
+
+
+def test_duplicates_without_official_splits_stay_in_one_split_for_every_seed(tmp_path: Path) -> None:
+    twins = {name.replace(".png", "-again.png"): picture for name, picture in (CATS | DOGS).items()}
+    prepared = _prepared(tmp_path, CATS | DOGS | twins, seeds=8)
+    stems = pd.read_csv(prepared / "images.csv").id.str.removesuffix(".png").str.removesuffix("-again")
+    splits = pd.read_csv(prepared / "splits.csv")
+    splits["stem"] = stems.to_numpy()[splits.image]
+    assert (splits.groupby(["seed", "stem"]).split.nunique() == 1).all()
+
+
+def test_blocks_of_files_stay_in_one_split_for_every_seed(tmp_path: Path) -> None:
+    prepared = _prepared(tmp_path, CATS | DOGS, seeds=8, groups="blocks", block_files=2)
+    splits = pd.read_csv(prepared / "splits.csv")
+    assert (splits.groupby(["seed", splits.image // 2]).split.nunique() == 1).all()
+
+
+def test_a_class_that_an_official_split_lacks_is_refused_naming_class_split_and_seed(tmp_path: Path) -> None:
+    pictures = {name: picture for name, picture in _official().items() if not name.startswith("test/dog")}
+    assert _refusal(tmp_path, pictures) == (
+        "the test split of seed 0 must hold every class. Got no image of 'dog' instead. "
+        "Add images of it there, or leave the split folders out: then every seed draws its own."
+    )
+
+
+def test_an_official_split_that_is_one_block_of_files_is_refused_because_nothing_is_sure_about_it(
+    tmp_path: Path,
+) -> None:
+    official = _official() | {
+        f"validation/{name}": picture
+        for name, picture in (_class("cat", 6, green=90) | _class("dog", 6, green=140)).items()
+    }
+    assert _refusal(tmp_path, official, groups="blocks", block_files=12) == (
+        f"the validation split of seed 0 must hold at least 2 groups of images. Got 1 instead. {MORE_GROUPS}"
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_class_with_too_few_images_to_split_is_refused_by_name(tmp_path: Path, count: int) -> None:
+    assert _refusal(tmp_path, CATS | _class("dog", count, green=200)) == (
+        "data must hold every class in at least 3 groups of images, one for each split. "
+        f"Got 'dog' in {count} instead. {MORE_GROUPS}"
+    )
+
+
+@pytest.mark.parametrize(("block_files", "groups"), [(60, 1), (12, 1), (16, 1), (10, 2)])
+def test_blocks_too_long_for_the_number_of_images_are_refused_in_plain_words(
+    tmp_path: Path, block_files: int, groups: int
+) -> None:
+    """Of 24 images, blocks of 60 make one group; blocks of 12 or 10 leave the cats in 1 or 2."""
+    assert _refusal(tmp_path, CATS | DOGS, groups="blocks", block_files=block_files) == (
+        "data must hold every class in at least 3 groups of images, one for each split. "
+        f"Got 'cat' in {groups} instead. {MORE_GROUPS}"
+    )
+
+
+def test_when_something_is_wrong_the_earlier_folder_stays_and_nothing_unfinished_is_left(tmp_path: Path) -> None:
+    prepared = _prepared(tmp_path, CATS | DOGS)
+    earlier = {path.name: path.read_bytes() for path in prepared.iterdir()}
+    _refusal(tmp_path, {"cat/bad.png": b"x"})
+    assert {path.name: path.read_bytes() for path in prepared.iterdir()} == earlier
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "params.yaml", "prepared", "raw"]
