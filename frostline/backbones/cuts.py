@@ -79,13 +79,9 @@ def cut_alexnet(model: Any) -> Pieces:
     """Cut AlexNet, whose stages are its later convolutions and, as stage4, its two hidden layers."""
     first, second, third, fourth, fifth = group_blocks(model.features)
     dropout, sixth, sixth_relu, dropout_2, seventh, seventh_relu, logits = model.classifier
-    hidden = [
-        model.avgpool,
-        nn.Flatten(1),
-        dropout,
-        *group_blocks([sixth, sixth_relu, dropout_2, seventh, seventh_relu]),
-    ]
-    return name_pieces([first], [second], [third], [fourth, fifth], hidden, [logits])
+    hidden = group_blocks([sixth, sixth_relu, dropout_2, seventh, seventh_relu])
+    deepest = [model.avgpool, nn.Flatten(1), dropout, *hidden]
+    return name_pieces([first], [second], [third], [fourth, fifth], deepest, [logits])
 
 
 def cut_vgg(model: Any) -> Pieces:

@@ -53,7 +53,7 @@ def choose_cases(data: Prepared, predictions: pd.DataFrame, seed: int, count: in
     right = probabilities.argmax(1) == its.label.to_numpy()
     surest = np.argsort(-probabilities.max(1), kind="stable")
 
-    def chosen(places: Iterable[int]) -> list[Case]:
+    def list_cases(places: Iterable[int]) -> list[Case]:
         rows = its.image.to_numpy()
         found = [(int(rows[place]), probabilities[place]) for place in places]
         return [
@@ -61,7 +61,7 @@ def choose_cases(data: Prepared, predictions: pd.DataFrame, seed: int, count: in
         ]
 
     wrong, hits = surest[~right[surest]], surest[right[surest]]
-    return chosen(wrong[:count]), chosen(hits[:count])
+    return list_cases(wrong[:count]), list_cases(hits[:count])
 
 
 CHANNELS = 4
