@@ -18,13 +18,13 @@ PARTS = "stem, stage1, stage2, stage3, stage4"
 LEFT_OUT = object()
 
 
-def _committed() -> dict[str, Any]:
+def committed() -> dict[str, Any]:
     return load_yaml(COMMITTED.read_text(encoding="utf-8"))
 
 
-def _changed(name: str, value: object) -> dict[str, Any]:
+def changed(name: str, value: object) -> dict[str, Any]:
     """Return the committed params with one value changed, added or left out. `name` is dotted."""
-    params = _committed()
+    params = committed()
     *sections, last = name.split(".")
     section = params
     for each in sections:
@@ -36,12 +36,12 @@ def _changed(name: str, value: object) -> dict[str, Any]:
     return params
 
 
-def _refusal(path: Path, text: str) -> str:
+def refusal(path: Path, text: str) -> str:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as caught:
         load_params(path)
     return str(caught.value)
 
 
-def _refusal_of(tmp_path: Path, params: object) -> str:
-    return _refusal(tmp_path / "params.yaml", dump_yaml(params))
+def refusal_of(tmp_path: Path, params: object) -> str:
+    return refusal(tmp_path / "params.yaml", dump_yaml(params))

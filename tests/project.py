@@ -74,3 +74,7 @@ def read_params(folder: Path) -> dict[str, Any]:
 
 def write_params(folder: Path, params: dict[str, Any]) -> None:
     (folder / "params.yaml").write_text(dump_yaml(params))
+
+
+def list_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

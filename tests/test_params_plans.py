@@ -7,7 +7,7 @@ import pytest
 
 from frostline.constants import BACKBONES, MOST_PX, WITHOUT_WEIGHTS
 from frostline.params import Params, Phase, Plan, load_params
-from tests.changed_params import PARTS, _changed, _refusal_of
+from tests.changed_params import PARTS, changed, refusal_of
 from tests.project import dump_yaml
 
 
@@ -24,12 +24,12 @@ from tests.project import dump_yaml
 )
 def test_a_plan_names_parts_blocks_and_selectors(tmp_path: Path, said: dict[str, Any]) -> None:
     """Which blocks there are, only a backbone knows."""
-    plan = _loaded(tmp_path, _changed("plans.head", {**said, "weights": "pretrained", "learning_rates": [0.1]})).plans
+    plan = _loaded(tmp_path, changed("plans.head", {**said, "weights": "pretrained", "learning_rates": [0.1]})).plans
     assert plan["head"].model_dump(by_alias=True, include=set(said) | {"from_"}, exclude_none=True) == said
 
 
 def test_a_block_written_as_a_number_would_be_is_refused_in_words(tmp_path: Path) -> None:
-    assert _refusal_of(tmp_path, _changed("plans.head.from", 4.1)) == (
+    assert refusal_of(tmp_path, changed("plans.head.from", 4.1)) == (
         "plans.head.from must be a valid string. Got 4.1 instead."
     )
 
@@ -37,13 +37,13 @@ def test_a_block_written_as_a_number_would_be_is_refused_in_words(tmp_path: Path
 def test_what_is_named_twice_to_train_is_refused(tmp_path: Path) -> None:
     plan = {"train": ["head", "norms", "head"], "weights": "pretrained", "learning_rates": [0.1]}
     line = "plans.head.train must name each value once. Got 'head' more than once instead."
-    assert _refusal_of(tmp_path, _changed("plans.head", plan)) == line
+    assert refusal_of(tmp_path, changed("plans.head", plan)) == line
 
 
 def test_a_plan_that_trains_nothing_is_refused(tmp_path: Path) -> None:
     plan = {"train": [], "weights": "pretrained", "learning_rates": [0.1]}
     line = "plans.head.train must hold at least one value. Got [] instead."
-    assert _refusal_of(tmp_path, _changed("plans.head", plan)) == line
+    assert refusal_of(tmp_path, changed("plans.head", plan)) == line
 
 
 EVERY_PART = ["stem", "stage1", "stage2", "stage3", "stage4", "head"]
@@ -56,18 +56,18 @@ def test_random_weights_where_anything_is_frozen_are_refused(tmp_path: Path, sai
     """They would stay random."""
     plan = {**said, "weights": "none", "learning_rates": [0.1]}
     line = "plans.head.weights must be pretrained or a file where parts are frozen. Got 'none' instead."
-    assert _refusal_of(tmp_path, _changed("plans.head", plan)) == line
+    assert refusal_of(tmp_path, changed("plans.head", plan)) == line
 
 
 @pytest.mark.parametrize("said", [{"from": "stem"}, {"train": EVERY_PART}], ids=str)
 def test_random_weights_of_which_all_learn_are_welcome(tmp_path: Path, said: dict[str, Any]) -> None:
     plan = {**said, "weights": "none", "learning_rates": [0.1]}
-    assert _loaded(tmp_path, _changed("plans.head", plan)).plans["head"].weights == "none"
+    assert _loaded(tmp_path, changed("plans.head", plan)).plans["head"].weights == "none"
 
 
 def test_a_file_in_the_folder_that_dvc_watches_may_be_the_weights(tmp_path: Path) -> None:
     """Whether it is there, tools/check.py looks."""
-    params = _loaded(tmp_path, _changed("plans.head.weights", "data/weights/mine.safetensors"))
+    params = _loaded(tmp_path, changed("plans.head.weights", "data/weights/mine.safetensors"))
     assert params.plans["head"].weights == "data/weights/mine.safetensors"
 
 
@@ -88,7 +88,7 @@ def test_images_that_are_too_small_for_a_backbone_are_refused_and_the_smallest_a
     smallest = int(must.split()[0])
     params = _with_image_px(smallest - 1, "resnet18", backbone)
     line = f"data.image_px must be {must} for {backbone}. Got {smallest - 1} instead."
-    assert _refusal_of(tmp_path, params) == line
+    assert refusal_of(tmp_path, params) == line
     assert _loaded(tmp_path, _with_image_px(smallest, "resnet18", backbone)).data.image_px == smallest
 
 
@@ -97,7 +97,7 @@ def test_a_vision_transformer_takes_images_of_the_side_that_it_was_trained_on_an
     tmp_path: Path, image_px: int
 ) -> None:
     line = f"data.image_px must be 224 for vit_b_16. Got {image_px} instead."
-    assert _refusal_of(tmp_path, _with_image_px(image_px, "vit_b_16")) == line
+    assert refusal_of(tmp_path, _with_image_px(image_px, "vit_b_16")) == line
     assert _loaded(tmp_path, _with_image_px(224, "vit_b_16")).backbones == ["vit_b_16"]
 
 
@@ -114,7 +114,7 @@ def test_pretrained_weights_are_refused_of_networks_of_which_nobody_has_publishe
 ) -> None:
     params = _with_image_px(32, backbone)
     line = f"plans.head.weights must be none or a file for {backbone}. Got 'pretrained' instead."
-    assert _refusal_of(tmp_path, params) == f"{line} Nobody has published any."
+    assert refusal_of(tmp_path, params) == f"{line} Nobody has published any."
 
 
 @pytest.mark.parametrize(
@@ -128,13 +128,13 @@ def test_pretrained_weights_are_refused_of_networks_of_which_nobody_has_publishe
 def test_images_are_shifted_by_a_pixel_at_least_and_by_less_than_there_is_of_them(
     tmp_path: Path, shifts: list[int], line: str
 ) -> None:
-    assert _refusal_of(tmp_path, _changed("study.shifts", shifts)) == line
+    assert refusal_of(tmp_path, changed("study.shifts", shifts)) == line
 
 
 @pytest.mark.parametrize(("percent", "must"), [(0, "greater than 0"), (101, "less than or equal to 100")])
 def test_a_plan_is_shown_some_of_the_training_images_and_all_at_most(tmp_path: Path, percent: int, must: str) -> None:
     line = f"plans.head.train_percent must be {must}. Got {percent} instead."
-    assert _refusal_of(tmp_path, _changed("plans.head.train_percent", percent)) == line
+    assert refusal_of(tmp_path, changed("plans.head.train_percent", percent)) == line
 
 
 def _from_scratch(params: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _from_scratch(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_image_px(image_px: int, *backbones: str) -> dict[str, Any]:
-    params = _changed("data.image_px", image_px)
+    params = changed("data.image_px", image_px)
     params["backbones"] = list(backbones)
     return params
 
@@ -159,7 +159,7 @@ PHASE = {"from": "head", "epochs": 2, "learning_rates": [0.1]}
 
 
 def _phased(*phases: dict[str, object], **more: object) -> dict[str, Any]:
-    return _changed("plans.head", {"weights": "pretrained", "phases": list(phases), **more})
+    return changed("plans.head", {"weights": "pretrained", "phases": list(phases), **more})
 
 
 def test_a_plan_without_phases_has_one_of_all_the_epochs() -> None:
@@ -221,16 +221,16 @@ def test_phases_are_read_as_they_are_written(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_phase_is_told_by_its_place(
     tmp_path: Path, phases: list[dict[str, object]], more: dict[str, object], line: str
 ) -> None:
-    assert _refusal_of(tmp_path, _phased(*phases, **more)) == line
+    assert refusal_of(tmp_path, _phased(*phases, **more)) == line
 
 
 def test_a_warm_up_that_leaves_no_epoch_at_full_height_is_refused(tmp_path: Path) -> None:
-    params = _changed("training.warmup_epochs", 4)
+    params = changed("training.warmup_epochs", 4)
     must = "training.warmup_epochs must be less than"
-    assert _refusal_of(tmp_path, params) == f"{must} training.epochs, 4. Got 4 instead."
+    assert refusal_of(tmp_path, params) == f"{must} training.epochs, 4. Got 4 instead."
     params = _phased(PHASE)
     params["training"]["warmup_epochs"] = 2
-    assert _refusal_of(tmp_path, params) == f"{must} plans.head.phases.0.epochs, 2. Got 2 instead."
+    assert refusal_of(tmp_path, params) == f"{must} plans.head.phases.0.epochs, 2. Got 2 instead."
 
 
 @pytest.mark.parametrize(
@@ -244,4 +244,4 @@ def test_an_unknown_name_in_a_section_of_a_section_is_refused_with_the_known_one
     tmp_path: Path, name: str, known: str
 ) -> None:
     section, _, last = name.rpartition(".")
-    assert _refusal_of(tmp_path, _changed(name, 1)) == f"{section} must hold only {known}. Got {last!r} instead."
+    assert refusal_of(tmp_path, changed(name, 1)) == f"{section} must hold only {known}. Got {last!r} instead."

@@ -8,7 +8,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import matplotlib as mpl
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from frostline.plotting import write_svg
@@ -33,7 +32,7 @@ class Tip:
 class Tradeoff:
     """A picture of accuracy over a cost as SVG, and a tip for each point, along the cost."""
 
-    svg: Markup
+    svg: str
     tips: list[Tip]
 
 
@@ -67,7 +66,7 @@ def embed_tradeoff(figure: Figure, points: Sequence[Point], cost: str, name: str
         x, y = (100 * float(use.attrib[key]) / side for key, side in (("x", width), ("y", height)))
         tips.append(Tip(list_numbers(points[index], cost), x, y))
     _rename_ids(root, name)
-    return Tradeoff(Markup(ElementTree.tostring(root, encoding="unicode")), tips)  # noqa: S704
+    return Tradeoff(ElementTree.tostring(root, encoding="unicode"), tips)
 
 
 def _group_parts(axes: ElementTree.Element, index: int) -> ElementTree.Element:

@@ -1,7 +1,7 @@
 """What a plan freezes stands still, and what it does not freeze learns."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -32,6 +32,8 @@ from tests.backbones.frozen import (
     take_a_step,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NORMLESS = ("alexnet", "vgg16", "squeezenet1_1", "mlp", "cnn2")
 
 
@@ -56,15 +58,6 @@ CASES = {
     "norms-and-head": Case(learn("norms", "head"), lambda part, _: part == "head", "norms"),
     "biases-and-head": Case(learn("biases", "head"), lambda part, _: part == "head", "biases"),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Compute in one thread: over images this small, two wait for each other longer than they compute."""
-    usual = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(usual)
 
 
 @pytest.fixture(scope="module")

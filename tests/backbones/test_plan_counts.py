@@ -1,10 +1,8 @@
 """The parameters that a plan trains are counted as by hand and as published."""
 
 import copy
-from collections.abc import Iterator
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -34,14 +32,7 @@ from tests.backbones.frozen import (
     take_a_step,
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Compute in one thread: over images this small, two wait for each other longer than they compute."""
-    usual = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(usual)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_resnet18_with_3_classes_has_the_published_count_of_each_part() -> None:

@@ -1,11 +1,9 @@
 """The pictures of what is inside name all they show, and stay small."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from frostline.interpret.captions import list_notes
 from frostline.interpret.figures import draw_pictures
@@ -20,13 +18,7 @@ from tests.insides import made_up, without_places
 from tests.reports import write_study
 from tests.stages.looked_into import predictions
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    usual = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(usual)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_the_worst_mistake_is_the_test_image_with_the_highest_probability_of_a_wrong_class() -> None:

@@ -1,7 +1,6 @@
 """What the parts find in an image, and where the evidence for a class lies."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -24,13 +23,7 @@ from tests import toys
 from tests.insides import without_places
 from tests.stages.looked_into import in_parts, linear
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    usual = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(usual)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_tokens_lie_in_rows_of_a_square_behind_the_class_token() -> None:

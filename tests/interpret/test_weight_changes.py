@@ -1,6 +1,5 @@
 """How far each part moved, and what the first layer looks for."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,7 @@ from frostline.interpret.weight_changes import Moved, find_first_filters, measur
 from tests import toys
 from tests.stages.looked_into import in_parts, linear, predictions
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    usual = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(usual)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_movement_is_the_norm_of_the_change_over_the_norm_before_and_zero_where_nothing_changed() -> None:

@@ -5,7 +5,7 @@ import io
 from PIL import Image
 
 
-def _encoded(image: Image.Image, form: str = "png", **options: object) -> bytes:
+def encoded(image: Image.Image, form: str = "png", **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, format=form, **options)
     return file.getvalue()

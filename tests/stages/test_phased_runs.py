@@ -11,7 +11,10 @@ from frostline.files import read_yaml, write_yaml
 from frostline.training import grid
 from frostline.training.loop import Fit
 from tests.toys import left_in_scratch, train_toy
-from tests.training.phased import phase
+
+
+def phase(depth: str, epochs: int, *rates: float, **more: object) -> dict[str, Any]:
+    return {"from": depth, "epochs": epochs, "learning_rates": list(rates) or [0.003], **more}
 
 
 def add_plan(toy: Path, name: str, plan: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from frostline.data.images import Decoded, decode
-from tests.stages.prepared import _encoded
+from tests.stages.prepared import encoded
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -24,17 +24,17 @@ def _bands(*colours: tuple[int, int, int]) -> Image.Image:
 
 
 def test_a_wide_image_is_cropped_to_its_central_square() -> None:
-    assert (_pixels(_encoded(_bands(RED, GREEN, BLUE)), 2) == GREEN).all()
+    assert (_pixels(encoded(_bands(RED, GREEN, BLUE)), 2) == GREEN).all()
 
 
 def test_a_tall_image_is_cropped_to_its_central_square() -> None:
     tall = _bands(RED, GREEN, BLUE).transpose(Image.Transpose.ROTATE_90)
-    assert (_pixels(_encoded(tall), 2) == GREEN).all()
+    assert (_pixels(encoded(tall), 2) == GREEN).all()
 
 
 def test_a_square_image_of_the_wanted_size_keeps_every_pixel() -> None:
     square = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
-    assert (_pixels(_encoded(Image.fromarray(square)), 4) == square).all()
+    assert (_pixels(encoded(Image.fromarray(square)), 4) == square).all()
 
 
 TURNS = {
@@ -55,26 +55,26 @@ def test_an_image_is_turned_upright_as_its_camera_says(orientation: int, seen: l
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = Image.fromarray(np.array([[1, 2], [3, 4]], np.uint8))
-    assert _pixels(_encoded(stored, exif=exif), 2)[:, :, 0].tolist() == seen
+    assert _pixels(encoded(stored, exif=exif), 2)[:, :, 0].tolist() == seen
 
 
 def test_a_gray_image_gets_three_equal_channels() -> None:
     gray = Image.fromarray(np.array([[0, 50], [100, 255]], np.uint8))
-    assert _pixels(_encoded(gray), 2).tolist() == [[[0] * 3, [50] * 3], [[100] * 3, [255] * 3]]
+    assert _pixels(encoded(gray), 2).tolist() == [[[0] * 3, [50] * 3], [[100] * 3, [255] * 3]]
 
 
 @pytest.mark.parametrize("mode", ["P", "RGBA"])
 def test_palette_and_transparent_images_become_the_colours_that_they_hold(mode: str) -> None:
-    assert (_pixels(_encoded(Image.new("RGB", (2, 2), RED).convert(mode)), 2) == RED).all()
+    assert (_pixels(encoded(Image.new("RGB", (2, 2), RED).convert(mode)), 2) == RED).all()
 
 
 def test_a_black_and_white_image_becomes_black_and_white() -> None:
-    assert (_pixels(_encoded(Image.new("1", (2, 2), 1)), 2) == 255).all()
+    assert (_pixels(encoded(Image.new("1", (2, 2), 1)), 2) == 255).all()
 
 
 @pytest.mark.parametrize(("mode", "form"), [("I;16", "png"), ("I;16", "tiff"), ("I", "tiff"), ("F", "tiff")])
 def test_more_than_8_bits_a_channel_are_refused_rather_than_cut(mode: str, form: str) -> None:
-    assert decode(_encoded(Image.new(mode, (2, 2)), form), 2) == f"it has mode {mode}, not 8 bits a channel"
+    assert decode(encoded(Image.new(mode, (2, 2)), form), 2) == f"it has mode {mode}, not 8 bits a channel"
 
 
 @pytest.mark.parametrize("encoded", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
@@ -84,7 +84,7 @@ def test_what_is_no_image_is_refused_in_the_same_words_every_time(encoded: bytes
 
 @pytest.mark.parametrize("form", ["bmp", "gif", "jpeg", "png", "tiff"])
 def test_half_an_image_is_refused_with_a_reason_of_one_line(form: str) -> None:
-    whole = _encoded(Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)), form)
+    whole = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)), form)
     reason = decode(whole[: len(whole) // 2], 2)
     assert isinstance(reason, str)
     assert len(reason.splitlines()) == 1
@@ -95,7 +95,7 @@ def test_damaged_camera_data_do_not_end_in_a_traceback() -> None:
     """The unit of resolution (tag 296) claims to be text: Pillow then fails to write the tags of the turned image."""
     exif = Image.Exif()
     exif[0x0112], exif[0x0128] = 6, 2
-    whole = _encoded(_bands(RED), "jpeg", exif=exif)
+    whole = encoded(_bands(RED), "jpeg", exif=exif)
     damaged = whole.replace(struct.pack(">HH", 0x0128, 3), struct.pack(">HH", 0x0128, 2))
     assert damaged != whole
     assert isinstance(decode(damaged, 2), Decoded | str)
@@ -103,7 +103,7 @@ def test_damaged_camera_data_do_not_end_in_a_traceback() -> None:
 
 def test_the_digest_tells_pixels_apart_and_not_the_file_format() -> None:
     def digest(image: Image.Image, form: str) -> str:
-        decoded = decode(_encoded(image, form), 2)
+        decoded = decode(encoded(image, form), 2)
         assert isinstance(decoded, Decoded)
         return decoded.digest
 
@@ -112,7 +112,7 @@ def test_the_digest_tells_pixels_apart_and_not_the_file_format() -> None:
 
 
 def test_the_digest_tells_images_apart_that_look_alike_once_they_are_cropped() -> None:
-    wide, wider = decode(_encoded(_bands(RED, GREEN, BLUE)), 2), decode(_encoded(_bands(BLUE, GREEN, RED)), 2)
+    wide, wider = decode(encoded(_bands(RED, GREEN, BLUE)), 2), decode(encoded(_bands(BLUE, GREEN, RED)), 2)
     assert isinstance(wide, Decoded)
     assert isinstance(wider, Decoded)
     assert (wide.pixels == wider.pixels).all()

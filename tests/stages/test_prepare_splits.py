@@ -11,7 +11,7 @@ from PIL import Image
 from frostline.errors import InputError
 from stages import fetch, prepare
 from tests.project import ROOT, dump_yaml, load_yaml
-from tests.stages.prepared import _encoded
+from tests.stages.prepared import encoded
 
 MORE_GROUPS = "Add images, lower data.block_files, or use data.groups: none."
 
@@ -27,7 +27,7 @@ def _class(name: str, count: int, green: int) -> dict[str, Picture]:
 def _write(root: Path, pictures: dict[str, Picture]) -> None:
     for name, picture in pictures.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        content = picture if isinstance(picture, bytes) else _encoded(Image.new("RGB", (4, 4), picture))
+        content = picture if isinstance(picture, bytes) else encoded(Image.new("RGB", (4, 4), picture))
         (root / name).write_bytes(content)
 
 
@@ -110,7 +110,7 @@ def test_preparing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_all_unreadable_files_are_named_in_one_line(tmp_path: Path) -> None:
-    deep = _encoded(Image.new("I;16", (2, 2)))
+    deep = encoded(Image.new("I;16", (2, 2)))
     line = _refusal(tmp_path, CATS | DOGS | {"cat/bad.png": b"x", "dog/deep.png": deep, "dog/empty.jpg": b""})
     assert line == (
         "data must hold only images that can be read. Got cat/bad.png (cannot identify image file), "

@@ -19,10 +19,14 @@ from frostline.files import hash_file
 from frostline.params import Plan
 from frostline.training import results
 from frostline.training.checkpoints import read_best
+from frostline.training.loop import Epoch
 from frostline.training.results import choose_rates
 from tests import toys
 from tests.project import dump_yaml, load_yaml
-from tests.stages.trained import history
+
+
+def history(*losses: float) -> list[Epoch]:
+    return [Epoch(number, 1, {}, 1.0, 0.5, loss, 0.5, 1.0) for number, loss in enumerate(losses, start=1)]
 
 
 def test_the_rate_with_the_lowest_mean_of_best_losses_is_kept() -> None:

@@ -24,11 +24,7 @@ from frostline.training.loop import Fit
 from tests import toys
 from tests.toys import CPU, plan, start, train, training
 
-
-@pytest.fixture(autouse=True)
-def _vision_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make "vit" known: a small one, as no published one sees 32 pixels."""
-    monkeypatch.setitem(ARCHITECTURES, "vit", toys.small_vision_transformer())
+pytestmark = pytest.mark.usefixtures("vision_transformer")
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "vit"])

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from frostline.backbones.cuts import ARCHITECTURES
 from frostline.training import checkpoints
 from frostline.training.checkpoints import locate_checkpoints, read_best, remove_checkpoints, restore_fit, save_fit
 from frostline.training.loop import start_fit, train_epochs
-from tests import toys
 from tests.project import ROOT
 from tests.toys import TRAINING, assert_same, differing, training
 from tests.training.fits import batches, doubted_batches, fit_to_end, learn, line, restless
@@ -95,9 +93,3 @@ def test_removed_checkpoints_are_gone_and_may_be_removed_again(tmp_path: Path) -
     remove_checkpoints(tmp_path / "run")
     remove_checkpoints(tmp_path / "run")
     assert [*tmp_path.iterdir()] == []
-
-
-@pytest.fixture(autouse=True)
-def _vision_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make "vit" known: a small one, as no published one sees 32 pixels."""
-    monkeypatch.setitem(ARCHITECTURES, "vit", toys.small_vision_transformer())

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from frostline.backbones.cuts import ARCHITECTURES
 from frostline.data.images import Rows
 from frostline.training.checkpoints import read_best
 from frostline.training.grid import (
@@ -22,13 +21,9 @@ from tests import toys
 from tests.toys import assert_same, differing, plan, start, train, training
 from tests.training.fits import PLACES
 
+pytestmark = pytest.mark.usefixtures("vision_transformer")
+
 several_backbones = pytest.mark.parametrize("name", ["efficientnet_lite0", "vit"])
-
-
-@pytest.fixture(autouse=True)
-def _vision_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make "vit" known: a small one, as no published one sees 32 pixels."""
-    monkeypatch.setitem(ARCHITECTURES, "vit", toys.small_vision_transformer())
 
 
 @several_backbones

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frostline.backbones.cuts import ARCHITECTURES
 from frostline.backbones.inference import predict, split_batches
 from frostline.data.images import Rows
 from frostline.training.loop import Epoch, find_best_epoch, is_finished, start_fit, train_epochs
@@ -124,9 +123,3 @@ def test_a_fit_does_not_depend_on_what_else_drew_from_torchs_generator() -> None
     for _ in train_epochs(disturbed, batches(), TRAINING, "float32"):
         torch.rand(3)
     assert_same(alone, disturbed)
-
-
-@pytest.fixture(autouse=True)
-def _vision_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make "vit" known: a small one, as no published one sees 32 pixels."""
-    monkeypatch.setitem(ARCHITECTURES, "vit", toys.small_vision_transformer())

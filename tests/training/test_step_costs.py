@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from frostline.backbones.cuts import ARCHITECTURES
 from frostline.constants import PARTS
 from frostline.training.grid import (
     locate_checkpoint,
@@ -16,11 +15,7 @@ from tests import toys
 from tests.toys import assert_same, plan, train, training
 from tests.training.fits import PLACES
 
-
-@pytest.fixture(autouse=True)
-def _vision_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make "vit" known: a small one, as no published one sees 32 pixels."""
-    monkeypatch.setitem(ARCHITECTURES, "vit", toys.small_vision_transformer())
+pytestmark = pytest.mark.usefixtures("vision_transformer")
 
 
 @pytest.mark.parametrize("place", [*PLACES, "no prefix"])

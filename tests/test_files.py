@@ -1,86 +1,19 @@
-"""A mistake is one line, an output is whole or absent."""
+"""A file or folder takes its name when it is whole, and reads back as it was written."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from frostline.errors import InputError, end_in_one_line, join_names
 from frostline.files import hash_file, open_whole_file, open_whole_folder, read_json, write_csv, write_json
-from tests.project import ROOT
-
-
-def _run(stage: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"stages.{stage}", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_a_mistake_in_params_ends_a_stage_with_one_line_and_exit_code_1(tmp_path: Path) -> None:
-    committed = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    broken = tmp_path / "params.yaml"
-    broken.write_text(committed.replace("source: package", "source: pakage", 1), encoding="utf-8")
-    ended = _run("fetch", "--params", broken, "--out", tmp_path / "raw")
-    assert ended.returncode == 1
-    assert ended.stderr == "data.source must be 'package', 'folder' or 'hub'. Got 'pakage' instead.\n"
-    assert ended.stdout == ""
-    assert _names(tmp_path) == ["params.yaml"]
-
-
-def test_preparing_before_fetching_ends_with_one_line_and_no_traceback(tmp_path: Path) -> None:
-    raw, out = tmp_path / "raw", tmp_path / "prepared"
-    ended = _run("prepare", "--params", "params.yaml", "--raw", raw, "--out", out)
-    assert ended.returncode == 1
-    assert ended.stderr == (
-        f"{raw / 'source.json'} must be a file. Got no file instead. `dvc repro` runs the stage that writes it.\n"
-    )
-
-
-def test_a_missing_flag_is_named(tmp_path: Path) -> None:
-    ended = _run("fetch", "--out", tmp_path / "raw")
-    assert ended.returncode == 2
-    assert ended.stderr.endswith("error: the following arguments are required: --params\n")
-
-
-def test_a_mistake_ends_the_process_with_its_words() -> None:
-    with pytest.raises(SystemExit) as ended, end_in_one_line():
-        raise InputError.of("data", "hold images", "none")
-    assert ended.value.code == "data must hold images. Got none instead."
-
-
-def test_an_interruption_from_the_keyboard_ends_with_the_shells_code_for_it() -> None:
-    with pytest.raises(SystemExit) as ended, end_in_one_line():
-        raise KeyboardInterrupt
-    assert ended.value.code == 130
-
-
-def test_an_error_of_our_own_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), end_in_one_line():
-        _ = 1 / 0
-
-
-def test_a_mistake_is_a_value_error_in_one_grammar_with_its_fix_last() -> None:
-    error = InputError.of("data.image_px", "be a number", "'big'", "Write 80.")
-    assert isinstance(error, InputError)
-    assert isinstance(error, ValueError)
-    assert str(error) == "data.image_px must be a number. Got 'big' instead. Write 80."
-
-
-@pytest.mark.parametrize(("names", "said"), [(["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")])
-def test_names_are_listed_as_a_person_would(names: list[str], said: str) -> None:
-    assert join_names(names) == said
+from tests.project import list_names
 
 
 def test_a_folder_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
     with open_whole_folder(tmp_path / "new" / "out") as folder:
         (folder / "a.txt").write_text("new")
         assert not (tmp_path / "new" / "out").exists()
-    assert _names(tmp_path / "new") == ["out"]
+    assert list_names(tmp_path / "new") == ["out"]
     assert (tmp_path / "new" / "out" / "a.txt").read_text() == "new"
 
 
@@ -88,7 +21,7 @@ def test_a_whole_folder_keeps_nothing_of_the_earlier_one(tmp_path: Path) -> None
     for name in ("earlier.txt", "later.txt"):
         with open_whole_folder(tmp_path / "out") as folder:
             (folder / name).write_text(name)
-    assert _names(tmp_path / "out") == ["later.txt"]
+    assert list_names(tmp_path / "out") == ["later.txt"]
 
 
 def test_a_folder_that_could_not_be_finished_leaves_the_earlier_one_and_nothing_else(tmp_path: Path) -> None:
@@ -102,7 +35,7 @@ def test_a_folder_that_could_not_be_finished_leaves_the_earlier_one_and_nothing_
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    assert _names(tmp_path) == ["out"]
+    assert list_names(tmp_path) == ["out"]
     assert (tmp_path / "out" / "a.txt").read_text() == "earlier"
 
 
@@ -114,15 +47,15 @@ def test_what_a_killed_process_left_unfinished_does_not_get_into_the_next_folder
     (place / "left.txt").write_text("left")
     with open_whole_folder(tmp_path / "out") as folder:
         (folder / "a.txt").write_text("new")
-    assert _names(tmp_path) == ["out"]
-    assert _names(tmp_path / "out") == ["a.txt"]
+    assert list_names(tmp_path) == ["out"]
+    assert list_names(tmp_path / "out") == ["a.txt"]
 
 
 def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
     with open_whole_file(tmp_path / "new" / "a.txt") as path:
         path.write_text("new")
         assert not (tmp_path / "new" / "a.txt").exists()
-    assert _names(tmp_path / "new") == ["a.txt"]
+    assert list_names(tmp_path / "new") == ["a.txt"]
     assert (tmp_path / "new" / "a.txt").read_text() == "new"
 
 
@@ -136,7 +69,7 @@ def test_a_file_that_could_not_be_finished_leaves_the_earlier_one_and_nothing_el
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    assert _names(tmp_path) == ["a.txt"]
+    assert list_names(tmp_path) == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "earlier"
 
 
@@ -157,7 +90,7 @@ def test_json_is_read_back_as_it_was_written_and_by_other_tools(tmp_path: Path) 
 def test_a_number_that_json_does_not_know_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
         write_json(tmp_path / "a.json", {"accuracy": float("nan")})
-    assert _names(tmp_path) == []
+    assert list_names(tmp_path) == []
 
 
 def test_numbers_in_a_csv_have_six_significant_digits(tmp_path: Path) -> None:
