@@ -93,7 +93,7 @@ def test_no_two_of_49_plans_share_both_colour_and_shape() -> None:
 
 
 @given(st.lists(st.floats(1, 1e15), min_size=1, max_size=9))
-def test_a_span_costs_holds_every_cost_and_has_a_few_ticks(costs: list[float]) -> None:
+def test_a_cost_axis_holds_every_cost_and_has_a_few_ticks(costs: list[float]) -> None:
     made = [Point("a", cost, 0.5, 0.8, 0.7, 0.9, (0.8,), False, "#000000", "o") for cost in costs]
     axis = span_costs(made)
     assert ((axis.share(np.log10(costs)) > 0) & (axis.share(np.log10(costs)) < 1)).all()
