@@ -81,11 +81,15 @@ def strip(axes: Axes) -> None:
 
 def draw_scale(axes: Axes, norm: Normalize, colours: str | Colormap, label: str, ticks: list[float]) -> None:
     """Draw which colours stand for which values."""
-    Colorbar(axes, ScalarMappable(norm, colours), orientation="horizontal", ticks=ticks, format="%.2g")
+    Colorbar(axes, ScalarMappable(norm, colours), orientation="horizontal", ticks=ticks)
+    axes.set_xticks(ticks, [f"{tick:.2g}".replace("-", "\N{MINUS SIGN}") for tick in ticks])
     for mesh in axes.collections:
         mesh.set_rasterized(True)  # else an SVG has a path for each of 256 colours
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=8)
+    if len(ticks) > 1:  # within the scale, so that two beside each other do not meet
+        axes.get_xticklabels()[0].set_horizontalalignment("left")
+        axes.get_xticklabels()[-1].set_horizontalalignment("right")
     axes.set_xlabel(label, fontsize=8)
 
 
