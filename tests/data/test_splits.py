@@ -185,7 +185,7 @@ def test_codes_count_in_the_order_of_first_appearance() -> None:
 @pytest.fixture(scope="module")
 def cells() -> tuple[Integers, Integers]:
     """Return the block and the stratum (class x module type) of every ELPV cell, in the published order."""
-    examples = list(read_elpv("probability >= 0.5").read_examples())
+    examples = list(read_elpv("probability >= 0.5").examples())
     blocks = np.arange(len(examples)) // 60
     strata = encode_values((example["label"], example["stratum"]) for example in examples)
     return join_groups(blocks, encode_values(example["id"] for example in examples)), strata

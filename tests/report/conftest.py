@@ -17,21 +17,23 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return the report of each made-up study."""
-    written = {}
-    for name, study in VARIANTS.items():
-        folder = write_study(tmp_path_factory.mktemp(name), study)
-        written[name] = folder / "report.html"
-        plot.main(
-            reports=folder,
-            look=folder / "look",
-            source=folder / "source.json",
-            figures=folder / "figures",
-            report=folder / "report.html",
-        )
-    return written
+class Reports(dict[str, Path]):
+    """The report of each made-up study by its name, drawn when it is first asked for."""
+
+    def __init__(self, folders: pytest.TempPathFactory) -> None:
+        self.folders = folders
+
+    def __missing__(self, name: str) -> Path:
+        folder = write_study(self.folders.mktemp(name), VARIANTS[name])
+        report = self[name] = folder / "report.html"
+        source, look, figures = folder / "source.json", folder / "look", folder / "figures"
+        plot.main(reports=folder, look=look, source=source, figures=figures, report=report)
+        return report
+
+
+@pytest.fixture(scope="session")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
+    return Reports(tmp_path_factory)
 
 
 @pytest.fixture

@@ -26,18 +26,6 @@ def test_the_page_goes_from_the_question_to_what_was_run(page: Page) -> None:
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_sentences_and_names_stand_as_they_are_written(browser: Browser, reports: dict[str, Path], name: str) -> None:
-    folder = reports[name].parent
-    said = [*read_json(folder / "advice.json")["sentences"], *read_json(folder / "study.json")["notes"]]
-    said += [*VARIANTS[name].classes, VARIANTS[name].origin]
-    with open_page(browser, reports[name]) as page:
-        text = page.locator("body").inner_text()
-        assert page.locator("script, link, iframe, img:not([src^='data:image/svg+xml'])").count() == 0
-    for sentence in said:
-        assert " ".join(sentence.split()) in " ".join(text.split())
-
-
 def test_every_number_of_a_pair_and_of_a_cost_is_told(page: Page, reports: dict[str, Path]) -> None:
     rows = page.locator("table:has(#pairs-caption) tbody tr").all_inner_texts()
     pairs = read_csv(reports["usual"].parent / "pairs.csv")

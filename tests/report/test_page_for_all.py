@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from frostline.constants import COSTS
+from frostline.files import read_csv, read_json
 from frostline.units import COST_LABELS
 from tests.browser import open_page
 from tests.report.pages import shown_costs
@@ -76,15 +77,19 @@ def test_paper_shows_the_chosen_cost_and_no_controls_and_cuts_no_table(
     assert len(re.findall(rb"/Type /Page\b", printed)) >= 2
 
 
-def test_every_picture_has_a_text_alternative_with_its_numbers(page: Page) -> None:
+def test_every_picture_has_a_text_alternative_with_its_numbers(page: Page, reports: dict[str, Path]) -> None:
     told: list[Any] = page.evaluate(
         "[...document.querySelectorAll('img, svg')].map(each => each.alt || each.getAttribute('aria-label'))"
     )
     assert len(told) == 8 + 2 + 4
     assert all(told)
     curves, confusion, _, _, evidence, moved = told[8:]
-    assert "head 0.400 after 2 to 3 epochs" in curves
-    assert "6 % of defective are taken for functional" in confusion
+    history = read_csv(reports["usual"].parent / "history.csv")
+    least = history[(history.plan == "head") & history.chosen].groupby("seed").val_loss.min()
+    assert f"head {least.min():.3f} to {least.max():.3f} after " in curves
+    counts = read_csv(reports["usual"].parent / "confusion.csv").query("plan == 'head' and actual == 'defective'")
+    share = counts[counts.predicted == "functional"].images.sum() / counts.images.sum()
+    assert f"{100 * share:.0f} % of defective are taken for functional" in confusion
     assert "cell0.png: truly functional, taken for defective (0.990), evidence strongest in the upper left" in evidence
     assert "stage3 0 exactly, frozen; stage4 0.0125, some of it learned; head 0.8" in moved
 
@@ -124,3 +129,15 @@ def test_all_text_stands_out_from_what_is_behind_it(page: Page) -> None:
         return Math.min(...ratios);
     }""")
     assert worst >= 4.5
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_sentences_and_names_stand_as_they_are_written(browser: Browser, reports: dict[str, Path], name: str) -> None:
+    folder = reports[name].parent
+    said = [*read_json(folder / "advice.json")["sentences"], *read_json(folder / "study.json")["notes"]]
+    said += [*VARIANTS[name].classes, VARIANTS[name].origin]
+    with open_page(browser, reports[name]) as page:
+        text = page.locator("body").inner_text()
+        assert page.locator("script, link, iframe, img:not([src^='data:image/svg+xml'])").count() == 0
+    for sentence in said:
+        assert " ".join(sentence.split()) in " ".join(text.split())

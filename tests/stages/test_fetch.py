@@ -26,7 +26,7 @@ ENDINGS = "Known endings: .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp."
 @pytest.fixture(scope="module")
 def cells() -> list[Example]:
     """Return the ELPV cells, defective from a probability of one half."""
-    return list(read_elpv("probability >= 0.5").read_examples())
+    return list(read_elpv("probability >= 0.5").examples())
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def _put(root: Path, *names: str) -> Path:
 def _found(root: Path) -> list[tuple[str, str, str | None]]:
     """Return (id, class, split) of every example of a folder."""
     source = read_folder(root)
-    return [(each["id"], source.classes[each["label"]], each["split"]) for each in source.read_examples()]
+    return [(each["id"], source.classes[each["label"]], each["split"]) for each in source.examples()]
 
 
 def _refusal(root: Path) -> str:
@@ -82,7 +82,7 @@ def test_elpv_has_the_published_number_of_cells_classes_and_module_types(cells: 
 
 
 def test_elpv_with_any_doubt_as_defective_adds_the_cells_of_one_third() -> None:
-    labels = [cell["label"] for cell in read_elpv("probability > 0").read_examples()]
+    labels = [cell["label"] for cell in read_elpv("probability > 0").examples()]
     assert sum(labels) == 295 + 106 + 715 == 1116
 
 
@@ -92,7 +92,7 @@ def test_every_elpv_cell_has_the_file_label_and_module_type_of_its_line_in_label
 ) -> None:
     source = read_elpv(defective_when)
     assert source.classes == ["functional", "defective"]
-    for cell, (path, probability, module_type) in zip(source.read_examples(), published, strict=True):
+    for cell, (path, probability, module_type) in zip(source.examples(), published, strict=True):
         defective = probability > 0 if defective_when == "probability > 0" else probability >= 0.5
         assert cell == {
             "id": Path(path).name,
@@ -105,7 +105,7 @@ def test_every_elpv_cell_has_the_file_label_and_module_type_of_its_line_in_label
 
 def test_digits_are_the_pictures_of_scikit_learn_at_full_brightness() -> None:
     source, bunch = read_digits(), load_digits()
-    examples = list(source.read_examples())
+    examples = list(source.examples())
     assert source.classes == list("0123456789")
     assert [each["label"] for each in examples] == bunch.target.tolist()
     for example, sixteenths in zip(examples[:50], bunch.images[:50], strict=True):
@@ -115,7 +115,7 @@ def test_digits_are_the_pictures_of_scikit_learn_at_full_brightness() -> None:
 
 @pytest.mark.parametrize("source", [read_elpv("probability >= 0.5"), read_digits()], ids=["elpv", "digits"])
 def test_no_two_examples_of_a_package_share_an_id(source: Source) -> None:
-    ids = [each["id"] for each in source.read_examples()]
+    ids = [each["id"] for each in source.examples()]
     assert len(set(ids)) == len(ids)
 
 
@@ -126,7 +126,7 @@ def test_class_folders_give_each_image_the_name_of_its_folder_in_the_order_of_pa
 
 def test_an_image_of_a_folder_keeps_its_bytes(tmp_path: Path) -> None:
     _put(tmp_path, "cat/a.jpg", "dog/b.png")
-    contents = [each["image"]["bytes"] for each in read_folder(tmp_path).read_examples()]
+    contents = [each["image"]["bytes"] for each in read_folder(tmp_path).examples()]
     assert contents == [b"cat/a.jpg", b"dog/b.png"]
 
 
