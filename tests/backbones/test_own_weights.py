@@ -2,7 +2,6 @@
 
 import pickle
 import struct
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,14 +19,7 @@ from frostline.backbones.weights import read_tensors
 from frostline.errors import InputError
 from tests.backbones.published import TENSORS, refusal, same, saved
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path) -> Iterator[Path]:
-    """Give torch a cache of its own."""
-    usual = torch.hub.get_dir()
-    torch.hub.set_dir(tmp_path / "cache")
-    yield tmp_path / "cache" / "checkpoints"
-    torch.hub.set_dir(usual)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def resnet18_state(classes: int = 1_000) -> dict[str, Tensor]:

@@ -3,11 +3,9 @@
 import hashlib
 import re
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from frostline import downloads
 from frostline.backbones import weights
@@ -19,13 +17,7 @@ from tests.loopback import serving
 OFFLINE = "Offline, take efficientnet_lite0, whose weights are installed, or give weights: a file in data/weights."
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path) -> Iterator[Path]:
-    """Give torch a cache of its own."""
-    usual = torch.hub.get_dir()
-    torch.hub.set_dir(tmp_path / "cache")
-    yield tmp_path / "cache" / "checkpoints"
-    torch.hub.set_dir(usual)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "older-format"])

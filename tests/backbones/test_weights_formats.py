@@ -1,7 +1,6 @@
 """What was published, by whomever, is loaded bit for bit, and what is another is refused."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,7 @@ from torchvision.models.inception import InceptionAux
 from frostline.backbones.registry import build_original_classifier
 from tests.backbones.published import Published, kept, refusal, same, saved
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path) -> Iterator[Path]:
-    """Give torch a cache of its own."""
-    usual = torch.hub.get_dir()
-    torch.hub.set_dir(tmp_path / "cache")
-    yield tmp_path / "cache" / "checkpoints"
-    torch.hub.set_dir(usual)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def old_densenet_name(name: str) -> str:

@@ -1,18 +1,15 @@
 """How far each part moved, and what the first layer looks for."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from frostline.backbones.freezing import apply_plan
-from frostline.files import write_json
 from frostline.interpret.captions import describe_movement
 from frostline.interpret.weight_changes import Moved, find_first_filters, measure_movements
 from tests import toys
-from tests.stages.looked_into import in_parts, linear, predictions
+from tests.stages.looked_into import in_parts, linear
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -68,17 +65,3 @@ def test_of_many_filters_the_strongest_after_training_are_kept_in_their_order() 
 def test_a_first_layer_that_sees_no_colours_has_no_filters_to_show() -> None:
     for layer in (nn.Conv2d(1, 4, 3), nn.Linear(7, 4)):
         assert find_first_filters(layer, layer, most=9) is None
-
-
-@pytest.fixture
-def trained(toy: Path) -> Path:
-    """Return the toy study's folder, with a run as dvc names it, its predictions, and advice to take it."""
-    name = "efficientnet_lite0-block"
-    toys.train_toy(toy, "block").rename(toy / "runs" / name)
-    rows = [
-        (0, "test", image, image % 2, share) for image, share in zip(range(66, 70), (0.9, 0.8, 0.3, 0.4), strict=True)
-    ]
-    (toy / "scores" / name).mkdir(parents=True)
-    predictions(*rows).to_parquet(toy / "scores" / name / "predictions.parquet")
-    write_json(toy / "advice.json", {"backbone": "efficientnet_lite0", "plan": "block"})
-    return toy

@@ -1,4 +1,4 @@
-"""Looking inside a run: movement, evidence and maps of networks whose answers are known beforehand, and make look."""
+"""Looking inside a run, as a stage and as `make look`: what is drawn and told, and what is refused."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from frostline.constants import PARTS
 from frostline.files import read_json, read_yaml, write_json, write_yaml
-from frostline.interpret.gradcam import (
-    PartMaps,
-)
+from frostline.interpret.gradcam import PartMaps
 from frostline.interpret.inspection import open_run
 from stages import look as look_stage
 from tests import toys

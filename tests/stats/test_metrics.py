@@ -1,4 +1,4 @@
-"""Claims about frostline/stats/metrics.py, on tables whose scores can be worked out by hand."""
+"""Scores and calibration, on tables whose scores can be worked out by hand."""
 
 from math import log
 
