@@ -76,7 +76,7 @@ architectures: setup ## measure how fast each backbone is here, and make the tab
 	@python -m docs.architectures.build
 
 test: setup ## run the tests
-	@python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+	@python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup ## run what `make test` leaves out: large models at full size, 200 simulated studies
 	@python -m pytest -m slow

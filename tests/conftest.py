@@ -16,6 +16,14 @@ import torch
 
 from tests import toys
 
+# The longest first, lest one of those who share the tests waits for the other at the end.
+LONGEST = ("test_pipeline.py", "test_race.py", "test_freezing.py", "test_prefix_cache.py", "test_cached_fits.py")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(params=[1, 2], ids=["one-thread", "two-threads"])
 def _threads(request: pytest.FixtureRequest) -> Iterator[None]:

@@ -8,6 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from urllib.parse import unquote, urlsplit
 
+ASIDE = ("/api/agent-harnesses",)
+"""What huggingface-hub asks for of its own accord, once a day, on some machines: neither noted nor troubled."""
+
 
 class Server:
     """What the server has, by path, what it was asked for, and what goes wrong with the next requests.
@@ -44,6 +47,9 @@ class Answer(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
+        if path in ASIDE:
+            self.reply(404, {}, b"")
+            return
         self.mine.asked.append(path)
         trouble = self.mine.troubles.popleft() if self.mine.troubles else ""
         if trouble == "stalls":

@@ -19,6 +19,7 @@ from frostline.backbones.cuts import Architecture, cut_vision_transformer
 from frostline.backbones.freezing import apply_plan
 from frostline.backbones.inference import Images, LiveInputs
 from frostline.backbones.registry import build_backbone
+from frostline.backbones.small_networks import build_cnn3
 from frostline.data.augmentation import Augmenter
 from frostline.data.images import Prepared
 from frostline.files import read_yaml, write_json, write_yaml
@@ -145,6 +146,15 @@ def small_vision_transformer(dropout: float = 0.0) -> Architecture:
     return Architecture(original=original, pretrained=lambda _model: tensors, pieces=cut_vision_transformer)
 
 
+def cnn3_weights(project: Path) -> str:
+    """Return the path, from the project's folder, of a new file of weights for one of our own networks."""
+    torch.manual_seed(0)
+    path = Path("data/weights/cnn3.safetensors")
+    (project / path).parent.mkdir(parents=True, exist_ok=True)
+    save_file(build_cnn3().state_dict(), project / path)
+    return str(path)
+
+
 def resnet18_weights(folder: Path) -> str:
     """Return the path of a file of weights for ResNet18, whose BatchNorm statistics are not trivial."""
     torch.manual_seed(0)
@@ -199,7 +209,9 @@ def write_study(folder: Path) -> None:
     write_json(folder / "race" / "race.json", {"racing": False, "stopped": None, "dropped": []})
 
 
-def train_toy(toy: Path, plan: str, race: Path | None = None, **training: object) -> Path:
+def train_toy(
+    toy: Path, plan: str, race: Path | None = None, backbone: str = "efficientnet_lite0", **training: object
+) -> Path:
     """Train the plan on the toy, or take it from the race; return the run's folder."""
     params = read_yaml(toy / "params.yaml")
     params["training"] |= training
@@ -208,7 +220,7 @@ def train_toy(toy: Path, plan: str, race: Path | None = None, **training: object
         params=toy / "params.yaml",
         prepared=toy / "prepared",
         race=race or toy / "race",
-        backbone="efficientnet_lite0",
+        backbone=backbone,
         plan=plan,
         out=toy / "runs" / plan,
     )

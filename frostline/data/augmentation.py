@@ -1,7 +1,7 @@
 """Views of training images, and shifts of test images: each follows from seed, image and view alone."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms import v2
 
 from frostline.data.images import Rows
 from frostline.params import Augmentation
@@ -18,8 +17,10 @@ Numbers = NDArray[np.uint64]
 """64 bits that differ from image to image as if they had been drawn."""
 AXES = {"none": (), "horizontal": (2,), "vertical": (1,), "both": (1, 2)}
 """The axes of N x H x W x 3 that `flips` may mirror."""
-POLICIES = {"randaugment": v2.RandAugment, "trivialaugment": v2.TrivialAugmentWide}
+POLICIES = {"randaugment": "RandAugment", "trivialaugment": "TrivialAugmentWide"}
 """Cubuk et al. 2019 (arXiv 1909.13719) and Mueller and Hutter 2021 (arXiv 2103.10158), as torchvision sets them."""
+Transform = Callable[[Tensor], Tensor]
+"""Makes another of one image, 3 x H x W, drawing from torch's generator."""
 # What is drawn for a view, apart from its flips, whose draws are numbered by their axes.
 CROP, COLOUR = 3, 4
 
@@ -68,14 +69,21 @@ def augment(pixels: Tensor, keys: Numbers, view: int | None, how: Augmentation, 
     return pixels
 
 
-def _choose_crop(how: Augmentation, side: int) -> v2.Transform | None:
+def _choose_crop(how: Augmentation, side: int) -> Transform | None:
     """Return what crops an image to as many pixels as it has.
 
     Beyond its edges it is mirrored: black bars would tell of the crop, and no pretrained backbone has seen them.
     """
-    if how.crop == "padding":
-        return v2.RandomCrop(side, padding=how.crop_padding, padding_mode="reflect")
-    return v2.RandomResizedCrop(side, scale=(how.crop_scale, 1.0)) if how.crop == "resized" else None
+    if how.crop == "none":
+        return None
+    from torchvision.transforms import v2  # here and below, as it takes seconds
+
+    crop: Transform = (
+        v2.RandomCrop(side, padding=how.crop_padding, padding_mode="reflect")
+        if how.crop == "padding"
+        else v2.RandomResizedCrop(side, scale=(how.crop_scale, 1.0))
+    )
+    return crop
 
 
 def _flip(pixels: Tensor, draws: Numbers, flips: str) -> Tensor:
@@ -90,15 +98,20 @@ def _flip(pixels: Tensor, draws: Numbers, flips: str) -> Tensor:
     return pixels
 
 
-def _choose_colours(how: Augmentation) -> v2.Transform | None:
+def _choose_colours(how: Augmentation) -> Transform | None:
     """Return what the policy and the jitter of colours do to an image, on planes of colour, where it is faster."""
-    steps = [POLICIES[how.policy]()] if how.policy != "none" else []
+    if how.policy == "none" and not how.colour:
+        return None
+    from torchvision.transforms import v2
+
+    steps = [getattr(v2, POLICIES[how.policy])()] if how.policy != "none" else []
     if how.colour:
         steps.append(v2.ColorJitter(how.colour, how.colour, how.colour, how.colour / 4))
-    return v2.Compose([Tensor.contiguous, *steps]) if steps else None
+    recolour: Transform = v2.Compose([Tensor.contiguous, *steps])
+    return recolour
 
 
-def _transform_each(transform: v2.Transform, pixels: Tensor, draws: Numbers) -> Tensor:
+def _transform_each(transform: Transform, pixels: Tensor, draws: Numbers) -> Tensor:
     """Return what the transform makes of each image by itself, which draws from a generator seeded by its number.
 
     The generator takes no more than 32 bits of it.

@@ -28,10 +28,11 @@ from tests import toys
 from tests.project import ROOT
 from tests.toys import left_in_scratch, train_toy
 
+BACKBONE = "cnn3"  # a race starts a process for each plan, and these need no library of models
 RACED = {
     "head": {"from": "head", "learning_rates": [0.003, 0.001]},
-    "part": {"from": "stage4", "learning_rates": [0.003, 0.03, 0.0001]},
-    "block": {"from": "stage4.3", "learning_rates": [0.003]},
+    "part": {"from": "stage1", "learning_rates": [0.003, 0.03, 0.0001]},
+    "block": {"from": "stage4.0", "learning_rates": [0.003]},
     "gradual": {
         "phases": [
             {"from": "head", "epochs": 2, "learning_rates": [0.003]},
@@ -45,8 +46,10 @@ RACED = {
 def write_race(folder: Path, *, racing: bool = True, margin: float = 99.0) -> None:
     """Write a study of these plans. With so large a margin every plan that a cheaper one may stop is stopped."""
     toys.write_study(folder)
+    weights = toys.cnn3_weights(folder)
     params = read_yaml(folder / "params.yaml")
-    params["plans"] = {name: {"weights": "pretrained", **plan} for name, plan in RACED.items()}
+    params["backbones"] = [BACKBONE]
+    params["plans"] = {name: {"weights": weights, **plan} for name, plan in RACED.items()}
     params["study"] |= {"plans": [*RACED], "racing": racing}
     params["advice"]["margin"] = margin
     params["training"] |= {"epochs": 4, "patience": 9}
@@ -59,7 +62,7 @@ def hold(folder: Path) -> Path:
 
 
 def told(raced: Path, plan: str, name: str = "race") -> Any:
-    return json.loads((raced / f"efficientnet_lite0-{plan}" / f"{name}.json").read_text())
+    return json.loads((raced / f"{BACKBONE}-{plan}" / f"{name}.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +71,24 @@ def raced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("race")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("DVC_ROOT", str(folder))
+        patched.chdir(folder)
         write_race(folder)
         hold(folder)
         assert left_in_scratch(folder) == []
     return folder / "raced"
 
 
-def test_without_racing_nothing_is_trained_and_nothing_stopped(toy: Path) -> None:
-    write_race(toy / "study", racing=False)
-    left = hold(toy / "study")
+@pytest.fixture
+def folder(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a study's folder, in which commands run now: its weights lie in its data."""
+    (toy / "study").mkdir()
+    monkeypatch.chdir(toy / "study")
+    return toy / "study"
+
+
+def test_without_racing_nothing_is_trained_and_nothing_stopped(folder: Path) -> None:
+    write_race(folder, racing=False)
+    left = hold(folder)
     assert sorted(path.name for path in left.rglob("*.*")) == ["race.json"] * len(RACED)
     assert told(left, "head") == {"racing": False, "stopped": None, "dropped": []}
 
@@ -97,7 +109,7 @@ def test_of_the_rates_of_a_plan_the_better_half_goes_on(raced: Path) -> None:
     assert (second["seeds"], second["epochs"]) == (1, 4)
     assert first["val_loss"] > first["kept_val_loss"]
     assert second["val_loss"] > second["kept_val_loss"]
-    history = pd.read_csv(raced / "efficientnet_lite0-part" / "history.csv")
+    history = pd.read_csv(raced / f"{BACKBONE}-part" / "history.csv")
     kept = told(raced, "part", "run")["learning_rate"]
     epochs = history.groupby("learning_rate").seed.agg(["size", "nunique"])
     assert sorted(epochs["size"]) == [2, 4, 8 if told(raced, "part")["stopped"] is None else 4]
@@ -106,14 +118,14 @@ def test_of_the_rates_of_a_plan_the_better_half_goes_on(raced: Path) -> None:
 
 def test_a_plan_that_computes_next_to_nothing_is_spared(raced: Path) -> None:
     assert told(raced, "head") == {"racing": True, "stopped": None, "dropped": []}
-    history = pd.read_csv(raced / "efficientnet_lite0-head" / "history.csv")
+    history = pd.read_csv(raced / f"{BACKBONE}-head" / "history.csv")
     assert history.groupby(["learning_rate", "seed"]).epoch.max().to_list() == [4] * 4
 
 
-def test_what_a_race_trained_to_its_end_is_bit_for_bit_what_the_grid_trains(raced: Path, toy: Path) -> None:
+def test_what_a_race_trained_to_its_end_is_bit_for_bit_what_the_grid_trains(raced: Path, folder: Path) -> None:
     plan = next(plan for plan in RACED if plan != "head" and told(raced, plan)["stopped"] is None)
-    write_race(toy / "study", racing=False)
-    alone, mine = train_toy(toy / "study", plan), raced / f"efficientnet_lite0-{plan}"
+    write_race(folder, racing=False)
+    alone, mine = train_toy(folder, plan, backbone=BACKBONE), raced / f"{BACKBONE}-{plan}"
     for name in ("run.json", "seed-0.safetensors", "seed-1.safetensors"):
         assert (alone / name).read_bytes() == (mine / name).read_bytes(), name
     one, other = (pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (alone, mine))
@@ -123,65 +135,64 @@ def test_what_a_race_trained_to_its_end_is_bit_for_bit_what_the_grid_trains(race
     assert one.equals(other)
 
 
-def test_a_run_that_stopped_gives_back_the_seeds_that_it_had(raced: Path) -> None:
+def test_a_run_that_stopped_gives_back_the_seeds_that_it_had(raced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(raced.parent)
     plan = next(plan for plan in RACED if told(raced, plan)["stopped"] is not None)
-    whole = load_backbone(raced / f"efficientnet_lite0-{plan}", 0)
+    whole = load_backbone(raced / f"{BACKBONE}-{plan}", 0)
     assert all(torch.isfinite(tensor).all() for tensor in whole.state_dict().values())
     with pytest.raises(InputError, match="must be 0"):
-        load_backbone(raced / f"efficientnet_lite0-{plan}", 1)
+        load_backbone(raced / f"{BACKBONE}-{plan}", 1)
 
 
 def test_train_takes_what_the_race_left(raced: Path, toy: Path) -> None:
-    taken = train_toy(toy, "head", race=raced / "efficientnet_lite0-head")
-    left = {path.name: path.read_bytes() for path in (raced / "efficientnet_lite0-head").iterdir()}
+    taken = train_toy(toy, "head", race=raced / f"{BACKBONE}-head")
+    left = {path.name: path.read_bytes() for path in (raced / f"{BACKBONE}-head").iterdir()}
     assert {path.name: path.read_bytes() for path in taken.iterdir()} == left
     assert {"run.json", "race.json", "costs.json", "history.csv", "seed-0.safetensors"} <= set(left)
 
 
-def test_rates_that_all_diverge_are_refused_in_one_line(toy: Path) -> None:
-    write_race(toy / "study")
-    params = read_yaml(toy / "study" / "params.yaml")
+def test_rates_that_all_diverge_are_refused_in_one_line(folder: Path) -> None:
+    write_race(folder)
+    params = read_yaml(folder / "params.yaml")
     params["plans"]["part"]["learning_rates"] = [1e30, 1e35]
     params["study"]["plans"] = ["part"]
-    write_yaml(toy / "study" / "params.yaml", params)
+    write_yaml(folder / "params.yaml", params)
     line = r"^learning_rates must hold one at which training goes on to the end\. Got 1e\+30, 1e\+35 on \S+-part"
     with pytest.raises(InputError, match=line):
-        hold(toy / "study")
+        hold(folder)
 
 
-def test_a_plan_that_does_not_fit_is_refused_in_one_line_and_nobody_is_left_running(toy: Path) -> None:
-    write_race(toy / "study")
-    params = read_yaml(toy / "study" / "params.yaml")
-    params["plans"]["all"] = {"from": "stage4.9", "weights": "pretrained", "learning_rates": [0.1]}
+def test_a_plan_that_does_not_fit_is_refused_in_one_line_and_nobody_is_left_running(folder: Path) -> None:
+    write_race(folder)
+    params = read_yaml(folder / "params.yaml")
+    params["plans"]["all"] = params["plans"]["all"] | {"from": "stage4.9"}
     params["study"]["plans"] = ["head", "all"]
-    write_yaml(toy / "study" / "params.yaml", params)
-    with pytest.raises(InputError, match=r"^plans\.all on efficientnet_lite0 must name stage4\.0"):
-        hold(toy / "study")
+    write_yaml(folder / "params.yaml", params)
+    with pytest.raises(InputError, match=r"^plans\.all on cnn3 must name stage4\.0"):
+        hold(folder)
     assert multiprocessing.active_children() == []
-    assert not (toy / "study" / "raced").exists()
+    assert not (folder / "raced").exists()
 
 
-def test_a_race_that_was_killed_comes_out_as_if_it_had_not_been(raced: Path, toy: Path) -> None:
+def test_a_race_that_was_killed_comes_out_as_if_it_had_not_been(raced: Path, folder: Path) -> None:
     """When it was killed, part had been trained to its end at the rate that goes on."""
-    write_race(toy / "study")
+    write_race(folder)
     kept = (told(raced, "part", "run")["learning_rate"],)
-    params, prepared = toy / "study" / "params.yaml", toy / "study" / "prepared"
-    make_worker(params, prepared, "efficientnet_lite0", "part", workers=1).train(kept, 0, None)
-    left = hold(toy / "study")
+    params, prepared = folder / "params.yaml", folder / "prepared"
+    make_worker(params, prepared, BACKBONE, "part", workers=1).train(kept, 0, None)
+    left = hold(folder)
     for plan in RACED:
         assert told(left, plan) == told(raced, plan)
-        one, other = (pd.read_csv(each / f"efficientnet_lite0-{plan}" / "history.csv") for each in (left, raced))
+        one, other = (pd.read_csv(each / f"{BACKBONE}-{plan}" / "history.csv") for each in (left, raced))
         assert one.drop(columns="seconds").equals(other.drop(columns="seconds"))
 
 
-def test_a_race_over_the_notes_of_a_grid_is_the_race(raced: Path, toy: Path) -> None:
+def test_a_race_over_the_notes_of_a_grid_is_the_race(raced: Path, folder: Path) -> None:
     """The benchmark's: it trains the grid once, and asks of it what a race would have asked."""
-    write_race(toy / "study")
-    settings, prepared = load_params(toy / "study" / "params.yaml"), toy / "study" / "prepared"
-    names = {name_run("efficientnet_lite0", plan): plan for plan in RACED}
-    workers = {
-        name: Noted(make_job(settings, prepared, "efficientnet_lite0", plan), plan) for name, plan in names.items()
-    }
+    write_race(folder)
+    settings, prepared = load_params(folder / "params.yaml"), folder / "prepared"
+    names = {name_run(BACKBONE, plan): plan for plan in RACED}
+    workers = {name: Noted(make_job(settings, prepared, BACKBONE, plan), plan) for name, plan in names.items()}
     for worker in workers.values():
         worker.run()
     whole = {name: worker.measure_costs()["train_flops"] for name, worker in workers.items()}
@@ -193,12 +204,12 @@ def test_a_race_over_the_notes_of_a_grid_is_the_race(raced: Path, toy: Path) -> 
     assert sum(worker.measure_costs()["train_flops"] for worker in workers.values()) < sum(whole.values())
 
 
-def test_a_worker_that_dies_is_named_and_the_race_ends(toy: Path) -> None:
-    write_race(toy / "study")
-    params, prepared = toy / "study" / "params.yaml", toy / "study" / "prepared"
+def test_a_worker_that_dies_is_named_and_the_race_ends(folder: Path) -> None:
+    write_race(folder)
+    params, prepared = folder / "params.yaml", folder / "prepared"
     with (
         pytest.raises(RuntimeError, match=r"^mine ended before the race did; what it met stands above$"),
-        start_workers(params, prepared, {"mine": ("efficientnet_lite0", "head")}) as workers,
+        start_workers(params, prepared, {"mine": (BACKBONE, "head")}) as workers,
     ):
         workers["mine"](die)
     assert multiprocessing.active_children() == []
@@ -208,24 +219,28 @@ def die(_: Worker) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_workers_of_a_race_that_was_killed_end_too(toy: Path) -> None:
+def test_workers_of_a_race_that_was_killed_end_too(folder: Path) -> None:
     """They are other processes, and nobody else would end them."""
-    write_race(toy / "study")
+    write_race(folder)
     code = f"""
 import os
 from pathlib import Path
 from frostline.racing import start_workers
 from tests.stages.test_race import tell_process
-folder = Path({str(toy / "study")!r})
+folder = Path.cwd()
 if __name__ == "__main__":
-    with start_workers(folder / "params.yaml", folder / "prepared", {{"one": ("efficientnet_lite0", "head")}}) as asks:
+    with start_workers(folder / "params.yaml", folder / "prepared", {{"one": ("{BACKBONE}", "head")}}) as asks:
         print(asks["one"](tell_process), flush=True)
         os.kill(os.getpid(), 9)
 """
-    script = toy / "race.py"
+    script = folder / "race.py"
     script.write_text(code)
     done = subprocess.run(
-        [sys.executable, script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        [sys.executable, script],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
     )
     worker = int(done.stdout)
     until = time.monotonic() + 30
