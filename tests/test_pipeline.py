@@ -203,7 +203,7 @@ def test_make_study_shows_the_comparison_and_says_when_there_is_nothing_to_run(s
     told = make_study(study, succeeds=True)
     assert "Data and pipelines are up to date." in told
     assert "2.57 k" in told
-    assert "The data cannot tell how deep to unfreeze to within 1 point" in told
+    assert "\nUnfreeze from stage4.\n" in told
     assert str(study / "reports/report.html") in told
 
 
