@@ -4,7 +4,6 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
-JOBS ?= 2
 # dvc and the stages it starts are those of .venv, whatever else is on the PATH.
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONUNBUFFERED := 1
@@ -16,7 +15,7 @@ INTO ?= $(STUDY)
 CHOOSE = python -m tools.choose '$(STUDY)'$(if $(FOLDER), --folder '$(FOLDER)')
 CHOSEN = $(if $(STUDY)$(FOLDER),@$(CHOOSE))
 
-.PHONY: help setup study parallel plans look show record readme benchmark architectures test test-slow lint lock clean
+.PHONY: help setup study plans look show record readme benchmark architectures test test-slow lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,15 +35,6 @@ study: setup ## run the study of params.yaml, as far as it is stale, and show it
 	$(CHOSEN)
 	@python -m tools.check params.yaml
 	@dvc repro || { dvc checkout --quiet; echo "Nothing is lost: what dvc had cleared is back, and other studies' runs are in its cache."; exit 1; }
-	@python -m tools.show reports
-
-parallel: setup ## the same with JOBS=2 plans at a time, each with its share of the cores
-	$(CHOSEN)
-	@python -m tools.check params.yaml
-	@dvc repro race
-	@threads=$$(( $$(nproc) / $(JOBS) )); export OMP_NUM_THREADS=$$(( threads > 0 ? threads : 1 )); \
-	  dvc stage list --name-only | grep '^train@' | xargs -P $(JOBS) -I{} dvc --wait-for-lock repro --single-item {}
-	@dvc repro
 	@python -m tools.show reports
 
 plans: setup ## what each plan of params.yaml lets learn, part by part

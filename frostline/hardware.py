@@ -1,5 +1,7 @@
-"""The hardware: which device computes, by which name, in which number format, and how much memory it took."""
+"""The hardware: which device computes, by which name, in which number format, and what memory it took and keeps."""
 
+import ctypes
+import os
 import platform
 import re
 import resource
@@ -31,6 +33,30 @@ def measure_peak_memory() -> int:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others kibibytes
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep memory that is freed, instead of handing it back and being given it anew, zeroed.
+
+    Every large tensor of a training step is else a mapping of its own: a step of EfficientNet-Lite0 at 160 px took 1.3
+    to 1.5 times as long. The most memory that a process holds grows by 1 to 5 %. Only glibc can be told.
+    """
+    libc = ctypes.CDLL(None)
+    if sys.platform == "linux" and hasattr(libc, "mallopt"):
+        for setting, value in GLIBC_KEEPS.items():
+            libc.mallopt(setting, value)
+
+
+GLIBC_KEEPS = {-3: 2**30, -1: 2**31 - 1, -2: 2**26}
+"""glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD: bytes beyond which it maps, and trims, and grows by."""
+
+
+def measure_memory() -> int:
+    """Return the bytes of RAM that this process may use: the machine's, or those that its container grants."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    granted = Path("/sys/fs/cgroup/memory.max")
+    told = granted.read_text(encoding="utf-8").strip() if granted.exists() else "max"
+    return pages if told == "max" else min(pages, int(told))
 
 
 def resolve_precision(wanted: str, device: torch.device) -> str:

@@ -1,9 +1,6 @@
 """A race: successive halving over plans and rates, and the worker process that trains each plan."""
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,7 +18,7 @@ from numpy.typing import NDArray
 from frostline.backbones.freezing import count_parameters
 from frostline.backbones.precision import compute_deterministically
 from frostline.constants import Rates
-from frostline.hardware import choose_device, measure_peak_memory
+from frostline.hardware import choose_device, keep_freed_memory, measure_peak_memory
 from frostline.params import load_params
 from frostline.training.checkpoints import remove_checkpoints
 from frostline.training.grid import Feed, Job, make_feed, make_job, train_cell
@@ -35,6 +32,7 @@ from frostline.training.results import (
     summarize_phase,
     write_outcome,
 )
+from frostline.training.workers import count_workers, end_with_parent, share_cores
 
 Asked = TypeVarTuple("Asked")
 Answer = TypeVar("Answer")
@@ -177,25 +175,29 @@ class Worker:
         works = count_phases(self.job, build_frozen_backbone(self.job, self.plan))
         return sum(phase.epochs * work.train(0, 1) for phase, work in zip(self.job.phases, works, strict=True))
 
+    def count_workers(self, phase: int) -> int:
+        """Return how many fits of the phase would be trained at once if the run were trained alone."""
+        return count_workers(self.job, build_frozen_backbone(self.job, self.plan), phase)
+
     def measure_costs(self) -> dict[str, float]:
         """Return what the run has cost so far, by the names that `advice.cost` may have."""
         frozen = build_frozen_backbone(self.job, self.plan)
         trainable_parameters, _ = count_parameters(frozen)
         spent = [
-            Spent(feed.phase, histories, feed.seconds, feed.cache.bytes)
+            Spent(feed.phase, histories, self.count_workers(feed.phase), feed.seconds, feed.cache.bytes)
             for feed, histories in zip(self.feeds, self.histories, strict=True)
         ]
         return {
             "trainable_parameters": trainable_parameters,
             "train_flops": count_flops(self.job, frozen, spent)["train_flops"],
-            "train_seconds": sum(phase.prefix_seconds + sum(phase.seconds) for phase in spent),
+            "train_seconds": sum(phase.train_seconds for phase in spent),
             "peak_memory_bytes": measure_peak_memory(),
         }
 
     def write(self, folder: Path, rates: Rates, seeds: list[int]) -> None:
         """Write the run into the folder, as these seeds were trained at these rates."""
         phases = [
-            summarize_phase(feed, self.job, histories, audited)
+            summarize_phase(feed, self.job, histories, self.count_workers(feed.phase), audited, 0)
             for feed, histories, audited in zip(self.feeds, self.histories, self.audited, strict=True)
         ]
         write_outcome(folder, self.job, self.plan, phases, rates, seeds)
@@ -255,16 +257,8 @@ _here: list[Worker] = []
 
 def _start_here(params: Path, prepared: Path, backbone: str, plan: str, workers: int) -> None:
     """Make this process the worker of the run. It ends with the race: when that is interrupted, or gone."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-    threading.Thread(target=_end_with_race, daemon=True).start()
+    end_with_parent()
     _here.append(make_worker(params, prepared, backbone, plan, workers))
-
-
-def _end_with_race() -> None:
-    race = multiprocessing.parent_process()
-    if race is not None:
-        race.join()
-        os._exit(1)
 
 
 def _run_here(do: Callable[[Worker, *Asked], Answer], *arguments: *Asked) -> Answer:
@@ -273,9 +267,10 @@ def _run_here(do: Callable[[Worker, *Asked], Answer], *arguments: *Asked) -> Ans
 
 def make_worker(params: Path, prepared: Path, backbone: str, plan: str, workers: int) -> Worker:
     """Return the worker of the run, one of so many, in the process in which it trains."""
+    keep_freed_memory()
     compute_deterministically(choose_device())
     job = make_job(load_params(params), prepared, backbone, plan)
+    job = share_cores(job, build_frozen_backbone(job, plan))  # refuses what does not fit, before anything is trained
+    torch.set_num_threads(job.threads)
     share = {"cache_bytes": job.training.cache_bytes // workers}
-    worker = Worker(replace(job, training=job.training.model_copy(update=share)), plan)
-    build_frozen_backbone(worker.job, plan)  # refuses what does not fit, before anything is trained
-    return worker
+    return Worker(replace(job, training=job.training.model_copy(update=share)), plan)

@@ -35,7 +35,7 @@ from frostline.data.augmentation import DIRECTIONS, Shifter
 from frostline.data.images import Prepared, read_prepared
 from frostline.errors import run_command
 from frostline.files import open_whole_folder, write_json
-from frostline.hardware import choose_device
+from frostline.hardware import choose_device, keep_freed_memory
 from frostline.params import load_params
 from frostline.stats.metrics import score_predictions
 
@@ -43,6 +43,7 @@ from frostline.stats.metrics import score_predictions
 def main(*, params: Path, prepared: Path, run: Path, out: Path) -> None:
     """Score the run in the folder `run` into the folder `out`."""
     data, trained, shifts = read_prepared(prepared), read_run(run), load_params(params).study.shifts
+    keep_freed_memory()
     compute_deterministically(choose_device())
     predicted = {
         seed: predict_seed(data, trained, load_backbone(run, int(seed)), int(seed), shifts) for seed in trained.seeds

@@ -6,14 +6,18 @@ Reads: the prepared images and splits (train and validation only), and the study
 Writes: a folder for each run, with `race.json` (what was stopped, when and why) and, after a race, the run itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import product
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from frostline.constants import Rates, name_run
@@ -98,19 +102,17 @@ def hold_race(settings: Params, prepared: Path, trials: list[Trial]) -> list[Tri
     seeds = settings.study.seeds
     groups = list_validation_groups(prepared, seeds)
     raced = choose_worth_racing(trials)
-    for trial in raced:
-        if len(trial.rates) < 2:
-            continue
+    with_rates_to_drop = [trial for trial in raced if len(trial.rates) > 1]
+    train_beside(with_rates_to_drop, lambda trial: train_rates(trial, seeds[:1], (trial.epochs + 1) // 2))
+    for trial in with_rates_to_drop:
         trial.seeds = seeds[:1]
-        train_rates(trial, seeds[0], (trial.epochs + 1) // 2)
         drop_rates(trial, choose_better_half(trial.losses))
     reached = 0
     for count in list_rungs(len(seeds)):
         running = [trial for trial in trials if trial.stop is None]
         for trial in running:
             trial.seeds = seeds[:count]
-            for seed in seeds[reached:count]:
-                train_rates(trial, seed, None)
+        train_beside(running, partial(train_rates, seeds=seeds[reached:count], most=None))
         reached = count
         if count < len(seeds):
             for trial in running:
@@ -139,9 +141,15 @@ def choose_worth_racing(trials: Sequence[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.flops > SPARED * most]
 
 
-def train_rates(trial: Trial, seed: int, most: int | None) -> None:
-    """Train the seed at every rate that goes on, to the end or up to so many epochs."""
-    for rates in trial.rates:
+def train_beside(trials: Sequence[Trial], train: Callable[[Trial], object]) -> None:
+    """Train the trials, as many at once as there are cores; each worker is asked one thing after the other."""
+    with ThreadPoolExecutor(torch.get_num_threads()) as asking:
+        list(asking.map(train, trials))
+
+
+def train_rates(trial: Trial, seeds: Sequence[int], most: int | None) -> None:
+    """Train the seeds at every rate that goes on, to the end or up to so many epochs."""
+    for seed, rates in product(seeds, trial.rates):
         result = trial.results[rates, seed] = trial.ask(Worker.train, rates, seed, most)
         told = f"learning rate {format_rates(rates)}, seed {seed}, {result.epochs} epochs"
         print(f"{trial.name}: {told}: validation loss {result.val_loss:.3f}, accuracy {fmean(result.hits):.3f}")

@@ -11,20 +11,18 @@ anything was), into one folder.
 import shutil
 from pathlib import Path
 
-import torch
-from torch import Tensor
+from torch import nn
 from tqdm import tqdm
 
 from frostline.backbones.precision import compute_deterministically
-from frostline.constants import name_run
+from frostline.constants import Rates, name_run
 from frostline.errors import run_command
 from frostline.files import open_whole_folder
-from frostline.hardware import choose_device
+from frostline.hardware import choose_device, keep_freed_memory
 from frostline.params import load_params
 from frostline.training.checkpoints import remove_checkpoints
-from frostline.training.grid import Feed, Job, make_feed, make_job, train_cell
+from frostline.training.grid import Feed, Job, make_feed, make_job
 from frostline.training.results import (
-    Histories,
     Phased,
     build_frozen_backbone,
     choose_rates,
@@ -33,6 +31,7 @@ from frostline.training.results import (
     summarize_phase,
     write_outcome,
 )
+from frostline.training.workers import Trained, count_workers, share_cores, train_fits
 
 
 def main(*, params: Path, prepared: Path, race: Path, backbone: str, plan: str, out: Path) -> None:
@@ -41,11 +40,14 @@ def main(*, params: Path, prepared: Path, race: Path, backbone: str, plan: str, 
         with open_whole_folder(out) as folder:
             shutil.copytree(race, folder, dirs_exist_ok=True)
         return
+    keep_freed_memory()
     compute_deterministically(choose_device())
     job = make_job(load_params(params), prepared, backbone, plan)
-    build_frozen_backbone(job, plan)  # refuses what does not fit, before anything is trained
+    frozen = build_frozen_backbone(job, plan)  # refuses what does not fit, before anything is trained
+    job = share_cores(job, frozen)
 
-    phases = [train_phase(job, name_run(backbone, plan), number) for number in range(1, len(job.phases) + 1)]
+    name = name_run(backbone, plan)
+    phases = [train_phase(job, frozen, name, number) for number in range(1, len(job.phases) + 1)]
 
     with open_whole_folder(out) as folder:
         write_outcome(folder, job, plan, phases, choose_rates(phases[-1].histories), job.seeds)
@@ -53,32 +55,29 @@ def main(*, params: Path, prepared: Path, race: Path, backbone: str, plan: str, 
     remove_checkpoints(job.scratch)
 
 
-def train_phase(job: Job, name: str, phase: int) -> Phased:
+def train_phase(job: Job, frozen: nn.Sequential, name: str, phase: int) -> Phased:
     """Train every cell of the phase, each from where the phase before left it."""
-    feed = make_feed(job, phase)
+    feed, workers = make_feed(job, phase), count_workers(job, frozen, phase)
     told = f"{name}, phase {phase} of {len(job.phases)}" if len(job.phases) > 1 else name
-    print(f"{told}: prefix cache: {feed.cache.place}, {feed.cache.bytes:,} bytes")
-    labels = torch.from_numpy(job.data.labels).to(job.device)
-    return summarize_phase(feed, job, *train_grid(job, feed, labels, told))
+    print(f"{told}: prefix cache: {feed.cache.place}, {feed.cache.bytes:,} bytes; fits at once: {workers}", flush=True)
+    trained = train_grid(job, feed, workers, told)
+    histories = {cell: trained[cell].history for cell in job.list_cells(phase)}
+    audited = next(reversed(trained.values())).audited
+    return summarize_phase(
+        feed, job, histories, workers, audited, max(fit.peak_memory_bytes for fit in trained.values())
+    )
 
 
-def train_grid(job: Job, feed: Feed, labels: Tensor, name: str) -> tuple[Histories, int]:
-    """Train every cell, telling of each when it ends, on a terminal with a bar of epochs.
-
-    Return their histories, and how many frozen tensors the audit of each found as they were.
-    """
+def train_grid(job: Job, feed: Feed, workers: int, name: str) -> dict[tuple[Rates, int], Trained]:
+    """Train every cell, telling of each when it ends, on a terminal with a bar of epochs."""
     cells, most = job.list_cells(feed.phase), job.phases[feed.phase - 1].epochs
-    histories: Histories = {}
-    audited = 0
+    trained = {}
     with tqdm(total=len(cells) * most, desc=name, unit="epoch", disable=None) as bar:
-        for number, (rates, seed) in enumerate(cells):
-            for fit in train_cell(job, feed, labels, rates, seed):
-                histories[rates, seed] = fit.history
-                bar.update(number * most + len(fit.of_phase) - bar.n)
-            audited = fit.audited or 0
-            outcome = describe_history(fit.of_phase)
-            tqdm.write(f"{name}: learning rate {format_rates(rates)}, seed {seed}: {outcome}")
-    return histories, audited
+        for fit in train_fits(job, feed, cells, workers, bar.update):
+            trained[fit.rates, fit.seed] = fit
+            outcome = describe_history([epoch for epoch in fit.history if epoch.phase == feed.phase])
+            tqdm.write(f"{name}: learning rate {format_rates(fit.rates)}, seed {fit.seed}: {outcome}")
+    return trained
 
 
 if __name__ == "__main__":

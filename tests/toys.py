@@ -1,7 +1,7 @@
 """A study small enough to be trained within a test: 70 pictures of noise, two classes, two seeds, tiny models."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from torchvision import models
 from torchvision.models import VisionTransformer
 
 from frostline.backbones.cuts import Architecture, cut_vision_transformer
-from frostline.backbones.freezing import apply_plan
-from frostline.backbones.inference import Images, LiveInputs
+from frostline.backbones.freezing import apply_plan, cut_at_boundary
+from frostline.backbones.inference import Images, LiveInputs, prepare_prefix
 from frostline.backbones.registry import build_backbone
 from frostline.backbones.small_networks import build_cnn3
 from frostline.data.augmentation import Augmenter
-from frostline.data.images import Prepared
+from frostline.data.images import Prepared, Rows
 from frostline.files import read_yaml, write_json, write_yaml
 from frostline.params import Augmentation, Plan, Training
 from frostline.training.grid import Feed, Job, train_cell
@@ -94,17 +94,24 @@ def train(asked: Job, feed: Feed, learning_rate: float = 0.001, seed: int = 0) -
 
 
 def train_whole(asked: Job, learning_rate: float = 0.001, seed: int = 0) -> Fit:
-    """Train the backbone in one piece on pictures, as who knows nothing of prefixes would."""
+    """Train the backbone on pictures as who keeps nothing of its prefix would: the prefix runs in each batch anew."""
     torch.manual_seed(seed)
     backbone = build_backbone(asked.backbone, asked.plan.weights, 2).to(memory_format=torch.channels_last)
     apply_plan(backbone, asked.plan)
+    prefix, suffix = cut_at_boundary(backbone)
+    prefix = prepare_prefix(prefix, asked.precision)
     data, taught = asked.data, asked.training
     augmented = Augmenter.of(data.ids, taught.augmentation, taught.augmentation_seed)
     live = LiveInputs(Images.hold(data.images, CPU), asked.backbone, augmented)
+
+    @torch.no_grad()
+    def run_prefix(batches: Sequence[Rows], view: int | None, /) -> Iterator[Tensor]:
+        yield from (prefix(pixels) for pixels in live(batches, view))
+
     batches = Batches(
-        live, torch.from_numpy(data.labels), data.list_rows("train", [seed]), data.list_rows("validation", [seed])
+        run_prefix, torch.from_numpy(data.labels), data.list_rows("train", [seed]), data.list_rows("validation", [seed])
     )
-    fit = start_fit(backbone, learning_rate, taught.weight_decay, seed)
+    fit = start_fit(suffix, learning_rate, taught.weight_decay, seed)
     for _ in train_epochs(fit, batches, taught, asked.precision):
         pass
     return fit
@@ -115,7 +122,7 @@ def timeless(fit: Fit) -> list[Epoch]:
 
 
 def assert_near(whole: Fit, fit: Fit) -> None:
-    """Compare a fit of a whole backbone with one of its suffix, to within rounding.
+    """Compare a fit whose prefix runs in each batch with one whose prefix ran before, to within rounding.
 
     Products of few rows and of many may be rounded differently: those of AVX2 are. Biases of keys are left out: no
     output depends on them, so that Adam makes whole steps of what rounding leaves of their gradients.

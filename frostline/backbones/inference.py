@@ -30,23 +30,19 @@ class _Tracer(fx.Tracer):
 
 
 def prepare_prefix(prefix: nn.Sequential, precision: str) -> nn.Sequential:
-    """Return the frozen prefix as it runs in the precision: folded in bfloat16, in float32 as it is."""
-    return fold_norms(prefix) if precision == "bfloat16" else prefix
+    """Return the frozen prefix as it runs: in modules of their own, in eval mode, with norms folded.
 
-
-def fold_norms(prefix: nn.Sequential) -> nn.Sequential:
-    """Return the frozen prefix in modules of their own, in eval mode, with norms folded and weights in bfloat16.
-
-    It computes the same function up to rounding, so that it is for bfloat16 alone: in float32 a prefix stays as it is.
-    Tensors that stay as they are (norms that follow no convolution) are shared, which spares a copy of the weights.
+    It computes the same function up to rounding. In bfloat16 weights are converted once, and convolutions are folded
+    before they are. Tensors that stay as they are (norms that follow no convolution) are shared, which spares a copy.
     """
+    convert = _convert_to_bfloat16 if precision == "bfloat16" else _leave
     folded = nn.Sequential()
     for name, part in _copy_modules(prefix).eval().named_children():
         has_norms = any(isinstance(module, _BatchNorm) for module in part.modules())
-        folded.add_module(name, _fold_part(part) if has_norms else part)
+        folded.add_module(name, _fold_part(part, convert) if has_norms else part)
     for module in folded.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            _convert_to_bfloat16(module)
+            convert(module)
     return folded.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
@@ -56,6 +52,10 @@ def _copy_modules(prefix: nn.Sequential) -> nn.Sequential:
     return copy.deepcopy(prefix, {id(tensor): tensor for tensor in tensors})
 
 
+def _leave(module: nn.Module) -> nn.Module:
+    return module
+
+
 def _convert_to_bfloat16(module: nn.Module) -> nn.Module:
     """Give the module parameters of its own in bfloat16; the tensors that it had stay what they are."""
     for name, parameter in list(module.named_parameters(recurse=False)):
@@ -63,7 +63,7 @@ def _convert_to_bfloat16(module: nn.Module) -> nn.Module:
     return module
 
 
-def _fold_part(part: nn.Module) -> nn.Module:
+def _fold_part(part: nn.Module, convert: Callable[[nn.Module], nn.Module]) -> nn.Module:
     tracer = _Tracer()
     graph = tracer.trace(part)
     vars(tracer).clear()  # fx holds on to it until Python looks for cycles, and it to the part's weights
@@ -74,7 +74,7 @@ def _fold_part(part: nn.Module) -> nn.Module:
         before: Any = node.args[0] if isinstance(norm, _BatchNorm) else None
         conv = _get_called_module(modules, before)
         if isinstance(norm, _BatchNorm) and isinstance(conv, nn.Conv2d) and _is_used_once(before):
-            traced.set_submodule(before.target, _convert_to_bfloat16(fuse_conv_bn_eval(conv, norm)))
+            traced.set_submodule(before.target, convert(fuse_conv_bn_eval(conv, norm)))
             traced.set_submodule(str(node.target), _find_activation(norm))
     return traced
 

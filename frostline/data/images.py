@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -60,6 +60,17 @@ class Prepared:
         """Return the rows that are in the split for any of the seeds, ascending."""
         chosen = self.splits[(self.splits.split == split) & self.splits.seed.isin(seeds)]
         return np.unique(chosen.image.to_numpy(np.int64))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Hand over the name of the file of images, which another process maps anew, not the images."""
+        images = self.images
+        return vars(self) | {"images": images.filename if isinstance(images, np.memmap) else images}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what was handed over."""
+        images = state["images"]
+        is_file = not isinstance(images, np.ndarray)
+        vars(self).update(state | {"images": np.load(images, mmap_mode="r") if is_file else images})
 
 
 def take_share(data: Prepared, percent: float) -> Prepared:

@@ -4,6 +4,7 @@ In go prepared images, a backbone and a plan; out come a run's tensors, historie
 inputs alone, also where it was interrupted. Race and train need the whole of it.
 
 grid: every rate and seed of a plan, each fit trained once
+workers: the processes in which fits are trained side by side
 loop: one fit, epoch by epoch
 optimizer: AdamW with a rate for each part, and the heights of the rate over a run
 prefix_cache: what frozen layers give of each image, kept in memory or on disk

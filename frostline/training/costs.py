@@ -111,15 +111,15 @@ def measure_saved_bytes(step: Callable[[int], object]) -> int:
 
 @contextmanager
 def watch_saved() -> Iterator[dict[int, int]]:
-    """Yield the bytes of every storage that autograd saves meanwhile, by its address, and so each of them once.
+    """Yield the bytes of every storage that autograd saves meanwhile, by its handle, and so each of them once.
 
-    They lie at different addresses as long as none is freed, which is until backward.
+    They have different handles, also on the device meta, as long as none is freed, which is until backward.
     """
     storages: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
+        storages[storage._cdata] = storage.nbytes()
         return tensor
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
@@ -35,13 +35,13 @@ from frostline.training.checkpoints import locate_checkpoints, restore_fit, save
 from frostline.training.costs import measure_saved_bytes
 from frostline.training.loop import Batches, Fit, start_fit, take_step, train_epochs
 from frostline.training.optimizer import count_state_bytes
-from frostline.training.prefix_cache import Cache, cache_inputs
+from frostline.training.prefix_cache import Cache, StoredInputs, cache_inputs
 from frostline.training.tensorboard import open_board
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a run is asked to do, and the images to do it with."""
+    """What a run is asked to do, and the images to do it with. Each fit computes in so many threads."""
 
     data: Prepared
     backbone: str
@@ -52,6 +52,7 @@ class Job:
     device: torch.device
     scratch: Path
     logs: Path | None = None
+    threads: int = field(default_factory=torch.get_num_threads)
 
     @property
     def phases(self) -> list[Phase]:
@@ -72,7 +73,7 @@ class Job:
 class Feed:
     """What every fit of a phase is fed, the prefix that makes it, and the seconds that this took so far.
 
-    `prefix` is as it runs, folded in bfloat16, with the digests of its tensors `before` it ran. Of what was loaded the
+    `prefix` is as it runs, folded, with the digests of its tensors `before` it ran. Of what was loaded the
     digests alone are kept: `pretrained` has every tensor that no fit learned up to this phase, the suffix's too.
     """
 
@@ -138,6 +139,15 @@ def make_feed(job: Job, phase: int = 1) -> Feed:
     budget = training.cache_bytes if would_pay(job, wanted, phase) else 0
     cache = cache_inputs(prefixed, wanted, budget, job.scratch, device)
     return Feed(phase, cache, prefix, before, pretrained, time.perf_counter() - began)
+
+
+def hand_over(feed: Feed) -> Feed | None:
+    """Return the feed for another process, to which go the names and places of its tensors; None if it makes its own.
+
+    Of a prefix whose outputs are kept nobody there has need.
+    """
+    is_kept = isinstance(feed.cache.inputs, StoredInputs)
+    return replace(feed, prefix=nn.Sequential(), before={}) if is_kept else None
 
 
 def audit_prefix(job: Job, prefix: nn.Sequential, live: Inputs) -> None:

@@ -1,10 +1,14 @@
 """The prefix cache: what a frozen prefix makes of each image and view, computed once for all that learns from it."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.reduction import DupFd
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -44,8 +48,9 @@ class Shape:
 def cache_inputs(source: Inputs, wanted: Wanted, budget: int, scratch: Path, device: torch.device) -> Cache:
     """Return inputs bit for bit those of `source`, which are kept where they fit: in memory up to `budget` bytes.
 
-    Beyond the budget they go to a file in `scratch` that has no name, so that it vanishes with the process, however
-    that ends; it takes at most half of the free disk. What fits nowhere, or a budget of 0, leaves `source` as it is.
+    Beyond the budget they go to a file in `scratch` that has no name, so that it vanishes with the processes that use
+    it, however they end; it takes at most half of the free disk. What fits nowhere, or a budget of 0, leaves `source`
+    as it is.
     """
     view, rows = next(iter(wanted.items()))
     shape = _describe_output(next(source([rows[:1]], view)))
@@ -53,8 +58,8 @@ def cache_inputs(source: Inputs, wanted: Wanted, budget: int, scratch: Path, dev
     place = choose_place(needed, budget, scratch)
     if place == "off":
         return Cache(source, place, 0)
-    fill = _fill_scratch if place == "scratch" else _fill_memory
-    stores = {view: fill(source, rows, view, shape, scratch, device) for view, rows in wanted.items()}
+    fill = _fill_scratch if place == "scratch" else _fill_gpu if _has_room(device, needed) else _fill_memory
+    stores = {view: fill(source, rows, view, shape, scratch) for view, rows in wanted.items()}
     places = {view: _invert(rows) for view, rows in wanted.items()}
     back = tuple(int(axis) for axis in np.argsort(shape.axes))
     return Cache(StoredInputs(stores, places, back, device), place, needed)
@@ -81,41 +86,84 @@ def _compute_outputs(source: Inputs, rows: Rows, view: int | None, shape: Shape)
         yield output.permute(shape.axes).contiguous()
 
 
-def _fill_memory(
-    source: Inputs, rows: Rows, view: int | None, shape: Shape, _scratch: Path, device: torch.device
-) -> Tensor:
-    """Return the outputs of the rows in one tensor: on a GPU where half of its free memory takes them, else in RAM."""
-    roomy = device.type == "cuda" and shape.bytes * len(rows) <= torch.cuda.mem_get_info(device)[0] // 2
-    store = torch.empty((len(rows), *shape.sides), dtype=shape.dtype, device=device if roomy else "cpu")
+@dataclass(frozen=True)
+class Store:
+    """The outputs of one view's rows, one after the other, in a file of which every process that is given it sees one.
+
+    On a GPU there is no file, and the store is of its process alone.
+    """
+
+    outputs: Tensor
+    file: IO[bytes] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Hand over the file, not what is in it, to a process that this one starts."""
+        if self.file is None:
+            raise TypeError("What is kept on a GPU stays in its process.")
+        return _take_store, (DupFd(self.file.fileno()), self.outputs.dtype, tuple(self.outputs.shape))
+
+
+def _take_store(handed: Any, dtype: torch.dtype, sides: tuple[int, ...]) -> Store:
+    return _map_store(os.fdopen(handed.detach(), "r+b"), dtype, sides)
+
+
+def _map_store(file: IO[bytes], dtype: torch.dtype, sides: tuple[int, ...]) -> Store:
+    """Return the store whose outputs lie in the file. Nothing that reads them writes there."""
+    mapped = torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="r+"))
+    return Store(mapped.view(dtype).view(sides), file)
+
+
+def _has_room(device: torch.device, needed: int) -> bool:
+    """Return whether half of the GPU's free memory takes so many bytes."""
+    return device.type == "cuda" and needed <= torch.cuda.mem_get_info(device)[0] // 2
+
+
+def _fill_gpu(source: Inputs, rows: Rows, view: int | None, shape: Shape, _scratch: Path) -> Store:
+    """Return the outputs of the rows on the GPU."""
+    return Store(torch.cat(list(_compute_outputs(source, rows, view, shape))))
+
+
+def _fill_memory(source: Inputs, rows: Rows, view: int | None, shape: Shape, scratch: Path) -> Store:
+    """Return the outputs of the rows in a file that lies in memory.
+
+    Only Linux has such files; elsewhere it is one in scratch, which the system keeps in memory as long as it has room.
+    """
+    file: IO[bytes]
+    if hasattr(os, "memfd_create"):
+        file = os.fdopen(os.memfd_create("outputs of a prefix"), "w+b")
+    else:
+        scratch.mkdir(parents=True, exist_ok=True)
+        file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - as long as the store lives
+    file.truncate(shape.bytes * len(rows))
+    store = _map_store(file, shape.dtype, (len(rows), *shape.sides))
     filled = 0
     for output in _compute_outputs(source, rows, view, shape):
-        store[filled : filled + len(output)] = output
+        store.outputs[filled : filled + len(output)] = output
         filled += len(output)
     return store
 
 
-def _fill_scratch(
-    source: Inputs, rows: Rows, view: int | None, shape: Shape, scratch: Path, _device: torch.device
-) -> Tensor:
-    """Return the outputs of the rows as a memory-mapped file without a name, which ends with the process."""
+def _fill_scratch(source: Inputs, rows: Rows, view: int | None, shape: Shape, scratch: Path) -> Store:
+    """Return the outputs of the rows in a file without a name, which ends with the processes that map it."""
+    file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - as long as the store lives
     try:
-        with tempfile.TemporaryFile(dir=scratch) as file:
-            for output in _compute_outputs(source, rows, view, shape):
-                file.write(output.cpu().view(-1).view(torch.uint8).numpy().data)
-            file.flush()
-            mapped = np.memmap(file, dtype=np.uint8, mode="c")
-    except OSError as error:  # closing the file raises it again, while what is buffered has no room
+        for output in _compute_outputs(source, rows, view, shape):
+            file.write(output.cpu().view(-1).view(torch.uint8).numpy().data)
+        file.flush()
+    except OSError as error:
+        with suppress(OSError):  # it raises the error again, as what is buffered has no room
+            file.close()
         hint = "Free some, or set training.cache_bytes to 0 to do without the cache."
         must = f"have room for the prefix cache ({shape.bytes * len(rows)} bytes)"
         raise InputError.of(str(scratch), must, str(error.strerror), hint) from None
-    return torch.from_numpy(mapped).view(shape.dtype).view(len(rows), *shape.sides)
+    return _map_store(file, shape.dtype, (len(rows), *shape.sides))
 
 
 @dataclass(frozen=True)
 class StoredInputs:
-    """Inputs that lie in memory or in a file: by view, the outputs, and where in them each row of images.npy stands."""
+    """Inputs that are kept: by view, the outputs, and where in them each row of images.npy stands."""
 
-    outputs: Mapping[int | None, Tensor]
+    stores: Mapping[int | None, Store]
     places: Mapping[int | None, Rows]
     back: tuple[int, ...]
     device: torch.device
@@ -123,8 +171,8 @@ class StoredInputs:
     def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Tensor]:
         """Yield the inputs of each batch."""
         for rows in batches:
-            store = self.outputs[view]
-            kept = store[torch.from_numpy(self.places[view][rows]).to(store.device)]
+            outputs = self.stores[view].outputs
+            kept = outputs[torch.from_numpy(self.places[view][rows]).to(outputs.device)]
             yield (kept if kept.is_cuda else move_to_device(kept, self.device)).permute(self.back)
 
 

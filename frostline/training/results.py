@@ -31,10 +31,11 @@ Histories = dict[tuple[Rates, int], list[Epoch]]
 
 @dataclass(frozen=True)
 class Spent:
-    """What a phase has taken so far: the epochs of its fits, and a prefix of which so many bytes are kept."""
+    """What a phase has taken so far: its fits' epochs, so many fits at once, and a prefix of which bytes are kept."""
 
     phase: int
     histories: Histories
+    workers: int
     prefix_seconds: float
     cache_bytes: int
 
@@ -47,6 +48,11 @@ class Spent:
     def seconds(self) -> list[float]:
         """The seconds of each of them."""
         return [epoch.seconds for history in self.epochs.values() for epoch in history]
+
+    @property
+    def train_seconds(self) -> float:
+        """The seconds of all of it, where as many fits are trained at once as can be."""
+        return self.prefix_seconds + sum(self.seconds) / self.workers
 
 
 @dataclass(frozen=True)
@@ -61,13 +67,14 @@ class Phased(Spent):
     peak_memory_bytes: int
 
 
-def summarize_phase(feed: Feed, job: Job, histories: Histories, audited: int) -> Phased:
-    """Return what became of the feed's phase, now that its fits have ended."""
-    peak = measure_peak_memory()  # first: what follows only counts
+def summarize_phase(feed: Feed, job: Job, histories: Histories, workers: int, audited: int, peak: int) -> Phased:
+    """Return what became of the feed's phase, now that its fits have ended; `peak` is that of the process of one."""
+    peak = max(peak, measure_peak_memory())  # first: what follows only counts
     saved_activation_bytes, optimizer_bytes = measure_step(job, feed)
     return Phased(
         phase=feed.phase,
         histories=histories,
+        workers=workers,
         audited=audited,
         pretrained=feed.pretrained,
         prefix_seconds=feed.seconds,
@@ -182,7 +189,7 @@ def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Ra
         precision=job.precision,
         device=f"{job.device.type} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})",
         processor=name_processor(job.device),
-        threads=torch.get_num_threads(),
+        threads=job.threads,
         versions={name: version(name) for name in ("torch", "torchvision", "timm")},
         audit="passed",  # each cell was audited when each of its phases ended, and a failed audit ends the stage
         audited_tensors=last.audited,
@@ -192,13 +199,14 @@ def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Ra
 def collect_costs(job: Job, frozen: nn.Sequential, phases: list[Phased]) -> dict[str, float | str]:
     """Return what training cost: seconds (wall clock), bytes, FLOPs, and the epochs on which they were spent.
 
-    Of phases the seconds, FLOPs and epochs are added up, and the bytes are those of the phase that took most.
+    Of phases the seconds, FLOPs and epochs are added up, and the bytes are those of the phase that took most; memory is
+    that of the process that took most. `epoch_seconds` is an epoch's own, beside which others may be trained.
     """
     seconds = [epoch_seconds for phase in phases for epoch_seconds in phase.seconds]
     prefix_seconds = sum(phase.prefix_seconds for phase in phases)
     return {
         **count_flops(job, frozen, phases),
-        "train_seconds": prefix_seconds + sum(seconds),
+        "train_seconds": sum(phase.train_seconds for phase in phases),
         "prefix_seconds": prefix_seconds,
         "epoch_seconds": median(seconds),
         "epochs": len(seconds),

@@ -184,7 +184,7 @@ def made(*arguments: str) -> list[str]:
     return run(ROOT, *command).stdout.splitlines()
 
 
-@pytest.mark.parametrize("target", ["study", "parallel", "plans"])
+@pytest.mark.parametrize("target", ["study", "plans"])
 def test_make_chooses_the_study_before_anything_else_and_without_one_takes_params_as_they_are(target: str) -> None:
     plain = made(target)
     assert made(target, "STUDY=beans") == ["python -m tools.choose 'beans'", *plain]

@@ -1,6 +1,5 @@
 """A cache takes the bytes that it says, where it says, and leaves nothing."""
 
-import resource
 import shutil
 import signal
 import subprocess
@@ -125,10 +124,14 @@ def test_a_file_in_scratch_has_no_name_and_is_gone_with_its_process_however_that
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_file_descriptor_is_held_for_scratch(tmp_path: Path) -> None:
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    caches = [cache_inputs(count_up, {0: np.arange(4)}, 1, tmp_path, CPU) for _ in range(min(soft, 2_000) + 1)]
-    assert all(cache.place == "scratch" for cache in caches)
+@linux
+@kept_places
+def test_the_files_of_a_cache_are_closed_with_it(place: str, tmp_path: Path) -> None:
+    opened = set(Path("/proc/self/fd").iterdir())
+    cache = cache_inputs(count_up, {0: np.arange(4), 1: np.arange(4)}, BUDGETS[place], tmp_path, CPU)
+    assert len(set(Path("/proc/self/fd").iterdir()) - opened) >= 2
+    del cache
+    assert set(Path("/proc/self/fd").iterdir()) == opened
 
 
 class Counter:
