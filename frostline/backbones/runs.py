@@ -24,6 +24,7 @@ from frostline.params import Plan
 class Run:
     """One backbone trained by one plan: what was chosen and counted. The same for the same inputs and machine.
 
+    `bfloat16_speed` is how many times as fast as float32's its matrix products were, where that chose the precision.
     `backbone_sha256` is of all tensors that no seed learned, `weights_sha256` of each seed's file, with the others.
     """
 
@@ -45,6 +46,7 @@ class Run:
     versions: dict[str, str]
     audit: str
     audited_tensors: int
+    bfloat16_speed: float | None = None
 
 
 def write_run(folder: Path, run: Run) -> None:

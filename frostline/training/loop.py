@@ -85,7 +85,19 @@ def start_fit(
     phase: int = 1,
 ) -> Fit:
     """Return a fit that has learned nothing. Only what is not frozen reaches the optimizer (AdamW)."""
+    _compute_out_of_place(suffix)
     return Fit(suffix, make_optimizer(suffix, learning_rate, weight_decay, layer_decay), learning_rate, seed, phase)
+
+
+def _compute_out_of_place(suffix: nn.Module) -> None:
+    """Let activations leave their input as it is, but for ReLU, whose gradient follows from its output.
+
+    The others' follows from their input, which autograd would clone before they overwrite it: 2 to 5 % of a step of
+    EfficientNet-Lite0.
+    """
+    for module in suffix.modules():
+        if getattr(module, "inplace", False) and not isinstance(module, nn.ReLU):
+            module.inplace = False  # type: ignore[assignment]
 
 
 def is_finished(fit: Fit, training: Training) -> bool:

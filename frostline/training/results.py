@@ -19,7 +19,7 @@ from frostline.backbones.runs import Run, combine_digests, locate_learned, write
 from frostline.constants import PARTS, Rates
 from frostline.errors import InputError
 from frostline.files import write_csv, write_json
-from frostline.hardware import measure_peak_memory, name_processor
+from frostline.hardware import measure_bfloat16_speed, measure_peak_memory, name_processor
 from frostline.training.checkpoints import read_best
 from frostline.training.costs import Work, count_work
 from frostline.training.grid import Feed, Job, cut_for_phase, list_wanted_rows, locate_checkpoint, measure_step
@@ -193,6 +193,7 @@ def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Ra
         versions={name: version(name) for name in ("torch", "torchvision", "timm")},
         audit="passed",  # each cell was audited when each of its phases ended, and a failed audit ends the stage
         audited_tensors=last.audited,
+        bfloat16_speed=measure_bfloat16_speed(job.device) if job.training.precision == "auto" else None,
     )
 
 

@@ -123,3 +123,16 @@ def test_a_fit_does_not_depend_on_what_else_drew_from_torchs_generator() -> None
     for _ in train_epochs(disturbed, batches(), TRAINING, "float32"):
         torch.rand(3)
     assert_same(alone, disturbed)
+
+
+@pytest.mark.parametrize(
+    ("activation", "kept"),
+    [(nn.ReLU(inplace=True), True), (nn.ReLU6(inplace=True), False), (nn.SiLU(inplace=True), False)],
+)
+def test_activations_compute_in_place_where_their_gradient_needs_no_input(activation: nn.Module, *, kept: bool) -> None:
+    expected = learn(nn.Sequential(nn.Linear(2, 2), type(activation)(), nn.Linear(2, 2)))
+    suffix = nn.Sequential(nn.Linear(2, 2), activation, nn.Linear(2, 2))
+    suffix.load_state_dict(expected.suffix.state_dict())
+    fit = start_fit(suffix, 0.01, 0.01, 0)
+    assert fit.suffix[1].inplace is kept
+    assert torch.equal(fit.suffix(points()), expected.suffix(points()))
