@@ -11,15 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from benchmarks.accuracy import average_over_seeds, tabulate_accuracies, train_all
 from benchmarks.images import arrange, find_folder_images, write_elpv_images
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, name_kind
 from benchmarks.memory import STEPS, measure_script_memory
 from benchmarks.options import ROOT, Options, parse
 from benchmarks.scripts import LETTERS, SCRIPTS, get_script
 from benchmarks.speed import Measured, Rates, measure, warm_up
+from benchmarks.steps import measure_step_seconds
 from benchmarks.tables import (
     Row,
     make_speed_row,
@@ -85,6 +87,7 @@ def make_task(options: Options, folder: Path, plan: str, weights: str) -> Task:
         batch_size=options.batch,
         epochs=options.epochs if options.accuracy else MEASURED,
         learning_rate=options.learning_rate,
+        fits=1 if options.accuracy else torch.get_num_threads(),
     )
 
 
@@ -109,27 +112,29 @@ def introduce(screen: Console, options: Options, about: Row) -> None:
 
 
 def compare_speed(screen: Console, options: Options, made: Setting) -> None:
-    """Measure seconds, and memory if asked, and write results.json and results.csv."""
+    """Measure seconds, and memory if asked, and write results-<kind>.json and .csv, unless it was to be quick."""
     rates = Rates()
     warm_up(made.tasks, options.scripts)
     rates.take()
     measured = []
-    for plan in measure(made.tasks, options.scripts, options.rounds):
+    for plan, task in zip(measure(made.tasks, options.scripts, options.rounds), made.tasks, strict=True):
         rates.take()
+        plan.step_seconds = measure_step_seconds(task)
         measured.append(plan)
     if options.memory:
         measure_memory(measured, made.tasks, options.scripts)
-    rows = [make_speed_row(plan, rates, options.scripts) for plan in measured]
+    rows = [make_speed_row(plan, rates, options.scripts, options.batch) for plan in measured]
     summed = sum_rows(rows, options.scripts, made.about["prepare_seconds"])
     show_speed(screen, [*rows, summed], options, made.about, rates)
     about = made.about | {"product_flops_per_second": rates.taken, "total": summed}
-    write_results(options.out, "results", about, rows)
+    if not options.quick:
+        write_results(options.out, f"results-{name_kind()}", about, rows)
 
 
 def measure_memory(measured: Sequence[Measured], tasks: Sequence[Task], scripts: Sequence[str]) -> None:
     """Add to each measurement every script's peak, of a few batches in a process of its own."""
     for plan, task in zip(measured, tasks, strict=True):
-        plan.peaks = {script: measure_script_memory(script, replace(task, steps=STEPS)) for script in scripts}
+        plan.peaks = {script: measure_script_memory(script, replace(task, steps=STEPS, fits=1)) for script in scripts}
 
 
 def show_speed(screen: Console, rows: Sequence[Row], options: Options, about: Row, rates: Rates) -> None:
@@ -141,7 +146,8 @@ def show_speed(screen: Console, rows: Sequence[Row], options: Options, about: Ro
         f"Seconds are medians of {options.rounds} rounds of {MEASURED} epochs, validation included; the first counts "
         f"once, as it also starts kernels and the optimizer, and {MANY} epochs are extrapolated "
         f"from them, with each script's start, for the project its prefix. The project's images were prepared once for "
-        f"all plans in {about['prepare_seconds']:.1f} s, which its total holds; it computes in {about['precision']}."
+        f"all plans in {about['prepare_seconds']:.1f} s, which its total holds; it computes in {about['precision']}. "
+        f"It trains {torch.get_num_threads()} fits side by side, and its seconds are those of one: that share of both."
     )
     for name in rates.taken[0]:
         taken = sorted(rate[name] / 1e9 for rate in rates.taken)

@@ -7,7 +7,7 @@ from statistics import median
 
 import torch
 
-from frostline.hardware import name_processor
+from frostline.hardware import has_native_bfloat16, name_processor
 
 SIDE = 2048
 """Of the square matrices: large enough that a larger product is no faster."""
@@ -43,6 +43,12 @@ def describe_machine() -> dict[str, object]:
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := find_version(name))},
     }
+
+
+def name_kind() -> str:
+    """Return what kind of processor this is to torch, such as "avx2" or "avx512-bf16": figures of two differ."""
+    kind = torch.backends.cpu.get_cpu_capability().lower()
+    return f"{kind}-bf16" if has_native_bfloat16(torch.device("cpu")) else kind
 
 
 def find_version(package: str) -> str:

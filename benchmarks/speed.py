@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import nan
 from statistics import median
 
 from benchmarks.machine import measure_product_rates
@@ -20,6 +21,7 @@ class Measured:
     images: tuple[int, int]
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
     peaks: dict[str, int] = field(default_factory=dict)
+    step_seconds: float = nan
 
     def get_epoch_seconds(self, script: str) -> float:
         """Return the script's seconds of one epoch, the first of a training left out."""
@@ -74,7 +76,7 @@ def warm_up(tasks: Sequence[Task], scripts: Sequence[str]) -> None:
     """Run two batches of everything: kernels are compiled and modules imported when they are first needed."""
     for task in tasks:
         for script in scripts:
-            get_script(script)(replace(task, steps=2))
+            get_script(script)(replace(task, steps=2, fits=1))
 
 
 @dataclass

@@ -22,13 +22,16 @@ MEBIBYTE = 1024**2
 Row = dict[str, Any]
 
 
-def make_speed_row(measured: Measured, rates: Rates, scripts: Sequence[str]) -> Row:
+def make_speed_row(measured: Measured, rates: Rates, scripts: Sequence[str], batch_size: int) -> Row:
     """Return what was measured of a plan, as numbers by name; ratios are of `MANY` epochs."""
     row: Row = {"plan": measured.plan, "prefix_seconds": measured.get_prefix_seconds("project")}
     for script in scripts:
         row[f"{script}_epoch_seconds"] = measured.get_epoch_seconds(script)
         row[f"{script}_start_seconds"] = measured.get_start_seconds(script)
         row[f"{script}_{MANY}_epochs_seconds"] = measured.extrapolate_seconds(script)
+    row["step_seconds"], step_flops = measured.step_seconds, measured.work.training * batch_size
+    row["limit_step_seconds"] = rates.limit_seconds(step_flops)
+    row["step_to_limit"] = row["step_seconds"] / row["limit_step_seconds"]
     row["epoch_flops"] = measured.count_flops(1) - measured.count_flops(0)
     row[f"{MANY}_epochs_flops"] = measured.count_flops(MANY)
     row["limit_epoch_seconds"] = rates.limit_seconds(row["epoch_flops"])
@@ -50,7 +53,7 @@ def sum_rows(rows: Sequence[Row], scripts: Sequence[str], prepare_seconds: float
 
     The project prepares its images once for all plans; the others decode theirs in every epoch.
     """
-    summed = [name for name in rows[0] if name.endswith(("_seconds", "_flops"))]
+    summed = [name for name in rows[0] if name.endswith(("_seconds", "_flops")) and "step_" not in name]
     sums: Row = {"plan": "total"} | {name: sum(row[name] for row in rows) for name in summed}
     sums[f"project_{MANY}_epochs_seconds"] += prepare_seconds
     return sums | compute_ratios(sums, scripts)
@@ -60,7 +63,7 @@ def tabulate_speed(rows: Sequence[Row], scripts: Sequence[str]) -> Table:
     """Return the table of seconds and ratios."""
     others = [script for script in scripts if script != "project"]
     columns = {f"{LETTERS[script]}\n1 epoch": f"{script}_epoch_seconds" for script in scripts}
-    columns |= {"c\nprefix": "prefix_seconds"}
+    columns |= {"c\nprefix": "prefix_seconds", "c\nstep": "step_seconds", "step\n/ limit": "step_to_limit"}
     columns |= {f"{LETTERS[script]}\n{MANY} epochs": f"{script}_{MANY}_epochs_seconds" for script in scripts}
     columns |= {f"limit\n{MANY} epochs": f"limit_{MANY}_epochs_seconds"}
     columns |= {f"{LETTERS[script]} / c": f"{script}_to_project" for script in others}
@@ -82,7 +85,7 @@ def make_table(columns: dict[str, str], rows: Sequence[Row], title: str) -> Tabl
     for heading in columns:
         made.add_column(heading, justify="right")
     for row in rows:
-        made.add_row(str(row["plan"]), *(format_figure(row[name]) for name in columns.values()))
+        made.add_row(str(row["plan"]), *(format_figure(row[name]) if name in row else "" for name in columns.values()))
     return made
 
 

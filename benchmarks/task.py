@@ -20,7 +20,8 @@ class Task:
     """One training from a fresh start. `plan` names the first part that learns; all after it learn too.
 
     `folder` holds the working set as `images.arrange` left it. `steps` ends every epoch after so many batches, for
-    those who only want to see how much memory one takes; 0 shows all images.
+    those who only want to see how much memory one takes; 0 shows all images. This project trains so many `fits` side by
+    side, as a study has many, and tells the seconds of one; the other scripts train one in all threads.
     """
 
     folder: str
@@ -34,6 +35,7 @@ class Task:
     learning_rate: float = 1e-4
     seed: int = 0
     steps: int = 0
+    fits: int = 1
 
     @property
     def images(self) -> Path:
@@ -59,8 +61,9 @@ class Task:
 class Outcome:
     """What a training cost and came to.
 
-    `start_seconds` is all that is no epoch: building, freezing, auditing, and `prefix_seconds` within it. Of each
-    epoch, its validation included: the seconds, and the accuracy on the validation images.
+    `start_seconds` is all that is no epoch: building, freezing, auditing, and `prefix_seconds` within it; for this
+    project also the start of processes, and a checkpoint after each epoch that was measured. Of each epoch, its
+    validation included: the seconds, and the accuracy on the validation images.
     """
 
     start_seconds: float

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
 import torch
@@ -19,9 +20,10 @@ from frostline.backbones.registry import build_backbone
 from frostline.data.images import read_prepared
 from frostline.errors import InputError
 from frostline.files import read_yaml, write_yaml
-from frostline.hardware import resolve_precision
+from frostline.hardware import keep_freed_memory, resolve_precision
 from frostline.params import Augmentation, Plan, load_params
-from frostline.training.grid import Feed, Job, build_parts, make_feed, train_cell
+from frostline.training.grid import Job, build_parts, make_feed
+from frostline.training.workers import train_fits
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 DEVICE = torch.device("cpu")
@@ -29,7 +31,7 @@ AS_THEY_ARE = Augmentation(flips="none", crop="none", crop_padding=4, crop_scale
 
 
 def train(task: Task) -> Outcome:
-    """Train as the task says. An epoch's seconds include what `make study` does after it: the checkpoint.
+    """Train as the task says.
 
     The prefix is fed as for `MANY` epochs, however few are measured: for a single one a cache might not pay.
     """
@@ -37,23 +39,12 @@ def train(task: Task) -> Outcome:
         began = time.perf_counter()
         job = make_job(task, Path(scratch))
         feed = make_feed(replace(job, training=job.training.model_copy(update={"epochs": MANY})))
-        seconds, accuracies = train_fed(limit_job(job, task), feed, task)
-        return Outcome(time.perf_counter() - began - sum(seconds), feed.seconds, seconds, accuracies)
-
-
-def train_fed(job: Job, feed: Feed, task: Task) -> tuple[list[float], list[float]]:
-    """Return the seconds of every epoch and the accuracy after it."""
-    labels = torch.from_numpy(job.data.labels)
-    seconds, accuracies = [], []
-    fits = train_cell(job, feed, labels, (task.learning_rate,), task.seed)
-    next(fits)
-    for _ in range(task.epochs):
-        began = time.perf_counter()
-        fit = next(fits)
-        seconds.append(time.perf_counter() - began)
-        accuracies.append(fit.history[-1].val_accuracy)
-    list(fits)  # what is left of it is the audit
-    return seconds, accuracies
+        fits = list(train_fits(limit_job(job, task), feed, job.list_cells(1), task.fits, lambda _: None))
+        took = time.perf_counter() - began
+    epochs = list(zip(*(fit.history for fit in fits), strict=True))
+    seconds = [median(epoch.seconds for epoch in side_by_side) / task.fits for side_by_side in epochs]
+    start = took - sum(max(epoch.seconds for epoch in side_by_side) for side_by_side in epochs)
+    return Outcome(start, feed.seconds, seconds, [epoch.val_accuracy for epoch in fits[0].history])
 
 
 def make_job(task: Task, scratch: Path) -> Job:
@@ -63,12 +54,18 @@ def make_job(task: Task, scratch: Path) -> Job:
     wanted |= {"schedule": "constant", "warmup_epochs": 0, "label_smoothing": 0.0}
     training = load_params(PARAMS).training.model_copy(update=wanted)
     data = read_prepared(task.prepared)
-    return Job(data, task.backbone, make_plan(task), training, [task.seed], choose_precision(), DEVICE, scratch)
+    threads = max(1, torch.get_num_threads() // task.fits)
+    plan, precision = make_plan(task), choose_precision()
+    return Job(data, task.backbone, plan, training, [task.seed], precision, DEVICE, scratch, threads=threads)
 
 
 def make_plan(task: Task) -> Plan:
-    """Return the task's plan. With weights "none" it freezes random ones, which is as fast, and useless."""
-    return Plan.model_validate({"from": task.plan, "weights": task.weights, "learning_rates": [task.learning_rate]})
+    """Return the task's plan, with a rate for each fit, all but the same.
+
+    With weights "none" it freezes random ones, which is as fast, and useless.
+    """
+    rates = [task.learning_rate * (1 + number / 1e6) for number in range(task.fits)]
+    return Plan.model_validate({"from": task.plan, "weights": task.weights, "learning_rates": rates})
 
 
 def limit_job(job: Job, task: Task) -> Job:
@@ -136,6 +133,7 @@ def choose_precision() -> str:
 def compute_exactly(device: torch.device = DEVICE) -> Iterator[None]:
     """Compute as the stage `train` does; the other scripts do not ask for it and need not pay for it."""
     before = torch.are_deterministic_algorithms_enabled()
+    keep_freed_memory()
     compute_deterministically(device)
     try:
         yield

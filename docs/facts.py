@@ -162,10 +162,10 @@ class Facts:
         return as_rows(honest.merge(random, on=KEYS, suffixes=("", "_random"), validate="1:1"))
 
     @cached_property
-    def speed(self) -> Row:
-        """What the benchmark measured: seconds of 30 epochs by plan, and how the scripts compare."""
-        measured: Row = read_json(self.root / "benchmarks" / "results.json")
-        return measured
+    def speed(self) -> list[Row]:
+        """What the benchmark measured, by kind of processor: seconds of 30 epochs by plan, and how scripts compare."""
+        found = sorted((self.root / "benchmarks").glob("results-*.json"))
+        return [read_json(path) | {"kind": path.stem.removeprefix("results-")} for path in found]
 
     @cached_property
     def racing(self) -> list[Row]:

@@ -1,5 +1,6 @@
 """The benchmark counts, deals and starts as it says; nothing here is timed."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +8,24 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import steps
 from benchmarks.images import ELPV_IMAGES, arrange, find_folder_images, write_elpv_images
 from benchmarks.loaders import make_training_loader, make_validation_loader
+from benchmarks.machine import name_kind
 from benchmarks.options import parse
 from benchmarks.published import PUBLISHED, build_model, list_frozen_modules, list_learning
 from benchmarks.scripts import get_script
 from benchmarks.speed import Measured, Rates, take_turns
 from benchmarks.tables import format_figure, make_speed_row, sum_rows
 from benchmarks.task import MANY, Outcome, Task
-from benchmarks.this_project import build_initial_parts, choose_precision, count_images, cut_parts, prepare_images
+from benchmarks.this_project import (
+    build_initial_parts,
+    choose_precision,
+    count_images,
+    cut_parts,
+    make_plan,
+    prepare_images,
+)
 from docs.racing import measure as racing
 from frostline.constants import BACKBONES, PARTS
 from frostline.errors import InputError, join_names
@@ -63,16 +73,18 @@ def test_scripts_run_forwards_and_backwards_by_turns() -> None:
 
 
 def test_a_row_compares_medians_and_a_total_the_sums() -> None:
-    measured = Measured("head", Work(100, 3, 1), (10, 2))
+    measured = Measured("head", Work(100, 3, 1), (10, 2), step_seconds=60.0)
     measured.outcomes["lightning"] = [Outcome(1, 0, [12, 9], []), Outcome(3, 0, [12, 11], [])]
     measured.outcomes["project"] = [Outcome(4, 3, [2, 1], []), Outcome(4, 3, [2, 1], [])]
     rates = Rates([{choose_precision(): rate} for rate in (1.0, 2.0, 9.0)])
-    row = make_speed_row(measured, rates, ["lightning", "project"])
+    row = make_speed_row(measured, rates, ["lightning", "project"], 16)
     assert row["lightning_30_epochs_seconds"] == 2 + 12 + (MANY - 1) * 10
     assert row["project_30_epochs_seconds"] == 4 + 2 + MANY - 1
     assert row["lightning_to_project"] == 304 / 35
     assert row["limit_30_epochs_seconds"] == (1200 + 30 * 32) / 2
     both = sum_rows([row, row], ["lightning", "project"], 0.0)
+    assert (row["limit_step_seconds"], row["step_to_limit"]) == (16 * 3 / 2, 2.5)
+    assert "step_seconds" not in both
     assert (both["project_epoch_seconds"], both["lightning_to_project"]) == (2, 304 / 35)
 
 
@@ -139,6 +151,8 @@ def test_the_command_line_has_defaults_and_takes_what_it_names() -> None:
     options = parse([])
     assert (options.px, options.batch, options.rounds, options.plans) == (224, 16, 2, list(PARTS))
     assert parse(["--images", "48", "--plans", "stem", "head"]).plans == ["stem", "head"]
+    quick = parse(["--memory", "--quick"])
+    assert (quick.images, quick.rounds, quick.plans, quick.memory) == (48, 1, ["stem", "stage4", "head"], False)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +201,27 @@ def test_a_script_tells_the_seconds_and_the_accuracy_of_every_epoch(arranged: Pa
     outcome = get_script(name)(task(folder=str(arranged), classes=2, epochs=2, steps=1))
     assert len(outcome.epoch_seconds) == len(outcome.accuracies) == 2
     assert outcome.start_seconds > outcome.prefix_seconds >= 0
+
+
+@pytest.mark.parametrize("fits", [1, 2])
+def test_fits_side_by_side_tell_the_share_of_each_and_their_steps_too(
+    arranged: Path, fits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = task(folder=str(arranged), classes=2, epochs=2, fits=fits, plan="stem")
+    assert make_plan(asked).learning_rates == pytest.approx([asked.learning_rate] * fits, rel=1e-5)
+    outcome = get_script("project")(asked)
+    assert len(outcome.epoch_seconds) == len(outcome.accuracies) == 2
+    assert min(outcome.epoch_seconds) > 0
+    monkeypatch.setattr(steps, "SECONDS", 0)
+    usual = torch.get_num_threads()
+    assert steps.time_steps(asked) > 0
+    assert torch.get_num_threads() == max(1, usual // fits)
+    torch.set_num_threads(usual)
+
+
+def test_results_are_kept_apart_by_what_torch_computes_with() -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-bf16)?", name_kind())
+    assert name_kind().endswith("-bf16") == (choose_precision() == "bfloat16")
 
 
 def test_lightning_freezes_what_the_plan_freezes_and_by_default_not_its_batch_norm() -> None:
