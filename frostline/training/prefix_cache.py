@@ -1,5 +1,6 @@
 """The prefix cache: what a frozen prefix makes of each image and view, computed once for all that learns from it."""
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -59,10 +60,12 @@ def cache_inputs(source: Inputs, wanted: Wanted, budget: int, scratch: Path, dev
     if place == "off":
         return Cache(source, place, 0)
     fill = _fill_scratch if place == "scratch" else _fill_gpu if _has_room(device, needed) else _fill_memory
-    stores = {view: fill(source, rows, view, shape, scratch) for view, rows in wanted.items()}
-    places = {view: _invert(rows) for view, rows in wanted.items()}
+    count = needed // shape.bytes
+    store = fill(_compute_outputs(source, wanted, shape), shape, count, scratch)
+    before = itertools.accumulate((len(rows) for rows in wanted.values()), initial=0)
+    places = {view: _locate(rows, first, count) for (view, rows), first in zip(wanted.items(), before, strict=False)}
     back = tuple(int(axis) for axis in np.argsort(shape.axes))
-    return Cache(StoredInputs(stores, places, back, device), place, needed)
+    return Cache(StoredInputs(store, places, back, device), place, needed)
 
 
 def choose_place(needed: int, budget: int, scratch: Path) -> str:
@@ -80,15 +83,16 @@ def _describe_output(output: Tensor) -> Shape:
     return Shape(output.dtype, tuple(output.shape[axis] for axis in axes), (0, *axes))
 
 
-def _compute_outputs(source: Inputs, rows: Rows, view: int | None, shape: Shape) -> Iterator[Tensor]:
-    """Yield the outputs of the rows, batch after batch, as they are kept: contiguous, an image after the other."""
-    for output in source(split_batches(rows, SMALLEST_PREFIX_BATCH), view):
-        yield output.permute(shape.axes).contiguous()
+def _compute_outputs(source: Inputs, wanted: Wanted, shape: Shape) -> Iterator[Tensor]:
+    """Yield all outputs, batch after batch, as they are kept: contiguous, an image after the other."""
+    for view, rows in wanted.items():
+        for output in source(split_batches(rows, SMALLEST_PREFIX_BATCH), view):
+            yield output.permute(shape.axes).contiguous()
 
 
 @dataclass(frozen=True)
 class Store:
-    """The outputs of one view's rows, one after the other, in a file of which every process that is given it sees one.
+    """The outputs of all rows, view after view, in one file, which every process sees that is given it.
 
     On a GPU there is no file, and the store is of its process alone.
     """
@@ -118,13 +122,13 @@ def _has_room(device: torch.device, needed: int) -> bool:
     return device.type == "cuda" and needed <= torch.cuda.mem_get_info(device)[0] // 2
 
 
-def _fill_gpu(source: Inputs, rows: Rows, view: int | None, shape: Shape, _scratch: Path) -> Store:
-    """Return the outputs of the rows on the GPU."""
-    return Store(torch.cat(list(_compute_outputs(source, rows, view, shape))))
+def _fill_gpu(outputs: Iterator[Tensor], _shape: Shape, _count: int, _scratch: Path) -> Store:
+    """Return the outputs on the GPU."""
+    return Store(torch.cat(list(outputs)))
 
 
-def _fill_memory(source: Inputs, rows: Rows, view: int | None, shape: Shape, scratch: Path) -> Store:
-    """Return the outputs of the rows in a file that lies in memory.
+def _fill_memory(outputs: Iterator[Tensor], shape: Shape, count: int, scratch: Path) -> Store:
+    """Return the outputs of so many images in a file that lies in memory.
 
     Only Linux has such files; elsewhere it is one in scratch, which the system keeps in memory as long as it has room.
     """
@@ -134,36 +138,36 @@ def _fill_memory(source: Inputs, rows: Rows, view: int | None, shape: Shape, scr
     else:
         scratch.mkdir(parents=True, exist_ok=True)
         file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - as long as the store lives
-    file.truncate(shape.bytes * len(rows))
-    store = _map_store(file, shape.dtype, (len(rows), *shape.sides))
+    file.truncate(shape.bytes * count)
+    store = _map_store(file, shape.dtype, (count, *shape.sides))
     filled = 0
-    for output in _compute_outputs(source, rows, view, shape):
+    for output in outputs:
         store.outputs[filled : filled + len(output)] = output
         filled += len(output)
     return store
 
 
-def _fill_scratch(source: Inputs, rows: Rows, view: int | None, shape: Shape, scratch: Path) -> Store:
-    """Return the outputs of the rows in a file without a name, which ends with the processes that map it."""
+def _fill_scratch(outputs: Iterator[Tensor], shape: Shape, count: int, scratch: Path) -> Store:
+    """Return the outputs in a file without a name, which ends with the processes that map it."""
     file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - as long as the store lives
     try:
-        for output in _compute_outputs(source, rows, view, shape):
+        for output in outputs:
             file.write(output.cpu().view(-1).view(torch.uint8).numpy().data)
         file.flush()
     except OSError as error:
         with suppress(OSError):  # it raises the error again, as what is buffered has no room
             file.close()
         hint = "Free some, or set training.cache_bytes to 0 to do without the cache."
-        must = f"have room for the prefix cache ({shape.bytes * len(rows)} bytes)"
+        must = f"have room for the prefix cache ({shape.bytes * count} bytes)"
         raise InputError.of(str(scratch), must, str(error.strerror), hint) from None
-    return _map_store(file, shape.dtype, (len(rows), *shape.sides))
+    return _map_store(file, shape.dtype, (count, *shape.sides))
 
 
 @dataclass(frozen=True)
 class StoredInputs:
-    """Inputs that are kept: by view, the outputs, and where in them each row of images.npy stands."""
+    """Inputs that are kept: the outputs, and by view where in them each row of images.npy stands."""
 
-    stores: Mapping[int | None, Store]
+    store: Store
     places: Mapping[int | None, Rows]
     back: tuple[int, ...]
     device: torch.device
@@ -171,13 +175,13 @@ class StoredInputs:
     def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Tensor]:
         """Yield the inputs of each batch."""
         for rows in batches:
-            outputs = self.stores[view].outputs
+            outputs = self.store.outputs
             kept = outputs[torch.from_numpy(self.places[view][rows]).to(outputs.device)]
             yield (kept if kept.is_cuda else move_to_device(kept, self.device)).permute(self.back)
 
 
-def _invert(rows: Rows) -> Rows:
-    """Return the inverse of `rows`: where in it each row of images.npy stands, beyond its end for other rows."""
-    places = np.full(int(rows.max()) + 1, len(rows), dtype=np.int64)
-    places[rows] = np.arange(len(rows))
+def _locate(rows: Rows, first: int, end: int) -> Rows:
+    """Return where each row of images.npy stands, if that of `rows` begin at `first`: others beyond the end of all."""
+    places = np.full(int(rows.max()) + 1, end, dtype=np.int64)
+    places[rows] = first + np.arange(len(rows))
     return places

@@ -42,7 +42,7 @@ def test_kept_rows_come_batch_by_batch_in_the_order_in_which_they_are_asked_for(
 @pytest.mark.parametrize("row", [0, 2, 7])
 def test_a_row_that_is_not_kept_is_refused(row: int, place: str, tmp_path: Path) -> None:
     with pytest.raises(LookupError):
-        list(counted(place, tmp_path, v0=[1, 3, 6])([np.array([1, row])], 0))
+        list(counted(place, tmp_path, plain=[0, 2], v0=[1, 3, 6], v1=[0, 2, 7])([np.array([1, row])], 0))
 
 
 @kept_places
