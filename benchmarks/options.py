@@ -11,7 +11,7 @@ from frostline.constants import PARTS
 from frostline.errors import InputError
 
 ROOT = Path(__file__).parent.parent
-QUICK_IMAGES, QUICK_PLANS = 48, ["stem", "stage4", "head"]
+QUICK_IMAGES, QUICK_PLANS = 32, ["stem", "stage4", "head"]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from frostline.files import read_yaml, write_yaml
 from frostline.hardware import keep_freed_memory, resolve_precision
 from frostline.params import Augmentation, Plan, load_params
 from frostline.training.grid import Job, build_parts, make_feed
-from frostline.training.workers import train_fits
+from frostline.training.results import build_frozen_backbone
+from frostline.training.workers import count_workers, train_fits
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 DEVICE = torch.device("cpu")
@@ -33,17 +34,19 @@ AS_THEY_ARE = Augmentation(flips="none", crop="none", crop_padding=4, crop_scale
 def train(task: Task) -> Outcome:
     """Train as the task says.
 
-    The prefix is fed as for `MANY` epochs, however few are measured: for a single one a cache might not pay.
+    The prefix is fed, and fits are trained side by side or not, as for `MANY` epochs, however few are measured: for a
+    single one neither might pay.
     """
     with compute_exactly(), tempfile.TemporaryDirectory() as scratch:
         began = time.perf_counter()
         job = make_job(task, Path(scratch))
-        feed = make_feed(replace(job, training=job.training.model_copy(update={"epochs": MANY})))
-        fits = list(train_fits(limit_job(job, task), feed, job.list_cells(1), task.fits, lambda _: None))
+        many = replace(job, training=job.training.model_copy(update={"epochs": MANY}))
+        feed, at_once = make_feed(many), count_workers(many, build_frozen_backbone(many, task.plan), 1)
+        fits = list(train_fits(limit_job(job, task), feed, job.list_cells(1), at_once, lambda _: None))
         took = time.perf_counter() - began
     epochs = list(zip(*(fit.history for fit in fits), strict=True))
-    seconds = [median(epoch.seconds for epoch in side_by_side) / task.fits for side_by_side in epochs]
-    start = took - sum(max(epoch.seconds for epoch in side_by_side) for side_by_side in epochs)
+    seconds = [median(epoch.seconds for epoch in of_fits) / at_once for of_fits in epochs]
+    start = took - sum(sum(epoch.seconds for epoch in of_fits) for of_fits in epochs) / at_once
     return Outcome(start, feed.seconds, seconds, [epoch.val_accuracy for epoch in fits[0].history])
 
 

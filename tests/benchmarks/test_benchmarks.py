@@ -152,7 +152,7 @@ def test_the_command_line_has_defaults_and_takes_what_it_names() -> None:
     assert (options.px, options.batch, options.rounds, options.plans) == (224, 16, 2, list(PARTS))
     assert parse(["--images", "48", "--plans", "stem", "head"]).plans == ["stem", "head"]
     quick = parse(["--memory", "--quick"])
-    assert (quick.images, quick.rounds, quick.plans, quick.memory) == (48, 1, ["stem", "stage4", "head"], False)
+    assert (quick.images, quick.rounds, quick.plans, quick.memory) == (32, 1, ["stem", "stage4", "head"], False)
 
 
 @pytest.mark.parametrize(
