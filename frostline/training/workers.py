@@ -144,7 +144,7 @@ def _train_beside(
 
 
 ENDED = "a process that the system ended"
-MEND = "No epoch is lost: go on with a smaller training.batch_size, or OMP_NUM_THREADS=1 for one fit at a time."
+MEND = "No epoch is lost: OMP_NUM_THREADS=1 goes on with one fit at a time; a smaller training.batch_size begins anew."
 
 
 @dataclass
