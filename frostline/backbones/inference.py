@@ -73,7 +73,8 @@ def _fold_part(part: nn.Module, convert: Callable[[nn.Module], nn.Module]) -> nn
         norm = _get_called_module(modules, node)
         before: Any = node.args[0] if isinstance(norm, _BatchNorm) else None
         conv = _get_called_module(modules, before)
-        if isinstance(norm, _BatchNorm) and isinstance(conv, nn.Conv2d) and _is_used_once(before):
+        # A norm that will not sleep stays as it is: the audit finds it.
+        if isinstance(norm, _BatchNorm) and isinstance(conv, nn.Conv2d) and not norm.training and _is_used_once(before):
             traced.set_submodule(before.target, convert(fuse_conv_bn_eval(conv, norm)))
             traced.set_submodule(str(node.target), _find_activation(norm))
     return traced
