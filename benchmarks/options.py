@@ -78,6 +78,6 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--quick",
         action="store_true",
-        help="the same columns in three minutes; writes nothing",
+        help="the same columns in about three minutes; writes nothing",
     )
     return made

@@ -16,7 +16,7 @@ from frostline.training.grid import build_parts
 from frostline.training.loop import start_fit, take_step
 
 WARM_UP = 3
-SECONDS = 6
+SECONDS = 4
 """So long that processes which start a moment apart take most of their steps side by side."""
 
 
