@@ -17,16 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from frostline.backbones.freezing import cut_at_boundary
 from frostline.backbones.inference import (
+    SMALLEST_PREFIX_BATCH,
     Images,
-    Inputs,
     LiveInputs,
     PrefixedInputs,
     Transform,
-    predict,
+    compute_beside,
     prepare_prefix,
-    size_prefix_batch,
     split_batches,
 )
 from frostline.backbones.precision import compute_deterministically
@@ -74,17 +72,16 @@ def predict_seed(data: Prepared, trained: Run, backbone: nn.Sequential, seed: in
 
     Validation goes first, so that its batches, and not test's, start the kernels.
     """
-    device, image_px = choose_device(), data.images.shape[1]
-    prefix, suffix = cut_at_boundary(backbone.to(device).to(memory_format=torch.channels_last))
-    prefix = prepare_prefix(prefix, trained.precision)
+    device = choose_device()
+    whole = prepare_prefix(backbone.to(device).to(memory_format=torch.channels_last), trained.precision)
 
     def predict_split(split: str, transform: Transform | None = None) -> pd.DataFrame:
         rows = data.list_rows(split, [seed])
-        inputs: Inputs = LiveInputs(Images.hold(data.images, device), trained.backbone, transform)
-        if len(prefix):
-            inputs = PrefixedInputs(prefix, inputs, image_px, trained.precision, device)
-        logits = predict(suffix, inputs, split_batches(rows, size_prefix_batch(image_px)), trained.precision, device)
-        return make_prediction_table(data, seed, split, rows, logits.double().softmax(1).cpu().numpy())
+        live = LiveInputs(Images.hold(data.images, device), trained.backbone, transform)
+        logits = PrefixedInputs(whole, live, data.images.shape[1], trained.precision, device)
+        batches = split_batches(rows, SMALLEST_PREFIX_BATCH)
+        probabilities = torch.cat([*compute_beside(logits, batches, None, device)]).double().softmax(1)
+        return make_prediction_table(data, seed, split, rows, probabilities.cpu().numpy())
 
     validation, began = predict_split("validation"), time.perf_counter()
     test, test_seconds = predict_split("test"), time.perf_counter() - began

@@ -2,7 +2,9 @@
 
 import copy
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
-from frostline.backbones.precision import autocast
+from frostline.backbones.precision import SameConvolution, autocast
 from frostline.backbones.registry import scale_pixels
 from frostline.data.images import Rows
 
@@ -40,9 +42,11 @@ def prepare_prefix(prefix: nn.Sequential, precision: str) -> nn.Sequential:
     for name, part in _copy_modules(prefix).eval().named_children():
         has_norms = any(isinstance(module, _BatchNorm) for module in part.modules())
         folded.add_module(name, _fold_part(part, convert) if has_norms else part)
-    for module in folded.modules():
+    for name, module in list(folded.named_modules()):
         if isinstance(module, nn.Conv2d | nn.Linear):
             convert(module)
+        if type(module).__name__ == "Conv2dSame":  # timm's; to import it for its type's sake takes half a second
+            folded.set_submodule(name, SameConvolution(module))
     return folded.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
@@ -105,11 +109,12 @@ class Inputs(Protocol):
 
 Transform = Callable[[Tensor, Rows, int | None], Tensor]
 """Makes a view of pixels, uint8, N x H x W x 3, which are these rows of images.npy; None is the images as they are."""
-# A prefix keeps no activations, so that its batches may be larger than training's; more than this gains nothing, as
-# the processor's caches overflow (16 images of 224 px), and would be what the plan `head` needs most memory for.
-PREFIX_PIXELS = 16 * 224 * 224
+# Each core computes a batch of its own: larger ones are no faster, and are what the plan `head` needs most memory for.
+PREFIX_PIXELS = 32 * 72 * 72
 # Below 16 images other kernels are taken, whose last bits differ in float32.
 SMALLEST_PREFIX_BATCH, LARGEST_PREFIX_BATCH = 16, 256
+# Of images that a thread computes beside others: so many groups that all end at about the same time.
+LEAST_GROUP, GROUPS_PER_THREAD = 32, 8
 
 
 @dataclass(frozen=True)
@@ -225,6 +230,36 @@ def _group_batches(batches: Sequence[Rows], rows: int) -> list[list[Rows]]:
     in_group = max(1, rows // largest)
     bounds = np.linspace(0, len(batches), -(-len(batches) // in_group) + 1).round().astype(int)
     return [list(batches[a:b]) for a, b in itertools.pairwise(bounds)]
+
+
+def compute_beside(inputs: Inputs, batches: Sequence[Rows], view: int | None, device: torch.device) -> Iterator[Tensor]:
+    """Yield what `inputs` makes of each batch, on a processor so many groups of batches at once as there are threads.
+
+    Threads that share one kernel wait for each other, and these do not: on two AVX2 cores a prefix of
+    EfficientNet-Lite0 took 0.8 (32 and 72 px) to 0.92 (160 px) of the time, of ResNet18 (224 px) 0.97; where threads
+    wait passively, 0.66 (72 px).
+    """
+    threads = torch.get_num_threads()
+    in_group = max(LEAST_GROUP, sum(map(len, batches)) // (GROUPS_PER_THREAD * threads))
+    if device.type == "cuda" or threads == 1:
+        yield from inputs(batches, view)
+        return
+
+    @torch.no_grad()
+    def compute(group: list[Rows]) -> list[Tensor]:
+        return list(inputs(group, view))
+
+    waiting: deque[Future[list[Tensor]]] = deque()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for group in _group_batches(batches, in_group):
+                waiting.append(pool.submit(compute, group))
+                if len(waiting) > threads:
+                    yield from waiting.popleft().result()
+            for future in waiting:
+                yield from future.result()
+    finally:
+        torch.set_num_threads(threads)  # new threads take the number that was set last
 
 
 def split_batches(rows: Rows, batch_size: int) -> list[Rows]:

@@ -1,6 +1,7 @@
 """Views of training images, and shifts of test images: each follows from seed, image and view alone."""
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -124,15 +125,18 @@ def _transform_each(transform: Transform, pixels: Tensor, draws: Numbers) -> Ten
     return made
 
 
+_DRAWING = threading.Lock()
+
+
 @contextmanager
 def _keep_draws() -> Iterator[None]:
     """Give torch's generator back as it was, from which torchvision draws, and compute in one thread.
 
-    A sum over an image, as contrast needs it, may have other last bits in several threads. torchvision draws on the
-    processor, wherever the pixels lie.
+    There is one generator, so that of several threads one draws and the others wait. A sum over an image, as contrast
+    needs it, may have other last bits in several threads. torchvision draws on the processor, wherever the pixels lie.
     """
     threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
+    with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.set_num_threads(1)
         try:
             yield

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frostline.backbones.inference import SMALLEST_PREFIX_BATCH, Inputs, move_to_device, split_batches
+from frostline.backbones.inference import SMALLEST_PREFIX_BATCH, Inputs, compute_beside, move_to_device, split_batches
 from frostline.data.images import Rows
 from frostline.errors import InputError
 
@@ -61,7 +61,7 @@ def cache_inputs(source: Inputs, wanted: Wanted, budget: int, scratch: Path, dev
         return Cache(source, place, 0)
     fill = _fill_scratch if place == "scratch" else _fill_gpu if _has_room(device, needed) else _fill_memory
     count = needed // shape.bytes
-    store = fill(_compute_outputs(source, wanted, shape), shape, count, scratch)
+    store = fill(_compute_outputs(source, wanted, shape, device), shape, count, scratch)
     before = itertools.accumulate((len(rows) for rows in wanted.values()), initial=0)
     places = {view: _locate(rows, first, count) for (view, rows), first in zip(wanted.items(), before, strict=False)}
     back = tuple(int(axis) for axis in np.argsort(shape.axes))
@@ -83,10 +83,10 @@ def _describe_output(output: Tensor) -> Shape:
     return Shape(output.dtype, tuple(output.shape[axis] for axis in axes), (0, *axes))
 
 
-def _compute_outputs(source: Inputs, wanted: Wanted, shape: Shape) -> Iterator[Tensor]:
+def _compute_outputs(source: Inputs, wanted: Wanted, shape: Shape, device: torch.device) -> Iterator[Tensor]:
     """Yield all outputs, batch after batch, as they are kept: contiguous, an image after the other."""
     for view, rows in wanted.items():
-        for output in source(split_batches(rows, SMALLEST_PREFIX_BATCH), view):
+        for output in compute_beside(source, split_batches(rows, SMALLEST_PREFIX_BATCH), view, device):
             yield output.permute(shape.axes).contiguous()
 
 

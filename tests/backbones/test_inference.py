@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from frostline.backbones.cuts import ARCHITECTURES
@@ -17,13 +18,17 @@ from frostline.backbones.inference import (
     Inputs,
     LiveInputs,
     PrefixedInputs,
+    compute_beside,
+    prepare_prefix,
     size_prefix_batch,
     split_batches,
 )
+from frostline.backbones.precision import SameConvolution
 from frostline.backbones.registry import build_backbone, scale_pixels
 from frostline.constants import BACKBONES
 from frostline.data.augmentation import Augmenter
 from frostline.data.images import Rows
+from frostline.errors import InputError
 from frostline.params import Training
 from tests.toys import FLIPPED
 
@@ -100,6 +105,65 @@ def test_a_prefix_is_not_run_before_its_output_is_asked_for() -> None:
     assert prefix.shown == []
     next(stream)
     assert prefix.shown == [32]
+
+
+@pytest.mark.parametrize("_threads", [1, 2], indirect=True)
+@pytest.mark.usefixtures("_threads")
+@given(count=st.integers(1, 600))
+def test_inputs_that_are_made_side_by_side_come_in_the_order_asked_for_and_leave_the_threads_as_they_were(
+    count: int,
+) -> None:
+    batches, threads = split_batches(np.random.default_rng(0).permutation(count), 16), torch.get_num_threads()
+    found = [*compute_beside(count_up, batches, 3, CPU)]
+    assert [batch.flatten().tolist() for batch in found] == [(rows + 3000).tolist() for rows in batches]
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("_threads", [2], indirect=True)
+@pytest.mark.usefixtures("_threads")
+def test_what_is_made_side_by_side_is_made_one_thread_each_and_no_more_than_is_soon_asked_for() -> None:
+    seen: list[int] = []
+
+    def noting(batches: Sequence[Rows], view: int | None) -> Iterator[Tensor]:
+        seen.append(torch.get_num_threads())
+        yield from count_up(batches, view)
+
+    stream = compute_beside(noting, split_batches(np.arange(1600), 16), None, CPU)
+    next(stream)
+    assert len(seen) <= 4
+    rest = [*stream]
+    assert (len(rest), set(seen)) == (99, {1})
+
+
+def test_an_error_in_what_is_made_side_by_side_reaches_who_asked() -> None:
+    def broken(batches: Sequence[Rows], _view: int | None) -> Iterator[Tensor]:
+        raise InputError.of("data/prepared", "be whole", "half")
+        yield from batches
+
+    with pytest.raises(InputError, match="half"):
+        list(compute_beside(broken, split_batches(np.arange(200), 16), None, CPU))
+
+
+same = {"kernel": st.integers(1, 7), "stride": st.integers(1, 3), "sides": st.tuples(*[st.integers(1, 20)] * 2)}
+
+
+@given(**same, dilation=st.integers(1, 2), groups=st.sampled_from([1, 4]))
+def test_same_padding_without_a_padded_copy_is_timms(
+    kernel: int, stride: int, sides: tuple[int, int], dilation: int, groups: int
+) -> None:
+    torch.manual_seed(0)
+    conv = Conv2dSame(4, 8, kernel, stride, dilation=dilation, groups=groups).double()
+    images = torch.randn(2, 4, *sides).double()
+    torch.testing.assert_close(SameConvolution(conv)(images), conv(images))
+
+
+@every_architecture
+def test_a_whole_backbone_folded_for_evaluation_gives_its_own_logits(name: str) -> None:
+    backbone, side = stirred(name), max(32, BACKBONES[name][0])
+    pixels = scale_pixels(name, torch.from_numpy(photos(4, side)))
+    folded = prepare_prefix(backbone, "float32")
+    with torch.no_grad():
+        torch.testing.assert_close(folded(pixels), backbone(pixels), rtol=1e-3, atol=1e-4)
 
 
 def test_prefixed_inputs_keep_no_graph() -> None:
