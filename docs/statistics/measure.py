@@ -1,0 +1,139 @@
+"""Hold what studies say of their own certainty against a known truth: `python -m docs.statistics.measure --help`.
+
+Each design is simulated many times, each time with a truth of its own (`problems.py`). Written are `calibration.csv`,
+which has for each design what was stated, what was true, and of how many cases, and the picture of it.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from docs.racing.measure import ROOT
+from docs.statistics.figure import draw
+from docs.statistics.problems import Design, hold_studies
+from frostline.answer.decision import decide
+from frostline.answer.estimator import LEVEL, estimate
+from frostline.answer.outcomes import Floats, Outcomes
+from frostline.errors import InputError, end_in_one_line
+from frostline.files import write_csv
+from frostline.plotting import save_figure, use_style
+from frostline.stats.significance import correct_by_holm
+
+DESIGNS = {
+    "5 folds, 300 images": Design(300, 300, 5, 1),
+    "5 folds, 1,000 images in 200 groups": Design(1_000, 200, 5, 1),
+    "5 folds, 2,640 images in 44 groups": Design(2_640, 44, 5, 1),
+    "5 folds, 3,000 images": Design(3_000, 3_000, 5, 1),
+    "5 folds twice, 300 images": Design(300, 300, 5, 2),
+    "5 folds four times, 1,000 images in 200 groups": Design(1_000, 200, 5, 4),
+    "official split, 1,200 images, 3 repeats": Design(1_200, 1_200, 1, 3),
+    "official split, 3,000 images in 300 groups, 5 repeats": Design(3_000, 300, 1, 5),
+}
+MARGIN = 0.01
+BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
+"""Of stated probabilities."""
+
+
+@dataclass
+class Found:
+    """What studies of a design said, and what was true.
+
+    `stated` and `within`: for each plan of each study the probability to be within the margin, and whether it was;
+    `advised` picks the advised one. `shortfalls`: stated and real ones of the advised plans. `held`: for each pair of
+    plans whether its interval held the truth. `better`: for each study of equal plans (nobody of them is truly better
+    by more than a tenth of the margin) whether any pair was called better.
+    """
+
+    stated: list[float] = field(default_factory=list)
+    within: list[bool] = field(default_factory=list)
+    advised: list[bool] = field(default_factory=list)
+    shortfalls: list[tuple[float, float]] = field(default_factory=list)
+    held: list[bool] = field(default_factory=list)
+    widths: list[float] = field(default_factory=list)
+    better: list[bool] = field(default_factory=list)
+
+    def add(self, truth: Floats, outcomes: Outcomes) -> None:
+        """Add a study; its plans cost the more, the later they come."""
+        found, plans = estimate(outcomes), range(len(truth))
+        decision = decide(found, np.arange(len(truth), dtype=np.float64), MARGIN)
+        short = truth.max() - truth
+        self.stated += decision.probabilities.tolist()
+        self.within += (short <= MARGIN).tolist()
+        self.advised += [plan == decision.plan for plan in plans]
+        self.shortfalls.append((decision.expected_shortfall, float(short[decision.plan])))
+        p_values: list[float | None] = []
+        for one, other in combinations(plans, 2):
+            difference = found.get_difference(one, other)
+            self.held.append(bool(difference.low <= truth[one] - truth[other] <= difference.high))
+            self.widths.append((difference.high - difference.low) / 2)
+            p_values.append(found.compute_p(one, other))
+        if short.max() <= MARGIN / 10:
+            self.better.append(any(p is not None and p <= LEVEL for p in correct_by_holm(p_values)))
+
+
+def hold(design: Design, studies: int, seed: int) -> Found:
+    """Return what so many studies of the design said, and what was true."""
+    found = Found()
+    for _, truth, outcomes in hold_studies(np.random.default_rng(seed), design, studies):
+        found.add(truth, outcomes)
+    return found
+
+
+def tabulate(name: str, found: Found) -> pd.DataFrame:
+    """Return the design's rows: what was stated, what was true, as shares or accuracy points, and of how many."""
+    rows: list[tuple[str, str, float, float, int]] = []
+    stated, within, advised = np.array(found.stated), np.array(found.within), np.array(found.advised)
+
+    def add(measure: str, said: Iterable[float], true: Iterable[float]) -> None:
+        ours, theirs = np.array(said, np.float64), np.array(true, np.float64)
+        if len(ours):
+            rows.append((name, measure, float(ours.mean()), float(theirs.mean()), len(ours)))
+
+    for low, high in pairwise(BINS):
+        chosen = (stated >= low) & ((stated < high) | (high == 1))
+        add(f"probability {low:g} to {high:g}", stated[chosen], within[chosen])
+    sure = advised & (stated >= BINS[-2])
+    add("sure", stated[sure], within[sure])
+    add("advised", stated[advised], within[advised])
+    add(
+        "shortfall in points",
+        [100 * said for said, _ in found.shortfalls],
+        [100 * real for _, real in found.shortfalls],
+    )
+    add("interval of a difference", [1 - LEVEL] * len(found.held), found.held)
+    add("half width in points", [100 * width for width in found.widths], [np.nan] * len(found.widths))
+    add("called better though equal", [LEVEL] * len(found.better), found.better)
+    return pd.DataFrame(rows, columns=["design", "measure", "stated", "true", "cases"])
+
+
+def measure(studies: int, seed: int = 0, designs: Sequence[str] = tuple(DESIGNS)) -> pd.DataFrame:
+    """Return the rows of all designs, several of which are simulated at once."""
+    with ProcessPoolExecutor() as pool:
+        found = pool.map(hold, [DESIGNS[name] for name in designs], [studies] * len(designs), [seed] * len(designs))
+        return pd.concat([tabulate(name, its) for name, its in zip(designs, found, strict=True)], ignore_index=True)
+
+
+def main(studies: int, out: Path) -> None:
+    """Simulate, and write the table and its picture into the folder `out`."""
+    table = measure(studies)
+    write_csv(out / "calibration.csv", table)
+    with use_style():
+        save_figure(draw(table), out, "calibration")
+
+
+if __name__ == "__main__":
+    with end_in_one_line():
+        made = argparse.ArgumentParser(prog="python -m docs.statistics.measure", description=__doc__)
+        made.add_argument("--studies", type=int, default=200, help="of each design")
+        made.add_argument("--out", type=Path, default=ROOT / "docs" / "statistics", help="folder for the results")
+        asked = made.parse_args(sys.argv[1:])
+        if asked.studies < 3:
+            raise InputError.of("--studies", "be at least 3", str(asked.studies))
+        main(asked.studies, asked.out)
