@@ -1,4 +1,4 @@
-"""What simulated studies say of their certainty, held against their truth: a few of them; `make` more by hand.
+"""What simulated studies say of their certainty, held against their truth: a few of them.
 
 `python -m docs.statistics.measure` simulates 200 of each design, and writes what came of them.
 """
