@@ -110,7 +110,8 @@ class Inputs(Protocol):
 Transform = Callable[[Tensor, Rows, int | None], Tensor]
 """Makes a view of pixels, uint8, N x H x W x 3, which are these rows of images.npy; None is the images as they are."""
 # Each core computes a batch of its own: larger ones are no faster, and are what the plan `head` needs most memory for.
-PREFIX_PIXELS = 32 * 72 * 72
+# A GPU computes one after the other, and has fewer kernels to start for large ones.
+PREFIX_PIXELS = {"cpu": 32 * 72 * 72, "cuda": 16 * 224 * 224}
 # Below 16 images other kernels are taken, whose last bits differ in float32.
 SMALLEST_PREFIX_BATCH, LARGEST_PREFIX_BATCH = 16, 256
 # Of images that a thread computes beside others: so many groups that all end at about the same time.
@@ -182,7 +183,7 @@ class PrefixedInputs:
     def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Tensor]:
         """Yield the inputs of each batch."""
         alike = _compute_alike(self.prefix)
-        for group in _group_batches(batches, size_prefix_batch(self.image_px)):
+        for group in _group_batches(batches, size_prefix_batch(self.image_px, self.device)):
             rows = np.concatenate(group)
             (pixels,) = self.live([np.resize(rows, max(len(rows), SMALLEST_PREFIX_BATCH))], view)
             with torch.no_grad(), autocast(self.precision, self.device), alike:
@@ -219,9 +220,9 @@ class _ComputeEachImage(TorchFunctionMode):
         return output
 
 
-def size_prefix_batch(image_px: int) -> int:
+def size_prefix_batch(image_px: int, device: torch.device) -> int:
     """Return how many images run through a prefix at once."""
-    return int(np.clip(PREFIX_PIXELS // image_px**2, SMALLEST_PREFIX_BATCH, LARGEST_PREFIX_BATCH))
+    return int(np.clip(PREFIX_PIXELS[device.type] // image_px**2, SMALLEST_PREFIX_BATCH, LARGEST_PREFIX_BATCH))
 
 
 def _group_batches(batches: Sequence[Rows], rows: int) -> list[list[Rows]]:

@@ -94,7 +94,7 @@ def test_prefixed_inputs_come_batch_by_batch_as_asked_for_however_many_run_throu
     found = asked(PrefixedInputs(prefix, count_up, image_px, "float32", CPU), batches, view)
     assert [batch.flatten().tolist() for batch in found] == [(rows + 1000 * (view or 0)).tolist() for rows in batches]
     assert min(prefix.shown) >= SMALLEST_PREFIX_BATCH
-    assert max(prefix.shown) <= max(size_prefix_batch(image_px), batch_size)
+    assert max(prefix.shown) <= max(size_prefix_batch(image_px, CPU), batch_size)
     if SMALLEST_PREFIX_BATCH not in prefix.shown:  # else some may have been filled up to be as many
         assert sum(prefix.shown) == count
 
