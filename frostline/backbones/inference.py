@@ -114,8 +114,9 @@ Transform = Callable[[Tensor, Rows, int | None], Tensor]
 PREFIX_PIXELS = {"cpu": 32 * 72 * 72, "cuda": 16 * 224 * 224}
 # Below 16 images other kernels are taken, whose last bits differ in float32.
 SMALLEST_PREFIX_BATCH, LARGEST_PREFIX_BATCH = 16, 256
-# Of images that a thread computes beside others: so many groups that all end at about the same time.
-LEAST_GROUP, GROUPS_PER_THREAD = 32, 8
+# Images are computed side by side in so many groups that all threads end at about the same time; a group's outputs are
+# held until the one before it is taken.
+LEAST_GROUP, LARGEST_GROUP, GROUPS_PER_THREAD = 32, 128, 8
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,6 @@ def compute_beside(inputs: Inputs, batches: Sequence[Rows], view: int | None, de
     wait passively, 0.66 (72 px).
     """
     threads = torch.get_num_threads()
-    in_group = max(LEAST_GROUP, sum(map(len, batches)) // (GROUPS_PER_THREAD * threads))
     if device.type == "cuda" or threads == 1:
         yield from inputs(batches, view)
         return
@@ -250,11 +250,15 @@ def compute_beside(inputs: Inputs, batches: Sequence[Rows], view: int | None, de
     def compute(group: list[Rows]) -> list[Tensor]:
         return list(inputs(group, view))
 
+    images = sum(map(len, batches))
+    in_group = int(np.clip(images // (GROUPS_PER_THREAD * threads), LEAST_GROUP, LARGEST_GROUP))
+    groups = max(1, min(len(batches), images // in_group))
+    bounds = np.linspace(0, len(batches), groups + 1).round().astype(int)
     waiting: deque[Future[list[Tensor]]] = deque()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for group in _group_batches(batches, in_group):
-                waiting.append(pool.submit(compute, group))
+            for first, last in itertools.pairwise(bounds):
+                waiting.append(pool.submit(compute, list(batches[first:last])))
                 if len(waiting) > threads:
                     yield from waiting.popleft().result()
             for future in waiting:

@@ -109,11 +109,11 @@ def test_a_prefix_is_not_run_before_its_output_is_asked_for() -> None:
 
 @pytest.mark.parametrize("_threads", [1, 2], indirect=True)
 @pytest.mark.usefixtures("_threads")
-@given(count=st.integers(1, 600))
+@given(count=st.integers(1, 600), size=st.integers(1, 100))
 def test_inputs_that_are_made_side_by_side_come_in_the_order_asked_for_and_leave_the_threads_as_they_were(
-    count: int,
+    count: int, size: int
 ) -> None:
-    batches, threads = split_batches(np.random.default_rng(0).permutation(count), 16), torch.get_num_threads()
+    batches, threads = split_batches(np.random.default_rng(0).permutation(count), size), torch.get_num_threads()
     found = [*compute_beside(count_up, batches, 3, CPU)]
     assert [batch.flatten().tolist() for batch in found] == [(rows + 3000).tolist() for rows in batches]
     assert torch.get_num_threads() == threads
