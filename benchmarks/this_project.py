@@ -59,7 +59,7 @@ def make_job(task: Task, scratch: Path) -> Job:
     data = read_prepared(task.prepared)
     threads = max(1, torch.get_num_threads() // task.fits)
     plan, precision = make_plan(task), choose_precision()
-    return Job(data, task.backbone, plan, training, [task.seed], precision, DEVICE, scratch, threads=threads)
+    return Job(data, task.backbone, plan, training, [task.replicate], precision, DEVICE, scratch, threads=threads)
 
 
 def make_plan(task: Task) -> Plan:
@@ -79,17 +79,17 @@ def limit_job(job: Job, task: Task) -> Job:
     if not task.steps:
         return job
     splits = job.data.splits
-    training = splits[splits.split == "train"].groupby("seed").head(task.steps * task.batch_size)
+    training = splits[splits.split == "train"].groupby("replicate").head(task.steps * task.batch_size)
     few = pd.concat([training, splits[splits.split != "train"]])
     return replace(job, data=replace(job.data, splits=few))
 
 
-def prepare_images(folder: Path, image_px: int, seeds: int) -> float:
+def prepare_images(folder: Path, image_px: int, replicates: int) -> float:
     """Fetch and prepare the images below `folder` by this project's own stages; return the seconds."""
     params = read_yaml(PARAMS)
     images, prepared = folder / "images", folder / "prepared"
     params["data"] |= {"source": "folder", "folder": str(images), "image_px": image_px, "groups": "none"}
-    params["study"]["seeds"] = list(range(seeds))
+    params["study"]["replicates"] = list(range(replicates))
     written = folder / "params.yaml"
     write_yaml(written, params)
     from stages import fetch, prepare
@@ -104,18 +104,18 @@ def prepare_images(folder: Path, image_px: int, seeds: int) -> float:
 def count_images(task: Task) -> tuple[int, int]:
     """Return how many images are trained on and validated on."""
     data = read_prepared(task.prepared)
-    return len(data.list_rows("train", [task.seed])), len(data.list_rows("validation", [task.seed]))
+    return len(data.list_rows("train", [task.replicate])), len(data.list_rows("validation", [task.replicate]))
 
 
 def build_initial_parts(task: Task) -> nn.Sequential:
     """Return the backbone as every script starts from it, as the sequence stem ... head."""
-    torch.manual_seed(task.seed)
+    torch.manual_seed(task.replicate)
     return build_backbone(task.backbone, task.weights, task.classes)
 
 
 def cut_parts(task: Task) -> tuple[nn.Sequential, nn.Sequential]:
     """Return prefix and suffix, frozen by the task's plan."""
-    return build_parts(make_job(task, task.prepared), task.seed)
+    return build_parts(make_job(task, task.prepared), task.replicate)
 
 
 def choose_weights(backbone: str) -> str:

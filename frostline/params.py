@@ -40,7 +40,11 @@ class Hub(Section):
 
 
 class Data(Section):
-    """Which images, what their labels mean, and how they are drawn into train, validation and test."""
+    """Which images, what their labels mean, and how they are drawn into train, validation and test.
+
+    `splits` "auto" takes the source's own where it has a test split, and else `folds`; "folds" never takes them.
+    `validation_percent` is of the images that a replicate does not test, where the source has no validation split.
+    """
 
     source: Literal["package", "folder", "hub"]
     package: Literal["elpv", "digits"]
@@ -50,15 +54,21 @@ class Data(Section):
     image_px: Annotated[int, Field(ge=16, le=MOST_PX)]
     groups: Literal["blocks", "none"]
     block_files: Annotated[int, Field(ge=2)]
+    splits: Literal["auto", "folds"]
+    folds: Annotated[int, Field(ge=2)]
     validation_percent: Percent
-    test_percent: Percent
 
 
 class Study(Section):
-    """Which plans are compared, over which seeds; `shifts` are pixels of the prepared images."""
+    """Which plans are compared, and how often each image is tested; `shifts` are pixels of the prepared images.
 
-    seeds: Annotated[list[Seed], Field(min_length=1)]
+    `tune` says in which replicates every learning rate is tried: the first alone, whose choice serves the others, or
+    all.
+    """
+
     plans: Annotated[list[Name], Field(min_length=1)]
+    repeats: Annotated[int, Field(ge=1)]
+    tune: Literal["first", "all"]
     racing: bool
     shifts: list[Annotated[int, Field(ge=1)]]
 
@@ -89,7 +99,7 @@ class Phase(Depth):
 class Plan(Depth):
     """A freezing configuration: what learns, from which weights, at which learning rates; or in which phases.
 
-    `views` takes the place of `training.views`. Of each seed's training images `train_percent` are shown.
+    `views` takes the place of `training.views`. Of each replicate's training images `train_percent` are shown.
     """
 
     weights: str
@@ -128,7 +138,10 @@ class Augmentation(Section):
 
 
 class Training(Section):
-    """How every plan is trained."""
+    """How every plan is trained.
+
+    `cache_bytes` is memory for the outputs of a frozen prefix, `keep_bytes` disk for fits, found again by later runs.
+    """
 
     epochs: Epochs
     patience: Annotated[int, Field(ge=1)]
@@ -143,13 +156,18 @@ class Training(Section):
     augmentation: Augmentation
     views: Annotated[int, Field(ge=1)]
     cache_bytes: Annotated[int, Field(ge=0)]
+    keep_bytes: Annotated[int, Field(ge=0)]
     augmentation_seed: Seed
     tensorboard: bool
 
 
 class Advice(Section):
-    """What the advised plan must cost little of, and how many accuracy points it may be worse than another plan."""
+    """What the advised plan must cost little of, and by how much of which metric it may be worse than the best plan.
 
+    `margin` is in hundredths of the metric: accuracy points, or hundredths of a nat.
+    """
+
+    metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "nll"]
     cost: Literal["trainable_parameters", "train_flops", "train_seconds", "peak_memory_bytes"]
     margin: Annotated[float, Field(gt=0, lt=100)]
 
@@ -188,16 +206,11 @@ def _check_choices(params: Params) -> None:
     _check_known("study.plans", params.study.plans, tuple(params.plans))
     for name in params.study.plans:
         _check_published(f"plans.{name}.weights", params.plans[name].weights, params.backbones)
-    _check_distinct("study.seeds", params.study.seeds)
     for name, plan in params.plans.items():
         _check_plan(f"plans.{name}", plan)
         _check_warmup(f"plans.{name}", plan, params.training)
     _check_crop(params.training.augmentation, params.data.image_px)
     _check_shifts(params.study.shifts, params.data.image_px)
-    held_out = params.data.validation_percent + params.data.test_percent
-    if held_out >= 100:
-        must = "leave images to train on: data.validation_percent + data.test_percent below 100"
-        raise InputError.of("data", must, f"{held_out:g}")
 
 
 def _check_plan(where: str, plan: Plan) -> None:

@@ -20,8 +20,9 @@ from frostline.backbones.precision import compute_deterministically
 from frostline.constants import Rates
 from frostline.hardware import choose_device, keep_freed_memory, measure_peak_memory
 from frostline.params import load_params
-from frostline.training.checkpoints import remove_checkpoints
-from frostline.training.grid import Feed, Job, make_feed, make_job, train_cell
+from frostline.training.checkpoints import Trained, drop_oldest
+from frostline.training.grid import Feed, make_feed, train_cell
+from frostline.training.job import Job, make_job
 from frostline.training.loop import Fit, find_best_epoch
 from frostline.training.results import (
     Histories,
@@ -42,9 +43,9 @@ CONFIDENCE = 0.9
 
 @dataclass(frozen=True)
 class Standing:
-    """A plan in the race: what it has cost so far, and which validation images of each seed it names rightly.
+    """A plan in the race: what it has cost so far, and which validation images of each replicate it names rightly.
 
-    `hits` holds 1 or 0 for each seed and image, seed after seed; `groups` which images belong together.
+    `hits` holds 1 or 0 for each replicate and image, replicate after replicate; `groups` which images belong together.
     """
 
     name: str
@@ -61,9 +62,11 @@ class Stop:
     least: float
 
 
-def list_rungs(seeds: int) -> list[int]:
-    """Return after how many seeds standings are compared: 1, 2, 4 and so on, the last being all of them."""
-    return [count for count in (2**power for power in range(seeds.bit_length())) if count < seeds] + [seeds]
+def list_rungs(replicates: int) -> list[int]:
+    """Return after how many replicates standings are compared: 1, 2, 4 and so on, the last being all of them."""
+    return [count for count in (2**power for power in range(replicates.bit_length())) if count < replicates] + [
+        replicates
+    ]
 
 
 def choose_better_half(losses: Mapping[Rates, float]) -> list[Rates]:
@@ -97,7 +100,7 @@ def show_not_worse(cheaper: Standing, dearer: Standing, groups: NDArray[np.int64
     """Return how the cheaper plan stands to the dearer one, if it is shown to be not worse by more than the margin.
 
     Images are paired, and those of a group may be alike, so that groups are what is counted (a cluster-robust standard
-    error); what other seeds would do is left to the rounds that are to come.
+    error); what other replicates would do is left to the rounds that are to come.
     """
     differences = (cheaper.hits - dearer.hits).astype(np.float64)
     mean = float(differences.mean())
@@ -134,23 +137,23 @@ class Worker:
     histories: list[Histories] = field(default_factory=list)
     audited: list[int] = field(default_factory=list)
 
-    def train(self, rates: Rates, seed: int, most: int | None) -> TrialResult:
+    def train(self, rates: Rates, replicate: int, most: int | None) -> TrialResult:
         """Train the cell to its end, or up to so many epochs in all, going on where it was.
 
         Where it was further on already, as after a race that was killed, its loss is that of so many epochs still.
         """
-        for fit in self.train_cell(rates, seed):
+        for fit in self.train_cell(rates, replicate):
             if most is not None and len(fit.history) >= most:
                 break
         return read_result(fit, most)
 
-    def train_cell(self, rates: Rates, seed: int) -> Iterator[Fit]:
+    def train_cell(self, rates: Rates, replicate: int) -> Iterator[Fit]:
         """Train the cell, going on where it was; yield its fit as it stands, if it began, and after each epoch."""
         labels = torch.from_numpy(self.job.data.labels).to(self.job.device)
         for phase in range(1, len(self.job.phases) + 1):
-            for fit in train_cell(self.job, self.make_feed(phase), labels, rates[:phase], seed):
+            for fit in train_cell(self.job, self.make_feed(phase), labels, rates[:phase], replicate):
                 if fit.history:
-                    self.histories[phase - 1][rates[:phase], seed] = fit.history
+                    self.histories[phase - 1][rates[:phase], replicate] = fit.history
                     yield fit
             self.audited[phase - 1] = fit.audited or 0
 
@@ -164,7 +167,7 @@ class Worker:
 
     def list_rates(self) -> list[Rates]:
         """Return the learning rates that are to be tried."""
-        return list(dict.fromkeys(rates for rates, _ in self.job.list_cells(len(self.job.phases))))
+        return self.job.list_rates(len(self.job.phases))
 
     def count_epochs(self) -> int:
         """Return the epochs of a fit at most."""
@@ -194,21 +197,27 @@ class Worker:
             "peak_memory_bytes": measure_peak_memory(),
         }
 
-    def write(self, folder: Path, rates: Rates, seeds: list[int]) -> None:
-        """Write the run into the folder, as these seeds were trained at these rates."""
-        phases = [
-            summarize_phase(feed, self.job, histories, self.count_workers(feed.phase), audited, 0)
-            for feed, histories, audited in zip(self.feeds, self.histories, self.audited, strict=True)
-        ]
-        write_outcome(folder, self.job, self.plan, phases, rates, seeds)
+    def write(self, folder: Path, rates: Rates, replicates: list[int]) -> None:
+        """Write the run into the folder, as these replicates were trained at these rates."""
+        phases = []
+        for feed, histories, audited in zip(self.feeds, self.histories, self.audited, strict=True):
+            share = feed.seconds / len(histories)
+            trained = {
+                (rates, replicate): Trained(
+                    rates, replicate, history, audited, 0, share, feed.cache.place, feed.cache.bytes
+                )
+                for (rates, replicate), history in histories.items()
+            }
+            phases.append(summarize_phase(feed, self.job, trained, self.count_workers(feed.phase)))
+        write_outcome(folder, self.job, self.plan, phases, rates, replicates)
 
-    def clean_up(self) -> None:
-        """Remove the checkpoints: nothing more is asked."""
-        remove_checkpoints(self.job.scratch)
+    def drop_oldest(self) -> None:
+        """Keep of all fits no more than may be kept."""
+        drop_oldest(self.job.scratch, self.job.training.keep_bytes)
 
 
 class Ask(Protocol):
-    """Has a worker, wherever it is, do what one of its methods does: `ask(Worker.train, rates, seed, None)`."""
+    """Has a worker, wherever it is, do what one of its methods does: `ask(Worker.train, rates, replicate, None)`."""
 
     def __call__(self, do: Callable[[Worker, *Asked], Answer], *arguments: *Asked) -> Answer:
         """Return what the method returns, or raise the `InputError` that it met."""

@@ -50,3 +50,18 @@ def format_margin(margin: float) -> str:
     """Return a margin, a share, in words, such as "1 point"."""
     value = 100 * margin
     return f"{value:g} point{'' if value == 1 else 's'}"
+
+
+def format_unsigned_points(points: float) -> str:
+    """Return points with one digit at most, and two significant ones below 1: "1", "2.6", "0.25"."""
+    return f"{points:.2g}" if abs(points) < 1 else f"{points:.1f}".removesuffix(".0")
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as people say it: "40 seconds", "11 minutes", "3 hours"."""
+    for unit, length in (("hour", 3600), ("minute", 60)):
+        if seconds >= 1.5 * length:
+            count = round(seconds / length)
+            return f"{count:,} {unit}{'' if count == 1 else 's'}"
+    count = max(1, round(seconds))
+    return f"{count} second{'' if count == 1 else 's'}"

@@ -5,8 +5,8 @@ belong together and how many are trained on.
 Writes: `plans.csv`, `pairs.csv`, `runs.csv`, `history.csv`, `confusion.csv`, `costs.csv`, `shifted.csv` (what is left
 of the accuracy on shifted test images, if that was asked for), `stopped.csv` (what a race stopped; such plans are in no
 other table), `advice.json`, `study.json` and `metrics.json`, into one folder. Measured seconds and bytes stand in
-`costs.csv`, in metrics.json's `train_seconds` and `peak_memory_bytes`, and, where they are the cost that is asked
-about, in advice.json; all else is the same bytes when the study is run again.
+`costs.csv`, in metrics.json's `train_seconds` and `peak_memory_bytes`, in advice.json's `more_seconds`, and, where they
+are the cost that is asked about, in all of advice; all else is the same bytes when the study is run again.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from frostline.answer.estimator import estimate
 from frostline.constants import PARTS, name_run
 from frostline.errors import run_command
 from frostline.files import read_csv, read_json, write_csv, write_json
@@ -24,9 +25,8 @@ from frostline.params import Params, load_params
 from frostline.stats.ablations import compare_sizes, compare_views, describe_share, describe_views, have_several_sizes
 from frostline.stats.advice import Option, Study
 from frostline.stats.advice_text import advise, classify_depth
-from frostline.stats.intervals import Measured, measure
+from frostline.stats.measured import ADVISED_BY, Measured, Tested, gather_tests, measure, name_by_chance, turn
 from frostline.stats.methods import describe_study
-from frostline.stats.metrics import Scored, tally_split
 from frostline.stats.tables import (
     Cell,
     make_confusion_table,
@@ -42,7 +42,7 @@ from frostline.stats.tables import (
 
 @dataclass(frozen=True)
 class Images:
-    """Of the prepared images: the group of each, what each is for each seed, and prepared.json."""
+    """Of the prepared images: the group of each, what each is in each replicate, and prepared.json."""
 
     groups: NDArray[np.int64]
     splits: pd.DataFrame
@@ -50,8 +50,13 @@ class Images:
 
     @property
     def train_images(self) -> float:
-        """How many images a seed trains on, as a mean over seeds."""
-        return float((self.splits.split == "train").groupby(self.splits.seed).sum().mean())
+        """How many images a replicate trains on, as a mean over replicates."""
+        return float((self.splits.split == "train").groupby(self.splits.replicate).sum().mean())
+
+    @property
+    def folds(self) -> int:
+        """How many replicates a repeat has."""
+        return int(self.about["folds"])
 
 
 def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -> None:
@@ -61,33 +66,40 @@ def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -
     races = {cell: read_json(runs / name_run(*cell) / "race.json") for cell in named}
     going_on = [name_run(*cell) for cell, race in races.items() if race["stopped"] is None]
     cells = [read_cell(runs / name, scores / name) for name in going_on]
-    images = read_images(prepared)
+    images, classes = read_images(prepared), cells[0].run["classes"]
 
-    scored = {split: score_split(cells, images, split) for split in ("validation", "test")}
-    measured = {split: measure(tables) for split, tables in scored.items()}
+    tested = gather_tests([cell.predictions for cell in cells], classes, images.groups, images.folds)
+    measured = measure(tested, classes)
     per_run = make_runs_table(cells)
-    costs = make_costs_table(cells, measured["test"])
+    costs = make_costs_table(cells, measured.estimates["accuracy"])
     options = make_options(cells, costs[settings.advice.cost])
-    advice = make_advice(settings, cells, options, images, measured)
-    per_plan = make_plans_table(cells, per_run, measured["test"], advice)
+    study = make_study(settings, cells, options, images, tested)
+    advice = advise(study)
+    per_plan = make_plans_table(cells, per_run, measured, advice)
 
     write_csv(out / "plans.csv", per_plan)
-    write_csv(out / "pairs.csv", make_pairs_table(cells, per_run, measured["test"]))
+    write_csv(out / "pairs.csv", make_pairs_table(cells, measured))
     write_csv(out / "runs.csv", per_run)
     write_csv(out / "history.csv", make_history_table(cells))
     write_csv(out / "confusion.csv", make_confusion_table(cells))
     write_csv(out / "costs.csv", costs)
-    write_csv(out / "shifted.csv", make_shifted_table(cells, measure_shifts(settings, cells, images, measured["test"])))
+    write_csv(out / "shifted.csv", make_shifted_table(cells, measure_shifts(settings, cells, images, measured)))
     write_csv(out / "stopped.csv", make_stopped_table(races, settings.advice.margin / 100))
-    write_json(out / "advice.json", advice)
+    write_json(out / "advice.json", name_plans(advice, cells))
     runs_told = [cell.run for cell in cells]
     lessons = {
-        "views": compare_views(runs_told, measured["test"]),
-        "sizes": compare_sizes(runs_told, options, measured),
+        "views": compare_views(runs_told, measured),
+        "sizes": compare_sizes(runs_told, options, measured, estimate(study.outcomes), study.margin),
     }
-    write_json(
-        out / "study.json", describe_study(runs_told, images.about, scored, racing=settings.study.racing) | lessons
+    about = describe_study(
+        runs_told,
+        images.about,
+        tested,
+        images.train_images,
+        racing=settings.study.racing,
+        tune=settings.study.tune,
     )
+    write_json(out / "study.json", about | lessons)
     write_json(out / "metrics.json", make_headline(per_plan, costs, advice))
 
 
@@ -109,21 +121,15 @@ def read_images(prepared: Path) -> Images:
     return Images(read_csv(prepared / "images.csv").group.to_numpy(np.int64), read_csv(prepared / "splits.csv"), about)
 
 
-def score_split(cells: list[Cell], images: Images, split: str) -> Scored:
-    """Return how all runs were scored on a split."""
-    tables = [cell.predictions[cell.predictions.split == split] for cell in cells]
-    return tally_split(tables, cells[0].run["classes"], images.groups, images.train_images)
-
-
 def measure_shifts(settings: Params, cells: list[Cell], images: Images, unmoved: Measured) -> dict[int, Measured]:
     """Return what was measured on test images by the pixels by which they were shifted; nothing where none were.
 
     An image that was shifted in four directions counts as one group of images.
     """
-    by_shift = {0: unmoved} if settings.study.shifts else {}
+    by_shift, classes = ({0: unmoved} if settings.study.shifts else {}), cells[0].run["classes"]
     for shift in settings.study.shifts:
         tables = [cell.shifted[cell.shifted["shift"] == shift] for cell in cells]
-        by_shift[shift] = measure(tally_split(tables, cells[0].run["classes"], images.groups, images.train_images))
+        by_shift[shift] = measure(gather_tests(tables, classes, images.groups, images.folds), classes)
     return by_shift
 
 
@@ -139,24 +145,29 @@ def make_options(cells: list[Cell], costs: "pd.Series[float]") -> list[Option]:
     ]
 
 
-def make_advice(
-    settings: Params, cells: list[Cell], options: list[Option], images: Images, measured: dict[str, Measured]
-) -> dict[str, Any]:
-    """Return what advice.json tells."""
-    study = Study(
+def make_study(settings: Params, cells: list[Cell], options: list[Option], images: Images, tested: Tested) -> Study:
+    """Return what advice is drawn from."""
+    classes, (metric, sign) = cells[0].run["classes"], ADVISED_BY[settings.advice.metric]
+    chance = gather_tests([name_by_chance(cells[0].predictions, classes)], classes, images.groups, images.folds)
+    return Study(
         options=options,
-        validation=measured["validation"],
-        test=measured["test"],
-        seeds=len(settings.study.seeds),
+        outcomes=turn(tested.get_outcomes(metric), sign),
+        by_chance=turn(chance.get_outcomes(metric), sign),
+        metric=settings.advice.metric,
         margin=settings.advice.margin / 100,
         cost=settings.advice.cost,
+        repeat_seconds=images.folds * sum(cell.costs["replicate_seconds"] for cell in cells),
         train_images=round(images.train_images),
-        images=images.about["images"],
         several_sizes=have_several_sizes([cell.run for cell in cells]),
     )
-    advice = advise(study)
-    chosen, against = cells[advice.pop("run")].key, cells[advice.pop("against")].key
-    return {**chosen, "against_backbone": against["backbone"], "against_plan": against["plan"], **advice}
+
+
+def name_plans(advice: dict[str, Any], cells: list[Cell]) -> dict[str, Any]:
+    """Return the advice with the names of backbone and plan for their places."""
+    chosen, reference = cells[advice["plan"]].key, cells[advice["reference"]].key
+    of_plans = {"plan", "reference", "probabilities", "expected_shortfalls"}
+    rest = {name: value for name, value in advice.items() if name not in of_plans}
+    return {**chosen, "reference_backbone": reference["backbone"], "reference_plan": reference["plan"], **rest}
 
 
 def _make_option(cell: Cell, cost: float, more: str, *, several: bool) -> Option:
@@ -189,7 +200,10 @@ def make_headline(per_plan: pd.DataFrame, costs: pd.DataFrame, advice: dict[str,
     return {
         "advised_plan": advised.plan,
         "advised_backbone": advised.backbone,
-        "advice": advice["status"],
+        "advice": advice["advice"],
+        "probability": round(advice["probability"], 4),
+        "expected_shortfall": round(advice["expected_shortfall"], 4),
+        "resolution": round(advice["resolution"], 4),
         "accuracy": round(float(advised.accuracy), 6),
         "accuracy_low": round(float(advised.accuracy_low), 6),
         "accuracy_high": round(float(advised.accuracy_high), 6),
@@ -201,7 +215,9 @@ def make_headline(per_plan: pd.DataFrame, costs: pd.DataFrame, advice: dict[str,
         "peak_memory_bytes": int(cost.peak_memory_bytes),
         "plans": len(per_plan),
         "audit": "passed" if (per_plan.audit == "passed").all() else "failed",
-        "seeds": int(advised.seeds),
+        f"{advice['metric']}_after_choice": round(advice["after_choice"], 6),
+        "repeats": advice["repeats"],
+        "replicates": int(advised.replicates),
     }
 
 

@@ -1,10 +1,10 @@
-"""Predict the validation and test images of each of a run's seeds, and score test. Nothing is chosen by test.
+"""Predict and score what each replicate of a run tests. Nothing is chosen here.
 
-Reads: the prepared images and splits (validation and test), the run, and in params.yaml by how many pixels test images
-are shifted too.
-Writes: `predictions.parquet` (a row per seed and image, validation before test: a probability for each class),
-`shifted.parquet` (the same of test images that were shifted, a row per shift and direction), `metrics.json` (per seed,
-of test alone) and `costs.json` (what predicting test cost), into one folder.
+Reads: the prepared images and splits (test), the run, and in params.yaml by how many pixels test images are shifted
+too.
+Writes: `predictions.parquet` (a row per replicate and image: a probability for each class), `shifted.parquet` (the same
+of test images that were shifted, a row per shift and direction), `metrics.json` (per replicate) and `costs.json` (what
+predicting cost), into one folder.
 """
 
 import time
@@ -44,62 +44,64 @@ def main(*, params: Path, prepared: Path, run: Path, out: Path) -> None:
     keep_freed_memory()
     compute_deterministically(choose_device())
     predicted = {
-        seed: predict_seed(data, trained, load_backbone(run, int(seed)), int(seed), shifts) for seed in trained.seeds
+        replicate: predict_replicate(data, trained, load_backbone(run, int(replicate)), int(replicate), shifts)
+        for replicate in trained.replicates
     }
     with open_whole_folder(out) as folder:
-        tables = [table for its in predicted.values() for table in (its.validation, its.test)]
-        pd.concat(tables).to_parquet(folder / "predictions.parquet", index=False)
+        pd.concat(its.test for its in predicted.values()).to_parquet(folder / "predictions.parquet", index=False)
         pd.concat(its.shifted for its in predicted.values()).to_parquet(folder / "shifted.parquet", index=False)
-        scores = {seed: score_predictions(its.test, trained.classes) for seed, its in predicted.items()}
+        scores = {replicate: score_predictions(its.test, trained.classes) for replicate, its in predicted.items()}
         write_json(folder / "metrics.json", scores)
         write_json(folder / "costs.json", measure_costs([*predicted.values()]))
     accuracies = ", ".join(f"{score['accuracy']:.3f}" for score in scores.values())
-    print(f"{trained.backbone}-{trained.plan}: test accuracy by seed {accuracies}")
+    print(f"{trained.backbone}-{trained.plan}: test accuracy by replicate {accuracies}")
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """A seed's predictions, and the seconds that those of test took; `shifted` are of test images, moved."""
+    """A replicate's predictions of its test images, and the seconds that they took; `shifted` are of moved ones."""
 
-    validation: pd.DataFrame
     test: pd.DataFrame
-    test_seconds: float
+    seconds: float
     shifted: pd.DataFrame
 
 
-def predict_seed(data: Prepared, trained: Run, backbone: nn.Sequential, seed: int, shifts: list[int]) -> Predicted:
-    """Return what the backbone, trained with the seed, makes of the seed's validation and test images.
+def predict_replicate(
+    data: Prepared, trained: Run, backbone: nn.Sequential, replicate: int, shifts: list[int]
+) -> Predicted:
+    """Return what the backbone, trained in the replicate, makes of the images that the replicate tests.
 
-    Validation goes first, so that its batches, and not test's, start the kernels.
+    One batch goes first and is thrown away, so that it, and not what is timed, starts the kernels.
     """
     device = choose_device()
     whole = prepare_prefix(backbone.to(device).to(memory_format=torch.channels_last), trained.precision)
+    rows = data.list_rows("test", [replicate])
 
-    def predict_split(split: str, transform: Transform | None = None) -> pd.DataFrame:
-        rows = data.list_rows(split, [seed])
+    def predict(rows: NDArray[np.int64], transform: Transform | None = None) -> pd.DataFrame:
         live = LiveInputs(Images.hold(data.images, device), trained.backbone, transform)
         logits = PrefixedInputs(whole, live, data.images.shape[1], trained.precision, device)
         batches = split_batches(rows, SMALLEST_PREFIX_BATCH)
         probabilities = torch.cat([*compute_beside(logits, batches, None, device)]).double().softmax(1)
-        return make_prediction_table(data, seed, split, rows, probabilities.cpu().numpy())
+        return make_prediction_table(data, replicate, rows, probabilities.cpu().numpy())
 
-    validation, began = predict_split("validation"), time.perf_counter()
-    test, test_seconds = predict_split("test"), time.perf_counter() - began
+    predict(rows[:SMALLEST_PREFIX_BATCH])
+    began = time.perf_counter()
+    test, seconds = predict(rows), time.perf_counter() - began
     shifted = [
-        predict_split("test", Shifter(direction, by)).assign(shift=by, direction=direction)
+        predict(rows, Shifter(direction, by)).assign(shift=by, direction=direction)
         for by in shifts
         for direction in DIRECTIONS
     ]
     none = test.head(0).assign(shift=0, direction="")
-    return Predicted(validation, test, test_seconds, pd.concat([none, *shifted]))
+    return Predicted(test, seconds, pd.concat([none, *shifted]))
 
 
 def make_prediction_table(
-    data: Prepared, seed: int, split: str, rows: NDArray[np.int64], probabilities: NDArray[np.float64]
+    data: Prepared, replicate: int, rows: NDArray[np.int64], probabilities: NDArray[np.float64]
 ) -> pd.DataFrame:
-    """Return the probabilities (rows x classes) with what they are about: seed, split, image, id and label."""
+    """Return the probabilities (rows x classes) with what they are about: replicate, image, id and label."""
     named = {"id": [data.ids[row] for row in rows], "label": data.labels[rows]}
-    about = {"seed": seed, "split": split, "image": rows, **named}
+    about = {"replicate": replicate, "image": rows, **named}
     columns = {f"probability_{name}": probabilities[:, index] for index, name in enumerate(data.classes)}
     return pd.DataFrame(about | columns)
 
@@ -107,7 +109,7 @@ def make_prediction_table(
 def measure_costs(predicted: list[Predicted]) -> dict[str, float]:
     """Return the test images that were predicted in a second, from prepared pixels to probabilities."""
     images = sum(len(its.test) for its in predicted)
-    return {"inference_images_per_second": images / sum(its.test_seconds for its in predicted)}
+    return {"inference_images_per_second": images / sum(its.seconds for its in predicted)}
 
 
 if __name__ == "__main__":

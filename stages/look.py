@@ -1,4 +1,4 @@
-"""Look inside the advised run's first seed: what it looks for, finds and goes by, and how far it moved.
+"""Look inside the advised run's first replicate: what it looks for, finds and goes by, and how far it moved.
 
 Reads: the advice, that run and its predictions, the prepared images, and in params.yaml whether TensorBoard is to show
 the pictures too. Nothing is chosen by what is seen here.
@@ -28,14 +28,14 @@ def main(*, params: Path, advice: Path, prepared: Path, runs: Path, scores: Path
     name = name_run(advised["backbone"], advised["plan"])
     predictions = pd.read_parquet(scores / name / "predictions.parquet")
     opened = open_run(runs / name)
-    mistakes, hits = choose_cases(data, predictions, opened.seed, CASES)
+    mistakes, hits = choose_cases(data, predictions, opened.replicate, CASES)
     groups = {"Worst mistakes": mistakes, "Confident hits": hits}
     there = {group: cases for group, cases in groups.items() if cases}
     inside = look_inside(opened, there, mapped=(hits or mistakes)[0])
     write_look(out, inside)
     if settings.training.tensorboard:
         post_pictures(locate_logs(name) / "pictures", inside)
-    print(f"{name}, seed {opened.seed}: {out}")
+    print(f"{name}, replicate {opened.replicate}: {out}")
 
 
 if __name__ == "__main__":

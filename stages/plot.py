@@ -40,7 +40,9 @@ def draw(study: Comparison, folder: Path) -> None:
     its = study.confusion[(study.confusion[KEYS] == advised[KEYS]).all(axis=1)]
     for lesson in list_lessons(study):
         save_figure(lesson.draw(), folder, lesson.name)
-    save_figure(draw_confusion(its, label_plans(study.plans)[study.advised], int(advised.seeds)), folder, "confusion")
+    save_figure(
+        draw_confusion(its, label_plans(study.plans)[study.advised], int(advised.replicates)), folder, "confusion"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Decode every image once, find what is wrong with the images, and draw each seed's splits.
+"""Decode every image once, find what is wrong with the images, and draw each replicate's splits.
 
 Reads: `images.parquet` and `source.json`, as fetch wrote them.
 Writes: `images.npy` (uint8, images x image_px x image_px x 3), `labels.npy` (int64), `images.csv` (a row per image),
-`splits.csv` (what each image is for each seed) and `prepared.json`, into one folder.
+`splits.csv` (what each image is in each replicate) and `prepared.json`, into one folder.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from frostline.constants import HUB, MEND_IN_A_FOLDER, SPLITS
 from frostline.data.images import Decoded, decode
-from frostline.data.splits import complete_official, draw_splits, encode_values, join_groups
+from frostline.data.splits import count_groups_needed, draw_folds, draw_validation, encode_values, join_groups
 from frostline.errors import InputError, run_command
 from frostline.files import hash_file, open_whole_folder, read_json, write_csv, write_json
 from frostline.params import Data, load_params
@@ -24,13 +24,13 @@ from frostline.params import Data, load_params
 IMAGES_AT_ONCE = 256
 NAMED_AT_MOST = 20
 MORE_GROUPS = "Add images, lower data.block_files, or use data.groups: none."
-MORE_OFFICIAL = "Add images of it there, or leave the split folders out: then every seed draws its own."
+MORE_OFFICIAL = "Add images of it there, or say data.splits: folds, which tests every image."
 
 
 def main(*, params: Path, raw: Path, out: Path) -> None:
-    """Prepare the images of the folder `raw` for the seeds of `params`, into the folder `out`."""
+    """Prepare the images of the folder `raw` for the replicates of `params`, into the folder `out`."""
     settings = load_params(params)
-    data, seeds = settings.data, settings.study.seeds
+    data, repeats = settings.data, settings.study.repeats
     parquet, source = raw / "images.parquet", read_json(raw / "source.json")
     classes, of_the_hub = source["classes"], source["origin"].startswith(HUB)
     images = read_table(parquet, classes)
@@ -38,14 +38,33 @@ def main(*, params: Path, raw: Path, out: Path) -> None:
         images["digest"] = decode_all(parquet, folder / "images.npy", len(images), data.image_px, of_the_hub)
         check_labels(images, of_the_hub)
         images["group"] = group_images(images, data)
-        check_groups(images)
-        splits = pd.concat([split_images(images, data, seed) for seed in seeds], ignore_index=True)
-        check_splits(images, splits)
+        if not are_official(images, data):
+            check_groups(images, data.folds)
+        splits = pd.concat([split_images(images, data, repeat) for repeat in range(repeats)], ignore_index=True)
+        check_splits(images, splits, official=are_official(images, data))
         np.save(folder / "labels.npy", images.label.to_numpy(np.int64))
         write_csv(folder / "images.csv", images.drop(columns="digest"))
         write_csv(folder / "splits.csv", splits)
         write_json(folder / "prepared.json", describe(folder, images, splits, classes, data))
-    print(f"prepare: {len(images):,} images of {data.image_px} px, splits for {len(seeds)} seeds")
+    print(f"prepare: {len(images):,} images of {data.image_px} px, {tell_splits(images, data, repeats)}")
+
+
+def are_official(images: pd.DataFrame, data: Data) -> bool:
+    """Return whether the source's own splits are taken: one of them must be test."""
+    return data.splits == "auto" and bool(images.split.notna().all() and (images.split == "test").any())
+
+
+def tell_splits(images: pd.DataFrame, data: Data, repeats: int) -> str:
+    """Return in words which splits were taken, and why."""
+    times = "" if repeats == 1 else f", {repeats} times"
+    if are_official(images, data):
+        missing = "" if (images.split == "validation").any() else ", validation drawn from train"
+        return f"the source's own splits{missing}{times}"
+    why = ""
+    if images.split.notna().any():
+        own = "data.splits: folds" if data.splits == "folds" else "the source's own splits have no test"
+        why = f" ({own})"
+    return f"{data.folds} folds that test every image once{why}{times}"
 
 
 def read_table(parquet: Path, classes: list[str]) -> pd.DataFrame:
@@ -83,7 +102,7 @@ def _read_batches(parquet: Path) -> Iterator[tuple[list[str], list[bytes]]]:
 
 
 def check_labels(images: pd.DataFrame, of_the_hub: bool) -> None:
-    """Refuse the same pixels under two classes, or in two official splits."""
+    """Refuse the same pixels under two classes, or in two of the source's own splits."""
     for column, must in (("class", "belong to one class"), ("split", "lie in one split")):
         differs = images.groupby("digest")[column].transform("nunique") > 1
         same = images[differs].groupby("digest", sort=False).id.agg(" = ".join)
@@ -99,48 +118,67 @@ def group_images(images: pd.DataFrame, data: Data) -> np.ndarray:
     return join_groups(blocks, encode_values(images.digest))
 
 
-def check_groups(images: pd.DataFrame) -> None:
-    """Refuse a class of which no draw can give every split a group. Official splits are checked once they are known."""
-    if images.split.notna().all():
-        return
-    for name, groups in images.groupby("class").group.nunique().items():
-        if groups < len(SPLITS):
-            must = f"hold every class in at least {len(SPLITS)} groups of images, one for each split"
-            raise InputError.of("data", must, f"{name!r} in {groups}", MORE_GROUPS)
-
-
-def split_images(images: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
-    """Return what each image is for the seed: the official split where there is one, else one drawn by seed."""
-    strata, groups = encode_values(zip(images["class"], images.stratum, strict=True)), images.group.to_numpy()
-    validation_share, test_share = data.validation_percent / 100, data.test_percent / 100
-    if images.split.notna().all():
-        splits = complete_official(images.split.to_numpy(str), groups, strata, validation_share, test_share, seed)
-    else:
-        splits = draw_splits(groups, strata, validation_share, test_share, seed)
-    return pd.DataFrame({"seed": seed, "image": np.arange(len(images)), "split": splits})
-
-
-def check_splits(images: pd.DataFrame, splits: pd.DataFrame) -> None:
-    """Refuse splits of which one lacks a class, because nothing can be learned or said of it there."""
-    labels = images["class"].to_numpy()[splits.image]
-    counts = pd.crosstab([splits.seed, splits.split], labels)
-    for seed, split in ((seed, split) for seed in splits.seed.unique() for split in SPLITS):
-        found = counts.loc[(seed, split)] if (seed, split) in counts.index else counts.iloc[0] * 0
-        for name in found.index[found == 0]:
-            fix = MORE_GROUPS if images.split.isna().any() else MORE_OFFICIAL
-            raise InputError.of(f"the {split} split of seed {seed}", "hold every class", f"no image of {name!r}", fix)
-    check_scored_groups(images, splits)
-
-
-def check_scored_groups(images: pd.DataFrame, splits: pd.DataFrame) -> None:
-    """Refuse a split to be scored that is a single group of images: nobody could say how sure its figures are."""
-    groups = images.group.to_numpy()[splits.image]
-    counts = pd.Series(groups).groupby([splits.seed, splits.split]).nunique()
-    for seed, split in ((seed, split) for seed in splits.seed.unique() for split in SPLITS[1:]):
-        if counts[seed, split] < 2:
-            raise InputError.of(
-                f"the {split} split of seed {seed}", "hold at least 2 groups of images", "1", MORE_GROUPS
+def check_groups(images: pd.DataFrame, folds: int) -> None:
+    """Refuse a class of which not every replicate could have a group to train on and one to validate."""
+    needed = count_groups_needed(folds)
+    for name, its in images.groupby("class"):
+        groups = its.group.nunique()
+        if groups < needed:
+            alone = groups == len(its)
+            must = (
+                f"hold at least {needed} {'images' if alone else 'groups of images'} of every class for {folds} folds"
             )
+            count = f"{len(its)} image{'' if len(its) == 1 else 's'}"
+            got = f"{count} of {name!r}" if alone else f"{count} of {name!r} in {groups}"
+            raise InputError.of("data", must, got, "Add images of it." if alone else MORE_GROUPS)
+
+
+def split_images(images: pd.DataFrame, data: Data, repeat: int) -> pd.DataFrame:
+    """Return what each image is in each replicate of the repeat: one for each fold, or one of the source's own."""
+    strata, groups = encode_values(zip(images["class"], images.stratum, strict=True)), images.group.to_numpy()
+    labels, share = images.label.to_numpy(np.int64), data.validation_percent / 100
+    if are_official(images, data):
+        tested, first = [(images.split == "test").to_numpy()], repeat
+    else:
+        fold_of = draw_folds(groups, strata, labels, data.folds, repeat)
+        tested, first = [fold_of == fold for fold in range(data.folds)], data.folds * repeat
+    tables = []
+    for fold, test in enumerate(tested):
+        splits = np.where(test, "test", "train").astype("U10")
+        if are_official(images, data) and (images.split == "validation").any():
+            splits = images.split.to_numpy("U10")
+        else:
+            rest = np.flatnonzero(~test)
+            drawn = draw_validation(groups[rest], strata[rest], labels[rest], share, [repeat, fold])
+            splits[rest[drawn]] = "validation"
+        tables.append(pd.DataFrame({"replicate": first + fold, "image": np.arange(len(images)), "split": splits}))
+    return pd.concat(tables)
+
+
+def check_splits(images: pd.DataFrame, splits: pd.DataFrame, *, official: bool) -> None:
+    """Refuse splits of which one lacks a class, because nothing can be learned or said of it there.
+
+    A fold need not test every class, as all folds together do.
+    """
+    labels = images["class"].to_numpy()[splits.image]
+    counts = pd.crosstab([splits.replicate, splits.split], labels)
+    must_hold = SPLITS if official else SPLITS[:2]
+    for replicate, split in ((replicate, split) for replicate in splits.replicate.unique() for split in must_hold):
+        found = counts.loc[(replicate, split)] if (replicate, split) in counts.index else counts.iloc[0] * 0
+        for name in found.index[found == 0]:
+            where = f"the {split} split" if official else f"the {split} images of replicate {replicate}"
+            fix = MORE_OFFICIAL if official else MORE_GROUPS
+            raise InputError.of(where, "hold every class", f"no image of {name!r}", fix)
+    check_scored_groups(images, splits, official=official)
+
+
+def check_scored_groups(images: pd.DataFrame, splits: pd.DataFrame, *, official: bool) -> None:
+    """Refuse images to be scored that are a single group: nobody could say how sure its figures are."""
+    tested = images.group.to_numpy()[splits.image[splits.split == "test"]]
+    if len(np.unique(tested)) < 2:
+        raise InputError.of(
+            "the test split", "hold at least 2 groups of images", "1", MORE_OFFICIAL if official else MORE_GROUPS
+        )
 
 
 def describe(
@@ -148,7 +186,7 @@ def describe(
 ) -> dict[str, object]:
     """Return what prepared.json says: the counts by which a person sees at once whether the splits are sound."""
     duplicates = len(images) - images.digest.nunique()
-    per_split = splits.groupby(["seed", "split"]).size().unstack()
+    official, per_split = are_official(images, data), splits.groupby(["replicate", "split"]).size().unstack()
     return {
         "classes": classes,
         "images": len(images),
@@ -156,8 +194,12 @@ def describe(
         "image_px": data.image_px,
         "groups": int(images.group.nunique()),
         "exact_duplicates": int(duplicates),
-        "splits": "official" if images.split.notna().all() else f"drawn by seed, groups: {data.groups}",
-        "images_per_split": {str(seed): counts[list(SPLITS)].to_dict() for seed, counts in per_split.iterrows()},
+        "splits": "official" if official else "folds",
+        "folds": 1 if official else data.folds,
+        "groups_by": data.groups,
+        "images_per_split": {
+            str(replicate): counts[list(SPLITS)].to_dict() for replicate, counts in per_split.iterrows()
+        },
         "sha256": {name: hash_file(folder / name) for name in ("images.npy", "labels.npy", "splits.csv")},
     }
 

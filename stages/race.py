@@ -1,6 +1,6 @@
 """Race the study's plans and learning rates: train where it decides, and stop what cannot catch up.
 
-Without `study.racing` nothing is trained here, and every plan will be trained with all its rates and seeds.
+Without `study.racing` nothing is trained here, and every plan will be trained with all its rates and replicates.
 
 Reads: the prepared images and splits (train and validation only), and the study in params.yaml.
 Writes: a folder for each run, with `race.json` (what was stopped, when and why) and, after a race, the run itself.
@@ -44,7 +44,7 @@ SPARED = 0.02
 
 @dataclass(eq=False)
 class Trial:
-    """A run in the race, the rates that go on, what they came to by rate and seed, and what was stopped of it.
+    """A run in the race, the rates that go on, what they came to by rate and replicate, and what was stopped of it.
 
     `epochs` are those of a fit at most, and `flops` what it then computes for each image, its prefix left out.
     """
@@ -57,12 +57,12 @@ class Trial:
     rates: list[Rates]
     results: dict[tuple[Rates, int], TrialResult] = field(default_factory=dict)
     dropped: list[dict[str, Any]] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=list)
+    replicates: list[int] = field(default_factory=list)
     stop: Stop | None = None
 
     @property
     def losses(self) -> dict[Rates, float]:
-        """The validation loss of each rate that goes on, as a mean over the seeds that it was trained with."""
+        """The validation loss of each rate that goes on, as a mean over the replicates that it was trained with."""
         return {
             rates: fmean(result.val_loss for (mine, _), result in self.results.items() if mine == rates)
             for rates in self.rates
@@ -88,8 +88,8 @@ def main(*, params: Path, prepared: Path, out: Path) -> None:
             with start_workers(params, prepared, runs) as workers:
                 trials = hold_race(settings, prepared, [start_trial(name, ask) for name, ask in workers.items()])
                 for trial in trials:
-                    trial.ask(Worker.write, folder / trial.name, trial.rates[0], trial.seeds)
-                    trial.ask(Worker.clean_up)
+                    trial.ask(Worker.write, folder / trial.name, trial.rates[0], trial.replicates)
+                trials[0].ask(Worker.drop_oldest)
             told = {trial.name: tell(trial) for trial in trials}
         else:
             told = {name: {"racing": False, "stopped": None, "dropped": []} for name in runs}
@@ -99,32 +99,34 @@ def main(*, params: Path, prepared: Path, out: Path) -> None:
 
 def hold_race(settings: Params, prepared: Path, trials: list[Trial]) -> list[Trial]:
     """Return every trial as it came out, with one rate left to each."""
-    seeds = settings.study.seeds
-    groups = list_validation_groups(prepared, seeds)
+    replicates = sorted(set(read_csv(prepared / "splits.csv").replicate))
+    groups = list_validation_groups(prepared, replicates)
     raced = choose_worth_racing(trials)
     with_rates_to_drop = [trial for trial in raced if len(trial.rates) > 1]
-    train_beside(with_rates_to_drop, lambda trial: train_rates(trial, seeds[:1], (trial.epochs + 1) // 2))
+    train_beside(with_rates_to_drop, lambda trial: train_rates(trial, replicates[:1], (trial.epochs + 1) // 2))
     for trial in with_rates_to_drop:
-        trial.seeds = seeds[:1]
+        trial.replicates = replicates[:1]
         drop_rates(trial, choose_better_half(trial.losses))
     reached = 0
-    for count in list_rungs(len(seeds)):
+    for count in list_rungs(len(replicates)):
         running = [trial for trial in trials if trial.stop is None]
         for trial in running:
-            trial.seeds = seeds[:count]
-        train_beside(running, partial(train_rates, seeds=seeds[reached:count], most=None))
+            trial.replicates = replicates[:count]
+        train_beside(running, partial(train_rates, replicates=replicates[reached:count], most=None))
         reached = count
-        if count < len(seeds):
+        if count < len(replicates):
             for trial in running:
-                if trial in raced:
+                if settings.study.tune == "first":
+                    drop_rates(trial, keep_best(trial.losses))
+                elif trial in raced:
                     drop_rates(trial, choose_better_half(trial.losses))
             standings = [make_standing(trial, settings.advice.cost) for trial in running]
-            shown = np.concatenate([groups[seed] for seed in seeds[:count]])
+            shown = np.concatenate([groups[replicate] for replicate in replicates[:count]])
             stops = find_stops(standings, shown, settings.advice.margin / 100)
             for trial in running:
                 trial.stop = stops.get(trial.name) if trial in raced else None
                 if trial.stop is not None:
-                    print(f"{trial.name} stops after {count} of {len(seeds)} seeds")
+                    print(f"{trial.name} stops after {count} of {len(replicates)} replicates")
     for trial in trials:
         trial.rates = keep_best(trial.losses)
         if not isfinite(trial.losses[trial.rates[0]]):
@@ -147,11 +149,11 @@ def train_beside(trials: Sequence[Trial], train: Callable[[Trial], object]) -> N
         list(asking.map(train, trials))
 
 
-def train_rates(trial: Trial, seeds: Sequence[int], most: int | None) -> None:
-    """Train the seeds at every rate that goes on, to the end or up to so many epochs."""
-    for seed, rates in product(seeds, trial.rates):
-        result = trial.results[rates, seed] = trial.ask(Worker.train, rates, seed, most)
-        told = f"learning rate {format_rates(rates)}, seed {seed}, {result.epochs} epochs"
+def train_rates(trial: Trial, replicates: Sequence[int], most: int | None) -> None:
+    """Train the replicates at every rate that goes on, to the end or up to so many epochs."""
+    for replicate, rates in product(replicates, trial.rates):
+        result = trial.results[rates, replicate] = trial.ask(Worker.train, rates, replicate, most)
+        told = f"learning rate {format_rates(rates)}, replicate {replicate}, {result.epochs} epochs"
         print(f"{trial.name}: {told}: validation loss {result.val_loss:.3f}, accuracy {fmean(result.hits):.3f}")
 
 
@@ -170,7 +172,12 @@ def drop_rates(trial: Trial, kept: list[Rates]) -> None:
     for rates in trial.rates:
         if rates not in kept:
             epochs = sum(result.epochs for (mine, _), result in trial.results.items() if mine == rates)
-            reached = {"seeds": len(trial.seeds), "epochs": epochs, "val_loss": losses[rates], "kept_val_loss": best}
+            reached = {
+                "replicates": len(trial.replicates),
+                "epochs": epochs,
+                "val_loss": losses[rates],
+                "kept_val_loss": best,
+            }
             trial.dropped.append({"learning_rate": flatten_rates(rates), **reached})
     trial.rates = kept
 
@@ -178,20 +185,22 @@ def drop_rates(trial: Trial, kept: list[Rates]) -> None:
 def make_standing(trial: Trial, cost: str) -> Standing:
     """Return how the run stands, at the best of its rates so far."""
     (rates,) = keep_best(trial.losses)
-    hits = np.concatenate([np.array(trial.results[rates, seed].hits, np.int64) for seed in trial.seeds])
+    hits = np.concatenate([np.array(trial.results[rates, replicate].hits, np.int64) for replicate in trial.replicates])
     return Standing(trial.name, float(trial.ask(Worker.measure_costs)[cost]), hits)
 
 
-def list_validation_groups(prepared: Path, seeds: Sequence[int]) -> dict[int, NDArray[np.int64]]:
-    """Return the group of each of a seed's validation images, in the order of their rows."""
+def list_validation_groups(prepared: Path, replicates: Sequence[int]) -> dict[int, NDArray[np.int64]]:
+    """Return the group of each of a replicate's validation images, in the order of their rows."""
     data, groups = read_prepared(prepared), read_csv(prepared / "images.csv").group.to_numpy(np.int64)
-    return {seed: groups[data.list_rows("validation", [seed])] for seed in seeds}
+    return {replicate: groups[data.list_rows("validation", [replicate])] for replicate in replicates}
 
 
 def tell(trial: Trial) -> dict[str, Any]:
     """Return what race.json tells: the rates that were dropped, and why the run was stopped, if it was."""
     epochs = sum(result.epochs for result in trial.results.values())
-    stopped = None if trial.stop is None else {"seeds": len(trial.seeds), "epochs": epochs, **asdict(trial.stop)}
+    stopped = (
+        None if trial.stop is None else {"replicates": len(trial.replicates), "epochs": epochs, **asdict(trial.stop)}
+    )
     return {"racing": True, "stopped": stopped, "dropped": trial.dropped}
 
 

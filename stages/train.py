@@ -1,28 +1,33 @@
-"""Train one plan: every learning rate of its lists with every seed, then keep the rates that validated best.
+"""Train one plan: find its learning rates on validation, and train every replicate at those that validated best.
 
-Where the study is a race, the plan was trained in it, and this takes what came of it.
+A fit that was trained before, by whichever run, is found again: more repeats train only what is new. Where the study is
+a race, the plan was trained in it, and this takes what came of it.
 
 Reads: the prepared images and splits (train and validation only), the plan in params.yaml, and the race.
-Writes: `seed-<seed>.safetensors` (what the seed learned), `history.csv` (a row per learning rate, seed and epoch),
-`run.json` (what was chosen), `costs.json` (what was counted and measured) and `race.json` (what was stopped, if
-anything was), into one folder.
+Writes: `replicate-<replicate>.safetensors` (what the replicate learned), `history.csv` (a row per learning rate,
+replicate and epoch), `run.json` (what was chosen), `costs.json` (what was counted and measured) and `race.json` (what
+was stopped, if anything was), into one folder.
 """
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
 from tqdm import tqdm
 
 from frostline.backbones.precision import compute_deterministically
-from frostline.constants import Rates, name_run
+from frostline.constants import name_run
 from frostline.errors import run_command
 from frostline.files import open_whole_folder
 from frostline.hardware import choose_device, keep_freed_memory
 from frostline.params import load_params
-from frostline.training.checkpoints import remove_checkpoints
-from frostline.training.grid import Feed, Job, make_feed, make_job
+from frostline.training.checkpoints import Trained, drop_oldest, read_trained
+from frostline.training.grid import Feed, make_feed
+from frostline.training.job import Job, locate_checkpoint, make_job
 from frostline.training.results import (
+    Cell,
     Phased,
     build_frozen_backbone,
     choose_rates,
@@ -31,7 +36,7 @@ from frostline.training.results import (
     summarize_phase,
     write_outcome,
 )
-from frostline.training.workers import Trained, count_workers, share_cores, train_fits
+from frostline.training.workers import count_workers, share_cores, train_fits
 
 
 def main(*, params: Path, prepared: Path, race: Path, backbone: str, plan: str, out: Path) -> None:
@@ -44,40 +49,83 @@ def main(*, params: Path, prepared: Path, race: Path, backbone: str, plan: str, 
     compute_deterministically(choose_device())
     job = make_job(load_params(params), prepared, backbone, plan)
     frozen = build_frozen_backbone(job, plan)  # refuses what does not fit, before anything is trained
-    job = share_cores(job, frozen)
+    trainer = Trainer(share_cores(job, frozen), frozen, name_run(backbone, plan))
 
-    name = name_run(backbone, plan)
-    phases = [train_phase(job, frozen, name, number) for number in range(1, len(job.phases) + 1)]
+    last = len(job.phases)
+    for phase in range(1, last + 1):
+        trainer.train(phase, [(rates, replicate) for rates in job.list_rates(phase) for replicate in job.tuned])
+    chosen = choose_rates({cell: fit.history for cell, fit in trainer.trained[last].items()})
+    for phase in range(1, last + 1):
+        others = [replicate for replicate in job.replicates if replicate not in job.tuned]
+        trainer.train(phase, [(chosen[:phase], replicate) for replicate in others])
+    phases = trainer.summarize()
 
     with open_whole_folder(out) as folder:
-        write_outcome(folder, job, plan, phases, choose_rates(phases[-1].histories), job.seeds)
+        write_outcome(folder, trainer.job, plan, phases, chosen, job.replicates)
         shutil.copy(race / "race.json", folder)
-    remove_checkpoints(job.scratch)
+    drop_oldest(job.scratch, job.training.keep_bytes)
 
 
-def train_phase(job: Job, frozen: nn.Sequential, name: str, phase: int) -> Phased:
-    """Train every cell of the phase, each from where the phase before left it."""
-    feed, workers = make_feed(job, phase), count_workers(job, frozen, phase)
-    told = f"{name}, phase {phase} of {len(job.phases)}" if len(job.phases) > 1 else name
-    print(f"{told}: prefix cache: {feed.cache.place}, {feed.cache.bytes:,} bytes; fits at once: {workers}", flush=True)
-    trained = train_grid(job, feed, workers, told)
-    histories = {cell: trained[cell].history for cell in job.list_cells(phase)}
-    audited = next(reversed(trained.values())).audited
-    return summarize_phase(
-        feed, job, histories, workers, audited, max(fit.peak_memory_bytes for fit in trained.values())
-    )
+@dataclass
+class Trainer:
+    """Trains a run's cells phase by phase, from where the phase before left each, and has what came of them.
 
+    A phase's feed is made when there is something to train, and serves all that is trained after that.
+    """
 
-def train_grid(job: Job, feed: Feed, workers: int, name: str) -> dict[tuple[Rates, int], Trained]:
-    """Train every cell, telling of each when it ends, on a terminal with a bar of epochs."""
-    cells, most = job.list_cells(feed.phase), job.phases[feed.phase - 1].epochs
-    trained = {}
-    with tqdm(total=len(cells) * most, desc=name, unit="epoch", disable=None) as bar:
-        for fit in train_fits(job, feed, cells, workers, bar.update):
-            trained[fit.rates, fit.seed] = fit
-            outcome = describe_history([epoch for epoch in fit.history if epoch.phase == feed.phase])
-            tqdm.write(f"{name}: learning rate {format_rates(fit.rates)}, seed {fit.seed}: {outcome}")
-    return trained
+    job: Job
+    frozen: nn.Sequential
+    name: str
+    trained: dict[int, dict[Cell, Trained]] = field(default_factory=dict)
+    feeds: dict[int, Feed] = field(default_factory=dict)
+
+    def train(self, phase: int, cells: Sequence[Cell]) -> None:
+        """Train these cells of the phase, but for those that were trained before."""
+        found = {cell: read_trained(locate_checkpoint(self.job, *cell)) for cell in cells}
+        known = {cell: fit for cell, fit in found.items() if fit is not None}
+        self.trained.setdefault(phase, {}).update(known)
+        new = [cell for cell in cells if cell not in known]
+        if known:
+            fits = f"{len(known)} fit{'' if len(known) == 1 else 's'}"
+            print(f"{self.name}: {fits} found, trained before; {len(new)} to train", flush=True)
+        if new:
+            self.trained[phase] |= self.train_new(phase, new)
+
+    def train_new(self, phase: int, cells: list[Cell]) -> dict[Cell, Trained]:
+        """Train these cells, telling of each when it ends, on a terminal with a bar of epochs."""
+        feed, workers, trained = self.get_feed(phase, cells), self.count_workers(phase), {}
+        name = f"{self.name}, phase {phase} of {len(self.job.phases)}" if len(self.job.phases) > 1 else self.name
+        most = self.job.phases[phase - 1].epochs
+        with tqdm(total=len(cells) * most, desc=name, unit="epoch", disable=None) as bar:
+            for fit in train_fits(self.job, feed, cells, min(workers, len(cells)), bar.update):
+                trained[fit.rates, fit.replicate] = fit
+                outcome = describe_history([epoch for epoch in fit.history if epoch.phase == phase])
+                tqdm.write(f"{name}: learning rate {format_rates(fit.rates)}, replicate {fit.replicate}: {outcome}")
+        return {cell: trained[cell] for cell in cells}
+
+    def get_feed(self, phase: int, cells: Sequence[Cell]) -> Feed:
+        """Return the phase's feed. If there is none, one is made for these cells and those that will follow them."""
+        if phase not in self.feeds:
+            tuned = set(self.job.tuned)
+            asked = {replicate for _, replicate in cells}
+            served = [each for each in self.job.replicates if each in asked or (asked <= tuned and each not in tuned)]
+            feed = self.feeds[phase] = make_feed(self.job, phase, served)
+            kept = f"prefix cache: {feed.cache.place}, {feed.cache.bytes:,} bytes"
+            print(f"{self.name}: {kept}; fits at once: {self.count_workers(phase)}", flush=True)
+        return self.feeds[phase]
+
+    def count_workers(self, phase: int) -> int:
+        """Return how many fits of the phase are trained at once."""
+        return count_workers(self.job, self.frozen, phase)
+
+    def summarize(self) -> list[Phased]:
+        """Return what became of each phase."""
+        return [
+            summarize_phase(
+                self.feeds.get(phase) or make_feed(self.job, phase, []), self.job, trained, self.count_workers(phase)
+            )
+            for phase, trained in self.trained.items()
+        ]
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Study:
 
     plans: tuple[str, ...] = PLANS
     backbones: tuple[str, ...] = ("efficientnet_lite0",)
-    seeds: int = 4
+    replicates: int = 4
     classes: tuple[str, ...] = ("functional", "defective")
     origin: str = "PyPI package elpv-dataset"
     advised: str = "head"
@@ -58,7 +58,7 @@ NETWORKS = ("mlp", "cnn2", "residual20")
 SIZES = tuple(f"{plan}_{percent}" for plan in ("head", "stage4", "all") for percent in (5, 25, 100))
 VARIANTS = {
     "usual": Study(),
-    "one_seed": Study(seeds=1),
+    "one_replicate": Study(replicates=1),
     "two_backbones": Study(backbones=("efficientnet_lite0", "mobilenet_v3_large"), plans=PLANS[:4]),
     "twelve_plans": Study(
         plans=(*PLANS, "norms", "biases", "stage2", "stage1", "surgical_first_block", "stage4_last_block", "stem_head")
@@ -123,8 +123,8 @@ def make_table(name: str, study: Study) -> pd.DataFrame:
         its = recorded[(recorded.backbone == source[0]) & (recorded.plan == source[1])]
         tables.append(its.assign(backbone=backbone, plan=plan))
     table = pd.concat(tables, ignore_index=True) if tables else recorded
-    if "seed" in table:
-        table = table[table.seed < study.seeds].reset_index(drop=True)
+    if "replicate" in table:
+        table = table[table.replicate < study.replicates].reset_index(drop=True)
     return {"plans": _edit_plans, "costs": _edit_costs, "runs": _edit_runs, "history": _edit_history}.get(
         name, _edit_confusion if name == "confusion" else lambda table, _: table
     )(table, study)
@@ -134,8 +134,8 @@ def _edit_plans(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     accuracies = ["accuracy", "accuracy_low", "accuracy_high"]
     table[accuracies] += study.shift
     table["advised"] = [index == study.plans.index(study.advised) for index in range(len(table))]
-    table["seeds"] = study.seeds
-    if study.seeds == 1:
+    table["replicates"] = study.replicates
+    if study.replicates == 1:
         table["accuracy_sd"] = None
     if study.equal_costs:
         table["trainable_parameters"] = table.trainable_parameters.iloc[0]
@@ -197,7 +197,7 @@ def _make_stopped(study: Study) -> pd.DataFrame:
         (backbone, "head", 0.0003, 1, 2, "validation loss 0.412, and 0.389 at a rate that went on"),
         (backbone, "stage2", None, 2, 12, f"{cheaper}, at least -0.4 at 90 %"),
     ]
-    columns = ["backbone", "plan", "learning_rate", "seeds", "epochs", "reason"]
+    columns = ["backbone", "plan", "learning_rate", "replicates", "epochs", "reason"]
     return pd.DataFrame(rows if study.racing else [], columns=columns)
 
 
@@ -214,7 +214,7 @@ def make_advice(study: Study) -> dict[str, Any]:
         "plan": study.advised, "against_plan": study.best, "cost_ratio": None if alike else 0.011,
         "difference": None if alike else difference, "low": None if alike else difference - 0.02,
         "high": None if alike else difference + 0.02,
-        "seeds_needed": None if study.shown else 11, "images_needed": None if study.shown else 5_300,
+        "replicates_needed": None if study.shown else 11, "images_needed": None if study.shown else 5_300,
         "sentences": [f"Unfreeze {study.advised} and nothing else.", f"It {says}."],
     }  # fmt: skip
 
@@ -225,7 +225,7 @@ def make_facts(study: Study) -> dict[str, Any]:
     pair = {"backbone": study.backbones[0], "plan": "head_one_view", "other_plan": "head", "views": 1, "other_views": 4}
     sentence = "1 view instead of 4 (head_one_view against head): accuracy -0.3 points (95 % interval -1.2 to +0.6)."
     return facts | {
-        "classes": list(study.classes), "seeds": list(range(study.seeds)), "splits": study.splits,
+        "classes": list(study.classes), "replicates": list(range(study.replicates)), "splits": study.splits,
         "backbone_sha256": {name_run(*cell): "ab" * 32 for cell in study.cells},
         "views": [pair | {"sentence": sentence}] if study.views else [],
         "sizes": [size for size in facts["sizes"] if size["plan"] in study.plans] if study.sizes else [],

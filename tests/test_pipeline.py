@@ -58,21 +58,21 @@ def test_the_study_leaves_no_scratch_and_nothing_unfinished(study: Path) -> None
     assert not [path for path in study.rglob("*unfinished*") if ".dvc" not in path.parts]
 
 
-def test_all_plans_are_scored_on_the_same_images_of_each_seed(study: Path) -> None:
+def test_all_plans_are_scored_on_the_same_images_of_each_replicate(study: Path) -> None:
     head, stage4 = (
         pd.read_parquet(study / f"data/scores/{BACKBONE}-{plan}/predictions.parquet") for plan in ("head", "stage4")
     )
-    about = ["seed", "split", "image", "id", "label"]
+    about = ["replicate", "split", "image", "id", "label"]
     assert head[about].equals(stage4[about])
     test = head[head.split == "test"]
-    assert set(test[test.seed == 0].image) != set(test[test.seed == 1].image)
+    assert set(test[test.replicate == 0].image) != set(test[test.replicate == 1].image)
 
 
-def test_no_test_image_of_a_seed_is_trained_or_validated_on(study: Path) -> None:
+def test_no_test_image_of_a_replicate_is_trained_or_validated_on(study: Path) -> None:
     splits = pd.read_csv(study / "data/prepared/splits.csv")
     scored = pd.read_parquet(study / f"data/scores/{BACKBONE}-head/predictions.parquet")
-    for seed, mine in splits.groupby("seed"):
-        for split, predicted in scored[scored.seed == seed].groupby("split"):
+    for replicate, mine in splits.groupby("replicate"):
+        for split, predicted in scored[scored.replicate == replicate].groupby("split"):
             assert set(predicted.image) == set(mine[mine.split == split].image)
         assert len(mine) == mine.image.nunique()
 
@@ -82,10 +82,10 @@ def test_the_headline_is_flat_with_fixed_keys(study: Path) -> None:
     assert list(headline) == [
         *("advised_plan", "advised_backbone", "advice", "accuracy", "accuracy_low", "accuracy_high", "accuracy_sd"),
         *("trainable_parameters", "trainable_percent", "train_flops", "train_seconds", "peak_memory_bytes"),
-        *("plans", "audit", "seeds"),
+        *("plans", "audit", "replicates"),
     ]
     assert headline["advised_plan"] == "stage4"
-    assert (headline["plans"], headline["audit"], headline["seeds"]) == (2, "passed", 2)
+    assert (headline["plans"], headline["audit"], headline["replicates"]) == (2, "passed", 2)
 
 
 def test_the_made_up_tables_behind_tests_of_pages_have_the_columns_of_real_ones(study: Path, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_race_is_trained_once_and_tells_what_it_stopped(study: Path) -> None:
     assert stages_run(told)[0] == "race"
     assert "best of" not in told[told.index("Running stage 'train@") :]  # train takes what the race left
     stopped = pd.read_csv(study / "reports/stopped.csv")
-    assert stopped[["plan", "seeds", "epochs"]].values.tolist() == [["stage4", 1, 1]]  # heads are spared
+    assert stopped[["plan", "replicates", "epochs"]].values.tolist() == [["stage4", 1, 1]]  # heads are spared
     assert stopped.learning_rate.iloc[0] == 0.00001
     history = pd.read_csv(study / "reports/history.csv")
     assert len(history[(history.plan == "stage4") & ~history.chosen]) == 1

@@ -24,10 +24,10 @@ def stopped(*standings: tuple[str, float, NDArray[np.int64]], groups: NDArray[np
 
 
 @pytest.mark.parametrize(
-    ("seeds", "expected"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (4, [1, 2, 4]), (6, [1, 2, 4, 6])]
+    ("replicates", "expected"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (4, [1, 2, 4]), (6, [1, 2, 4, 6])]
 )
-def test_standings_are_compared_whenever_the_seeds_have_doubled(seeds: int, expected: list[int]) -> None:
-    assert list_rungs(seeds) == expected
+def test_standings_are_compared_whenever_the_replicates_have_doubled(replicates: int, expected: list[int]) -> None:
+    assert list_rungs(replicates) == expected
 
 
 @pytest.mark.parametrize(

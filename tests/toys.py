@@ -1,4 +1,4 @@
-"""A study small enough to be trained within a test: 70 pictures of noise, two classes, two seeds, tiny models."""
+"""A study small enough to be trained within a test: 70 pictures of noise, two classes, two replicates, tiny models."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -57,11 +57,13 @@ def pictures(side: int = 32) -> NDArray[np.uint8]:
 
 
 def prepared(side: int = 32) -> Prepared:
-    """Return the pictures with two seeds' splits: 50 to train on and 16 to validate on, 4 to test."""
+    """Return the pictures with two replicates' splits: 50 to train on and 16 to validate on, 4 to test."""
     rows = []
-    for seed, order in {0: np.arange(70), 1: np.arange(70)[::-1]}.items():
+    for replicate, order in {0: np.arange(70), 1: np.arange(70)[::-1]}.items():
         splits = ["train"] * 50 + ["validation"] * 16 + ["test"] * 4
-        rows += [{"image": image, "seed": seed, "split": split} for image, split in zip(order, splits, strict=True)]
+        rows += [
+            {"image": image, "replicate": replicate, "split": split} for image, split in zip(order, splits, strict=True)
+        ]
     names = [str(image) for image in range(70)]
     return Prepared(pictures(side), np.arange(70) % 2, names, ["dark", "bright"], pd.DataFrame(rows))
 
@@ -84,18 +86,18 @@ def job(
     return Job(prepared(side), name, asked, taught, [0, 1], precision, CPU, scratch)
 
 
-def start(asked: Job, feed: Feed, learning_rate: float = 0.001, seed: int = 0) -> Iterator[Fit]:
-    return train_cell(asked, feed, torch.from_numpy(asked.data.labels), (learning_rate,), seed)
+def start(asked: Job, feed: Feed, learning_rate: float = 0.001, replicate: int = 0) -> Iterator[Fit]:
+    return train_cell(asked, feed, torch.from_numpy(asked.data.labels), (learning_rate,), replicate)
 
 
-def train(asked: Job, feed: Feed, learning_rate: float = 0.001, seed: int = 0) -> Fit:
-    *_, fit = start(asked, feed, learning_rate, seed)
+def train(asked: Job, feed: Feed, learning_rate: float = 0.001, replicate: int = 0) -> Fit:
+    *_, fit = start(asked, feed, learning_rate, replicate)
     return fit
 
 
-def train_whole(asked: Job, learning_rate: float = 0.001, seed: int = 0) -> Fit:
+def train_whole(asked: Job, learning_rate: float = 0.001, replicate: int = 0) -> Fit:
     """Train the backbone on pictures as who keeps nothing of its prefix would: the prefix runs in each batch anew."""
-    torch.manual_seed(seed)
+    torch.manual_seed(replicate)
     backbone = build_backbone(asked.backbone, asked.plan.weights, 2).to(memory_format=torch.channels_last)
     apply_plan(backbone, asked.plan)
     prefix, suffix = cut_at_boundary(backbone)
@@ -109,9 +111,12 @@ def train_whole(asked: Job, learning_rate: float = 0.001, seed: int = 0) -> Fit:
         yield from (prefix(pixels) for pixels in live(batches, view))
 
     batches = Batches(
-        run_prefix, torch.from_numpy(data.labels), data.list_rows("train", [seed]), data.list_rows("validation", [seed])
+        run_prefix,
+        torch.from_numpy(data.labels),
+        data.list_rows("train", [replicate]),
+        data.list_rows("validation", [replicate]),
     )
-    fit = start_fit(suffix, learning_rate, taught.weight_decay, seed)
+    fit = start_fit(suffix, learning_rate, taught.weight_decay, replicate)
     for _ in train_epochs(fit, batches, taught, asked.precision):
         pass
     return fit
@@ -224,7 +229,7 @@ def write_study(folder: Path) -> None:
         name: {"weights": "pretrained", **what} | ({} if "phases" in what else {"learning_rates": [0.003]})
         for name, what in PLANS.items()
     }
-    params["study"] = {"seeds": [0, 1], "plans": [*PLANS], "racing": False, "shifts": []}
+    params["study"] = {"replicates": [0, 1], "plans": [*PLANS], "racing": False, "shifts": []}
     params["training"] |= {"epochs": 2, "batch_size": 24, "precision": "float32", "views": 2}
     params["training"]["augmentation"]["flips"] = "both"
     write_yaml(folder / "params.yaml", params)

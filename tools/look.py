@@ -30,7 +30,7 @@ def main(run: str, image: str, data: Path = Path("data"), out: Path = Path("look
         write_look(into, look_inside(opened, {file.name: [case]}, mapped=case))
         for index in case.rank_classes(LIKELIEST):
             print(f"{case.probabilities[index]:.3f} {opened.run.classes[index]}")
-        print(f"{run}, seed {opened.seed}: {into.resolve()}")
+        print(f"{run}, replicate {opened.replicate}: {into.resolve()}")
 
 
 def find_run(runs: Path, name: str) -> Path:

@@ -5,6 +5,7 @@ training came out on them (`training`). Nobody can estimate the variance of a cr
 Grandvalet 2004); this sum of the two holds what it says in simulated studies of known truth (docs/statistics).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -73,6 +74,13 @@ class Estimate:
         contrast = np.eye(len(self.means))[plan] - np.eye(len(self.means))[other]
         error = float(np.sqrt(contrast @ self.covariance @ contrast))
         return float(2 * t.sf(abs(float(contrast @ self.means)) / error, self.count_degrees(contrast)))
+
+    def pick(self, plans: Sequence[int]) -> "Estimate":
+        """Return what was found of these plans alone."""
+        both = np.ix_(plans, plans)
+        return replace(
+            self, means=self.means[list(plans)], of_images=self.of_images[both], of_training=self.of_training[both]
+        )
 
     def foresee(self, replicates: int) -> "Estimate":
         """Return the estimate as it would be with so many replicates, if their mean stayed what it is."""

@@ -1,13 +1,19 @@
 """Outcomes: what all plans score in one metric, image by image of a repeat, and with images left out or drawn again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Tallies = Any
+"""What images or groups of them add to sums, one row each: an array, or a sparse `csr_array`."""
+AT_ONCE = 1_000
+"""Groups or draws that are computed together: memory grows with it."""
 
 
 @dataclass(frozen=True)
@@ -47,27 +53,66 @@ class Outcomes:
         return int(self.without.shape[2])
 
 
+def pool_tallies(
+    tallies: Sequence[Sequence[Tallies]], groups: Integers, folds: Integers, metric: Callable[[Floats], Floats]
+) -> Outcomes:
+    """Return the outcomes in a metric that is a function of sums over images, such as macro F1 of counts by class.
+
+    `tallies` has for each plan and repeat what each image adds to the sums, images x sums; `metric` takes sums along
+    its last axis. `groups` (images) are 0, 1, ...; `folds` (repeats x images) say which fold of a repeat tests the
+    image, and are all 0 with official splits.
+    """
+    images = np.arange(len(groups))
+    gather = csr_array((np.ones(len(groups)), (groups, images)))
+    by_group = [[gather @ tally for tally in of_plan] for of_plan in tallies]
+
+    def compute(sums: Floats) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return metric(sums)
+
+    def leave_each_out(sums: Tallies) -> Floats:
+        total = sums.sum(axis=0)
+        parts = [total - _to_dense(sums[begin : begin + AT_ONCE]) for begin in range(0, sums.shape[0], AT_ONCE)]
+        return np.concatenate([compute(part) for part in parts])
+
+    def pool(draws: Floats) -> Floats:
+        means = [
+            np.mean(
+                [np.concatenate([compute((sums.T @ part.T).T) for part in _split(draws)]) for sums in of_plan],
+                axis=0,
+            )
+            for of_plan in by_group
+        ]
+        return np.array(means)
+
+    fold_of = [(repeat, fold) for repeat, its in enumerate(folds) for fold in range(int(its.max()) + 1)]
+    return Outcomes(
+        pooled=np.array([[compute(sums.sum(axis=0)) for sums in of_plan] for of_plan in by_group]),
+        by_replicate=np.array(
+            [
+                [compute(of_plan[repeat][images[folds[repeat] == fold]].sum(axis=0)) for repeat, fold in fold_of]
+                for of_plan in tallies
+            ]
+        ),
+        without=np.array([[leave_each_out(sums) for sums in of_plan] for of_plan in by_group]),
+        pool=pool,
+        images=len(groups),
+    )
+
+
 def average_scores(scores: Floats, groups: Integers, folds: Integers) -> Outcomes:
     """Return the outcomes where the metric is the mean of what each image scores, as accuracy is of 0 and 1.
 
-    `scores` are plans x repeats x images; `groups` (images) are 0, 1, ...; `folds` (repeats x images) say which fold of
-    a repeat tests the image, and are all 0 with official splits.
+    `scores` are plans x repeats x images; `groups` and `folds` as above.
     """
-    count, images = int(groups.max()) + 1, scores.shape[2]
-    sums = np.zeros((*scores.shape[:2], count))
-    for place in np.ndindex(scores.shape[:2]):
-        sums[place] = np.bincount(groups, scores[place], count)
-    held = np.bincount(groups, minlength=count)
-    by_replicate = [
-        scores[:, repeat, of_repeat == fold].mean(1)
-        for repeat, of_repeat in enumerate(folds)
-        for fold in range(int(of_repeat.max()) + 1)
-    ]
+    tallies = [[np.column_stack([of_repeat, np.ones_like(of_repeat)]) for of_repeat in of_plan] for of_plan in scores]
+    return pool_tallies(tallies, groups, folds, lambda sums: sums[..., 0] / sums[..., 1])
 
-    def pool(draws: Floats) -> Floats:
-        with np.errstate(invalid="ignore"):
-            means: Floats = sums.mean(1) @ draws.T / (draws @ held)
-        return means
 
-    without = (sums.sum(2, keepdims=True) - sums) / (images - held)
-    return Outcomes(scores.mean(2), np.transpose(by_replicate), without, pool, images)
+def _split(draws: Floats) -> list[Floats]:
+    return [draws[begin : begin + AT_ONCE] for begin in range(0, len(draws), AT_ONCE)]
+
+
+def _to_dense(sums: Tallies) -> Floats:
+    dense: Floats = sums.toarray() if isinstance(sums, csr_array) else sums
+    return dense

@@ -25,7 +25,8 @@ class Run:
     """One backbone trained by one plan: what was chosen and counted. The same for the same inputs and machine.
 
     `bfloat16_speed` is how many times as fast as float32's its matrix products were, where that chose the precision.
-    `backbone_sha256` is of all tensors that no seed learned, `weights_sha256` of each seed's file, with the others.
+    `backbone_sha256` is of all tensors that no replicate learned, `weights_sha256` of each replicate's file, which
+    holds the others.
     """
 
     backbone: str
@@ -38,7 +39,7 @@ class Run:
     backbone_sha256: str
     weights_sha256: dict[str, str]
     learning_rate: float | str
-    seeds: dict[str, dict[str, float]]
+    replicates: dict[str, dict[str, float]]
     precision: str
     device: str
     processor: str
@@ -59,21 +60,21 @@ def read_run(folder: Path) -> Run:
     return Run(**read_json(folder / "run.json"))
 
 
-def write_learned(folder: Path, seed: int, tensors: Mapping[str, Tensor]) -> str:
-    """Write what a seed learned; return the SHA-256 of the file."""
-    path = locate_learned(folder, seed)
+def write_learned(folder: Path, replicate: int, tensors: Mapping[str, Tensor]) -> str:
+    """Write what a replicate learned; return the SHA-256 of the file."""
+    path = locate_learned(folder, replicate)
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
     return hash_file(path)
 
 
-def load_backbone(folder: Path, seed: int) -> nn.Sequential:
-    """Return the run's whole backbone, stem to head, as trained with the seed: frozen by its plan, in eval mode.
+def load_backbone(folder: Path, replicate: int) -> nn.Sequential:
+    """Return the run's whole backbone, stem to head, as trained with the replicate: frozen by its plan, in eval mode.
 
-    What did not learn is loaded from where it was then. Raises `InputError` if it or the seed's file has
+    What did not learn is loaded from where it was then. Raises `InputError` if it or the replicate's file has
     another SHA-256.
     """
     run = read_run(folder)
-    learned, plan = read_learned(folder, seed, run), Plan(**run.definition)
+    learned, plan = read_learned(folder, replicate, run), Plan(**run.definition)
     # Where all of it learned, none of the pretrained tensors is left, and their file need not be there.
     weights = "none" if run.backbone_sha256 == combine_digests({}) else plan.weights
     backbone = build_backbone(run.backbone, weights, len(run.classes))
@@ -85,11 +86,11 @@ def load_backbone(folder: Path, seed: int) -> nn.Sequential:
     return backbone.eval()
 
 
-def read_learned(folder: Path, seed: int, run: Run) -> dict[str, Tensor]:
-    """Return what the seed learned, by name, or raise an `InputError` if its file is not the one that was written."""
-    if str(seed) not in run.weights_sha256:
-        raise InputError.of(f"the seed of {folder}", f"be {join_names(run.weights_sha256)}", str(seed))
-    path, wanted = locate_learned(folder, seed), run.weights_sha256[str(seed)]
+def read_learned(folder: Path, replicate: int, run: Run) -> dict[str, Tensor]:
+    """Return what the replicate learned, by name, or raise an `InputError` if its file is not the one once written."""
+    if str(replicate) not in run.weights_sha256:
+        raise InputError.of(f"the replicate of {folder}", f"be {join_names(run.weights_sha256)}", str(replicate))
+    path, wanted = locate_learned(folder, replicate), run.weights_sha256[str(replicate)]
     hint = "`dvc checkout` brings the file back, or `dvc repro` trains it again."
     if not path.exists():
         raise InputError.of(str(path), f"have the SHA-256 {wanted}", "no file", hint)
@@ -110,7 +111,7 @@ def check_pretrained(folder: Path, run: Run, found: str) -> None:
 def digest_pretrained(backbone: nn.Module) -> dict[str, str]:
     """Return the SHA-256 of every tensor that a run does not store, by name. A plan must have been applied.
 
-    These are the frozen ones but for the last layer, which is always new: its seed's, even where it is frozen.
+    These are the frozen ones but for the last layer, which is always new: its replicate's, even where it is frozen.
     """
     new = name_logits(backbone)
     return {name: digest for name, digest in digest_frozen(backbone).items() if name not in new}
@@ -122,6 +123,6 @@ def combine_digests(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def locate_learned(folder: Path, seed: int) -> Path:
-    """Return the path of the file that holds what the seed learned."""
-    return folder / f"seed-{seed}.safetensors"
+def locate_learned(folder: Path, replicate: int) -> Path:
+    """Return the path of the file that holds what the replicate learned."""
+    return folder / f"replicate-{replicate}.safetensors"

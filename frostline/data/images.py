@@ -48,17 +48,21 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Memory-mapped uint8 images (N x H x W x 3), int64 labels (N), their names, and each seed's splits."""
+    """Memory-mapped uint8 images (N x H x W x 3), int64 labels (N), their names, and each replicate's splits.
+
+    `sha256` is of images, labels and names together.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     ids: list[str]
     classes: list[str]
     splits: pd.DataFrame
+    sha256: str = ""
 
-    def list_rows(self, split: str, seeds: list[int]) -> Rows:
-        """Return the rows that are in the split for any of the seeds, ascending."""
-        chosen = self.splits[(self.splits.split == split) & self.splits.seed.isin(seeds)]
+    def list_rows(self, split: str, replicates: list[int]) -> Rows:
+        """Return the rows that are in the split for any of the replicates, ascending."""
+        chosen = self.splits[(self.splits.split == split) & self.splits.replicate.isin(replicates)]
         return np.unique(chosen.image.to_numpy(np.int64))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -74,26 +78,29 @@ class Prepared:
 
 
 def take_share(data: Prepared, percent: float) -> Prepared:
-    """Return the same with so many per cent of each seed's training images, rounded up, class by class.
+    """Return the same with so many per cent of each replicate's training images, rounded up, class by class.
 
-    Which ones is drawn by the seed. A smaller share is a part of a larger one, so that they differ in nothing else.
+    Which ones is drawn by the replicate. A smaller share is a part of a larger one: they differ in nothing else.
     """
     splits = data.splits.copy()
-    for seed, its in splits[splits.split == "train"].groupby("seed"):
+    for replicate, its in splits[splits.split == "train"].groupby("replicate"):
         labels = data.labels[its.image]
         for label in np.unique(labels):
             of_class = its.index[labels == label].to_numpy()
-            drawn = np.random.default_rng([int(str(seed)), int(label)]).permutation(of_class)
+            drawn = np.random.default_rng([int(str(replicate)), int(label)]).permutation(of_class)
             splits.loc[drawn[ceil(percent / 100 * len(drawn)) :], "split"] = "left out"
     return replace(data, splits=splits)
 
 
 def read_prepared(folder: Path) -> Prepared:
     """Return what prepare wrote into the folder."""
+    about, ids = read_json(folder / "prepared.json"), [str(name) for name in read_csv(folder / "images.csv").id]
+    known = [*(about["sha256"][name] for name in ("images.npy", "labels.npy")), *ids]
     return Prepared(
         images=np.load(folder / "images.npy", mmap_mode="r"),
         labels=np.load(folder / "labels.npy"),
-        ids=[str(name) for name in read_csv(folder / "images.csv").id],
-        classes=read_json(folder / "prepared.json")["classes"],
+        ids=ids,
+        classes=about["classes"],
         splits=read_csv(folder / "splits.csv"),
+        sha256=hashlib.sha256("\n".join(known).encode()).hexdigest(),
     )

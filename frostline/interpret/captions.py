@@ -102,7 +102,9 @@ def _explain_evidence(evidence: Evidence | None) -> str:
 def _explain_choice(inside: Inside) -> str:
     if len(inside.groups) < 2 and inside.cases[0].actual is None:
         return ""
-    return f" They are the test images of seed {inside.seed} of whose class it was surest, wrongly and rightly."
+    return (
+        f" They are the test images of replicate {inside.replicate} of whose class it was surest, wrongly and rightly."
+    )
 
 
 def locate_evidence(heat: NDArray[np.float32]) -> str:
@@ -121,7 +123,7 @@ def describe_movements(moved: list[Moved], began: str) -> Words:
     return {
         "title": "How far it moved",
         "caption": f"The norm of what training changed in each part, as a share of the norm of its {began} weights. "
-        "What was frozen stands at exactly 0. The head began new, with its seed's random weights.",
+        "What was frozen stands at exactly 0. The head began new, with its replicate's random weights.",
         "told": f"Relative norm of what changed, by part: {told}.",
     }
 

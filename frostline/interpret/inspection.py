@@ -42,13 +42,15 @@ class Case:
         return [int(index) for index in np.argsort(-np.array(self.probabilities), kind="stable")[:count]]
 
 
-def choose_cases(data: Prepared, predictions: pd.DataFrame, seed: int, count: int) -> tuple[list[Case], list[Case]]:
-    """Return a seed's worst mistakes and its confident hits on test, the surest first, at most so many of each.
+def choose_cases(
+    data: Prepared, predictions: pd.DataFrame, replicate: int, count: int
+) -> tuple[list[Case], list[Case]]:
+    """Return a replicate's worst mistakes and its confident hits on test, the surest first, at most so many of each.
 
     A worst mistake is a test image with a high probability of a wrong class. Of equally sure ones the first comes
     first.
     """
-    its = predictions[(predictions.seed == seed) & (predictions.split == "test")]
+    its = predictions[predictions.replicate == replicate]
     probabilities = its[[f"probability_{name}" for name in data.classes]].to_numpy(np.float64)
     right = probabilities.argmax(1) == its.label.to_numpy()
     surest = np.argsort(-probabilities.max(1), kind="stable")
@@ -71,10 +73,10 @@ MOST_FILTERS = 64
 
 @dataclass(frozen=True)
 class Opened:
-    """One seed of a run: its backbone as it was loaded and as it was trained, both in eval mode on the processor."""
+    """One replicate of a run: its backbone as loaded and as trained, both in eval mode on the processor."""
 
     run: Run
-    seed: int
+    replicate: int
     loaded: nn.Sequential
     trained: nn.Sequential
 
@@ -85,14 +87,14 @@ class Opened:
 
 @dataclass(frozen=True)
 class Inside:
-    """What one seed of a run looks for, finds and goes by.
+    """What one replicate of a run looks for, finds and goes by.
 
     `groups` holds cases by what they have in common, `evidence` is of all of them in that order; the maps are of the
     case `mapped`. What a network without places cannot show is None or empty.
     """
 
     run: Run
-    seed: int
+    replicate: int
     filters: Filters | None
     mapped: Case
     maps: list[PartMaps]
@@ -112,17 +114,17 @@ class Inside:
 
 
 def open_run(folder: Path) -> Opened:
-    """Return the run of the folder as training with its first seed began and left it.
+    """Return the run of the folder as training with its first replicate began and left it.
 
     Training began with the same random numbers, so that a new head, or a network from scratch, comes out the same.
     """
     compute_deterministically(torch.device("cpu"))
     run = read_run(folder)
-    seed = int(next(iter(run.seeds)))
-    trained = load_backbone(folder, seed)
-    torch.manual_seed(seed)
+    replicate = int(next(iter(run.replicates)))
+    trained = load_backbone(folder, replicate)
+    torch.manual_seed(replicate)
     loaded = build_backbone(run.backbone, run.definition["weights"], len(run.classes)).eval()
-    return Opened(run, seed, loaded, trained)
+    return Opened(run, replicate, loaded, trained)
 
 
 def look_inside(opened: Opened, groups: dict[str, list[Case]], mapped: Case) -> Inside:
@@ -131,7 +133,7 @@ def look_inside(opened: Opened, groups: dict[str, list[Case]], mapped: Case) -> 
     cases = [case for those in groups.values() for case in those]
     return Inside(
         run=opened.run,
-        seed=opened.seed,
+        replicate=opened.replicate,
         filters=find_first_filters(loaded, trained, MOST_FILTERS),
         mapped=mapped,
         maps=compute_activation_maps(loaded, trained, opened.scale_images([mapped]), CHANNELS),

@@ -39,7 +39,7 @@ def collect_numbers(inside: Inside) -> dict[str, Any]:
     return {
         "backbone": run.backbone,
         "plan": run.plan,
-        "seed": inside.seed,
+        "replicate": inside.replicate,
         "moved": [asdict(part) | {"relative_norm": _round_number(part.relative_norm)} for part in inside.moved],
         "cases": [
             {

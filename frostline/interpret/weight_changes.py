@@ -69,7 +69,7 @@ def measure_movements(loaded: nn.Sequential, trained: nn.Sequential) -> list[Mov
     """Return how far each part moved, shallow to deep; norms are Euclidean, over all parameters, in float64.
 
     `trained` must have its plan applied, which says what of it learned. A head is always new: it moved from what its
-    seed drew.
+    replicate drew.
     """
     before = dict(loaded.named_children())
     return [

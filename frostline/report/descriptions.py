@@ -16,9 +16,9 @@ def describe_curves(study: Comparison) -> str:
     told = []
     for label, (_, plan) in zip(label_plans(study.plans), study.plans[KEYS].iterrows(), strict=True):
         its = kept[(kept.backbone == plan.backbone) & (kept.plan == plan.plan)].reset_index(drop=True)
-        best = its.loc[its.groupby("seed").val_loss.idxmin()]
+        best = its.loc[its.groupby("replicate").val_loss.idxmin()]
         told.append(f"{label} {_format_range(best.val_loss, '.3f')} after {_format_range(best.epoch, 'd')} epochs")
-    return f"Loss over epochs, a panel for each plan. Least validation loss of each seed: {'; '.join(told)}."
+    return f"Loss over epochs, a panel for each plan. Least validation loss of each replicate: {'; '.join(told)}."
 
 
 def _format_range(values: "pd.Series[float]", form: str) -> str:

@@ -16,7 +16,7 @@ LABEL_PT = 9.5
 
 
 def draw_curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
-    """Draw the loss of each plan over its epochs, a line per seed, at the learning rate that was kept.
+    """Draw the loss of each plan over its epochs, a line per replicate, at the learning rate that was kept.
 
     A bar across a line stands where a phase begins, but for the first.
     """
@@ -27,12 +27,12 @@ def draw_curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
     for index, (label, plan) in enumerate(zip(label_plans(plans), _list_rows(plans), strict=True)):
         axes = panels.flat[index]
         kept = history[(history.backbone == plan.backbone) & (history.plan == plan.plan) & history.chosen]
-        for _, seed in kept.groupby("seed"):
-            axes.plot(seed.epoch, seed.train_loss, color=GREY, linewidth=0.9, linestyle="--")
-            axes.plot(seed.epoch, seed.val_loss, color=COLOURS[index % len(COLOURS)], linewidth=1.3)
-            best = seed.loc[seed.val_loss.idxmin()]
+        for _, replicate in kept.groupby("replicate"):
+            axes.plot(replicate.epoch, replicate.train_loss, color=GREY, linewidth=0.9, linestyle="--")
+            axes.plot(replicate.epoch, replicate.val_loss, color=COLOURS[index % len(COLOURS)], linewidth=1.3)
+            best = replicate.loc[replicate.val_loss.idxmin()]
             axes.plot(best.epoch, best.val_loss, "o", color=COLOURS[index % len(COLOURS)], markersize=4)
-            begun = seed[seed.phase > seed.phase.shift(fill_value=1)]
+            begun = replicate[replicate.phase > replicate.phase.shift(fill_value=1)]
             axes.plot(begun.epoch, begun.val_loss, "|", color=INK, markersize=11)
         lines = [shorten_text(line, 150, 9) for line in (label, f"learning rate {plan.learning_rate}")]
         axes.set_title("\n".join(lines), loc="left", fontsize=9)
@@ -45,7 +45,7 @@ def draw_curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
     figure.supylabel("cross-entropy (nats)", fontsize=10)
     bars = "; bar: a phase begins" if history.phase.max() > 1 else ""
     figure.suptitle(
-        f"validation (solid, dot: epoch kept) and training (dashed), a line per seed{bars}",
+        f"validation (solid, dot: epoch kept) and training (dashed), a line per replicate{bars}",
         x=0.01,
         ha="left",
         fontsize=10,
@@ -53,8 +53,8 @@ def draw_curves(history: pd.DataFrame, plans: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_confusion(counts: pd.DataFrame, label: str, seeds: int) -> Figure:
-    """Draw a run's confusion matrix: shares of each true class, with counts of test images added up over seeds."""
+def draw_confusion(counts: pd.DataFrame, label: str, replicates: int) -> Figure:
+    """Draw a run's confusion matrix: shares of each true class, with counts of test images added up over replicates."""
     classes = list(dict.fromkeys(counts.actual))
     names = [shorten_text(name, 14 * LABEL_PT, LABEL_PT) for name in classes]
     pivot = counts.pivot_table(index="actual", columns="predicted", values="images", aggfunc="sum")
@@ -77,7 +77,11 @@ def draw_confusion(counts: pd.DataFrame, label: str, seeds: int) -> Figure:
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     name = shorten_text(label, 50 * side, 10)
-    axes.set_title(f"{name}\ntest images of {seeds} {'seed' if seeds == 1 else 'seeds'}", loc="left", fontsize=10)
+    axes.set_title(
+        f"{name}\ntest images of {replicates} {'replicate' if replicates == 1 else 'replicates'}",
+        loc="left",
+        fontsize=10,
+    )
     figure.colorbar(shown, label="share of the true class", shrink=0.8)
     return figure
 

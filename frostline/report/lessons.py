@@ -58,9 +58,9 @@ def describe_losses(study: Comparison) -> Lesson:
         name="losses",
         heading="What each network learns of its training images",
         sentences=[],
-        told=f"Training loss over epochs, a line for each network, means over seeds: {told}.",
-        caption="Mean training loss over seeds, at the learning rate that was kept. A deeper network can compute all "
-        "that a shallower one can; where it ends above it, it is not overfitting that is in its way, but optimization.",
+        told=f"Training loss over epochs, a line for each network, means over replicates: {told}.",
+        caption="Mean training loss over replicates, at the learning rate that was kept. A deeper network can compute "
+        "all that a shallower one can; where it ends above it, it is not overfitting that is in its way, but optimization.",
         draw=partial(draw_losses, lines),
     )
 

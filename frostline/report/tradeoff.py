@@ -52,7 +52,7 @@ class Point:
     accuracy: float
     low: float
     high: float
-    seeds: tuple[float, ...]
+    replicates: tuple[float, ...]
     mark: str
     colour: str
     marker: str
@@ -86,7 +86,7 @@ def label_plans(plans: pd.DataFrame) -> list[str]:
 def list_points(plans: pd.DataFrame, costs: pd.DataFrame, runs: pd.DataFrame, cost: str, mark: str) -> list[Point]:
     """Return a point per plan, in the order of the table, with its value of `cost`; `mark` is for the advised one."""
     charged = costs.set_index(KEYS)
-    seeds = runs.groupby(KEYS).accuracy.agg(tuple)
+    replicates = runs.groupby(KEYS).accuracy.agg(tuple)
     points = []
     for index, (name, plan) in enumerate(zip(label_plans(plans), plans.to_dict("records"), strict=True)):
         key = (plan["backbone"], plan["plan"])
@@ -98,7 +98,7 @@ def list_points(plans: pd.DataFrame, costs: pd.DataFrame, runs: pd.DataFrame, co
                 accuracy=plan["accuracy"],
                 low=plan["accuracy_low"],
                 high=plan["accuracy_high"],
-                seeds=seeds[key],
+                replicates=replicates[key],
                 mark=mark if plan["advised"] else "",
                 colour=COLOURS[index % len(COLOURS)],
                 marker=MARKERS[(index + index // len(COLOURS)) % len(MARKERS)],
@@ -108,7 +108,7 @@ def list_points(plans: pd.DataFrame, costs: pd.DataFrame, runs: pd.DataFrame, co
 
 
 def draw_tradeoff(points: Sequence[Point], cost: str, title: str, *, narrow: bool = False) -> Figure:
-    """Draw test accuracy over one of COSTS: each plan's mean, its 95 % interval and its single seeds.
+    """Draw test accuracy over one of COSTS: each plan's mean, its 95 % interval and its single replicates.
 
     The fuller a mark, the likelier its plan is on the Pareto front; a ring says that it is likelier than not, and the
     label says how likely. Deep plans crowd to the right, so that labels stand in one column there, each led to its
@@ -145,8 +145,8 @@ def _draw_point(axes: Axes, point: Point, x: float, name: str) -> None:
     """
     axes.vlines(x, point.low, point.high, linewidth=POINT_GAP_PT, alpha=0, gid=f"{name}-reach")
     axes.vlines(x, point.low, point.high, color=point.colour, linewidth=1.8, gid=f"{name}-interval")
-    places = np.full(len(point.seeds), x)
-    axes.plot(places, point.seeds, "_", color=point.colour, markersize=8, alpha=0.8, gid=f"{name}-seeds")
+    places = np.full(len(point.replicates), x)
+    axes.plot(places, point.replicates, "_", color=point.colour, markersize=8, alpha=0.8, gid=f"{name}-replicates")
     mark = _make_mark(point, [x], [point.accuracy])
     mark.set_gid(f"{name}-mark")
     rings: list[dict[str, Any]] = [{"markersize": 21, "markeredgecolor": FOCUS, "alpha": 0, "gid": f"{name}-focus"}]
@@ -241,8 +241,8 @@ def span_costs(points: Sequence[Point]) -> CostAxis:
 
 
 def _span_accuracies(points: Sequence[Point]) -> tuple[float, float]:
-    """Return limits that hold every interval and every seed."""
-    shown = [value for point in points for value in (point.low, point.high, *point.seeds)]
+    """Return limits that hold every interval and every replicate."""
+    shown = [value for point in points for value in (point.low, point.high, *point.replicates)]
     pad = max(0.06 * (max(shown) - min(shown)), 0.004)
     return min(shown) - pad, max(shown) + pad
 

@@ -3,10 +3,14 @@
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
+from frostline.answer.decision import decide
+from frostline.answer.estimator import Estimate
 from frostline.stats.advice import Option
 from frostline.stats.advice_text import RULE_WORDS, find_rule
-from frostline.stats.intervals import Measured
-from frostline.units import format_points
+from frostline.stats.measured import Measured
+from frostline.units import format_margin, format_percent, format_points
 
 DEPTH = ("from", "train", "phases", "weights")
 """What of a plan's definition says how deep it unfreezes, and what it starts from."""
@@ -59,32 +63,36 @@ def _get_depth(run: dict[str, Any]) -> list[Any]:
 
 
 def compare_sizes(
-    runs: list[dict[str, Any]], options: list[Option], measured: dict[str, Measured]
+    runs: list[dict[str, Any]], options: list[Option], measured: Measured, found: Estimate, margin: float
 ) -> list[dict[str, Any]]:
     """Return an entry for each share of the training images, if there are several, from the smallest on.
 
-    `runs` hold what run.json tells, `options` what they do. A sentence says which depth is best on validation with so
-    many images, and how it stands on test to what the rule of thumb would take.
+    `runs` hold what run.json tells, `options` what they do, `found` what advice goes by. A sentence says which depth
+    would be advised among those of the share, how sure that is, and how it stands to what the rule of thumb would take.
     """
     if not have_several_sizes(runs):
         return []
     told = []
     for percent in sorted({get_train_percent(run) for run in runs}):
         mine = [place for place, run in enumerate(runs) if get_train_percent(run) == percent]
-        best = max(mine, key=lambda place: measured["validation"].figures[place]["accuracy"].estimate)
-        seeds = runs[best]["seeds"].values()
-        images = round(sum(score["train_images"] for score in seeds) / len(seeds))
+        decision = decide(found.pick(mine), np.array([options[place].cost for place in mine]), margin)
+        advised = mine[decision.plan]
+        replicates = runs[advised]["replicates"].values()
+        images = round(sum(score["train_images"] for score in replicates) / len(replicates))
         says = find_rule(images)
         ruled = next((place for place in mine if options[place].learns == says), None)
-        beside = _find_beside(options, best, ruled, measured["test"])
+        beside = _find_beside(options, advised, ruled, measured)
         told.append({
             "percent": percent,
             "train_images": images,
-            "backbone": runs[best]["backbone"],
-            "plan": runs[best]["plan"],
-            "learns": options[best].learns,
+            "backbone": runs[advised]["backbone"],
+            "plan": runs[advised]["plan"],
+            "learns": options[advised].learns,
+            "probability": decision.probability,
+            "expected_shortfall": 100 * decision.expected_shortfall,
             "rule": says,
-            "sentence": f"{images:,} images ({percent:g} %): {options[best].named} is best on validation. "
+            "sentence": f"{images:,} images ({percent:g} %): {options[advised].named}, "
+            f"{format_percent(decision.probability)} sure that it is within {format_margin(margin)} of the best. "
             f"The rule of thumb says {RULE_WORDS[says]}{beside}.",
         })  # fmt: skip
     return told
@@ -105,11 +113,11 @@ def describe_share(run: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     return f" (on {get_train_percent(run):g} % of the training images)" if have_several_sizes(runs) else ""
 
 
-def _find_beside(options: list[Option], best: int, ruled: int | None, test: Measured) -> str:
+def _find_beside(options: list[Option], advised: int, ruled: int | None, measured: Measured) -> str:
     if ruled is None:
         return ", which no plan does"
-    if options[best].learns == options[ruled].learns:
+    if options[advised].learns == options[ruled].learns:
         return " too"
-    found = test.get_difference(ruled, best)
+    found = measured.get_difference(ruled, advised)
     estimate, low, high = map(format_points, (found.estimate, found.low, found.high))
-    return f": on test {options[ruled].named} is {estimate} points, 95 % interval {low} to {high} from it"
+    return f": {options[ruled].named} is {estimate} points, 95 % interval {low} to {high} from it"

@@ -1,13 +1,13 @@
-"""Advice: the cheapest plan that is not worse than any other by more than a margin, and what it would take to know."""
+"""Advice: the plan to take, how sure that is, what it costs, and what would make it surer."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from frostline.stats.intervals import NO_WIDTH, Interval, Measured, compute_half_width
-
-MOST_SEEDS = 1_000
-MOST_TIMES = 1_000
+from frostline.answer.after_choice import estimate_after_choice
+from frostline.answer.decision import Decision, count_repeats_needed, decide, draw_shortfalls, find_resolution
+from frostline.answer.estimator import Estimate, Interval, estimate
+from frostline.answer.outcomes import Outcomes
 
 
 @dataclass(frozen=True)
@@ -27,97 +27,86 @@ class Option:
 
 @dataclass(frozen=True)
 class Study:
-    """What advice is drawn from: the options, what was measured of them on validation and on test, and on how much.
+    """What advice is drawn from: the options and what they came to, in a metric of which more is better.
 
-    `margin` is a share (0.01 is one accuracy point); `cost` names the cost; `train_images` is a seed's, `images` all.
-    With `several_sizes` the plans are shown different shares of the training images.
+    `margin` is in the metric's own unit (0.01 is one accuracy point); `metric` and `cost` are names; `repeat_seconds`
+    is what one more repeat of all plans takes; `by_chance` are the outcomes of one who always names the commonest
+    class; `train_images` is a replicate's. With `several_sizes` the plans are shown different shares of the training
+    images.
     """
 
     options: list[Option]
-    validation: Measured
-    test: Measured
-    seeds: int
+    outcomes: Outcomes
+    by_chance: Outcomes
+    metric: str
     margin: float
     cost: str
+    repeat_seconds: float
     train_images: int
-    images: int
     several_sizes: bool = False
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What validation chose: a run, the run that it is held against, and whether validation shows it good enough."""
+class Advised:
+    """A study's decision and all that is told of it.
 
-    run: int
-    against: int
-    good_enough: bool
-
-
-@dataclass(frozen=True)
-class Needed:
-    """How many seeds in all, or images in all, would settle a question; None where no number of them would alone."""
-
-    seeds: int | None
-    images: int | None
-
-
-def choose(study: Study) -> Choice:
-    """Return the cheapest run that validation shows to be not worse than any other by more than the margin.
-
-    Where it shows that of none, the run of the best mean validation accuracy. Test has no say in it.
+    `repeats_needed` is how many repeats in all would make it sure, None where it is, or where no number of them would;
+    `finest` the finest margin that any number of repeats could settle with these images. `chance` is by how much the
+    advised plan is better than always naming the commonest class.
     """
-    runs = range(len(study.options))
-    costs = [option.cost for option in study.options]
-    accuracies = [study.validation.figures[run]["accuracy"].estimate for run in runs]
-    best = min(runs, key=lambda run: (-accuracies[run], costs[run]))
-    for run in sorted(runs, key=lambda run: (costs[run], -accuracies[run])):
-        if is_not_worse(study.validation, run, study):
-            return Choice(run, find_rival(study.validation, run, study) if run == best else best, good_enough=True)
-    return Choice(best, find_rival(study.validation, best, study), good_enough=False)
+
+    decision: Decision
+    found: Estimate
+    repeats: int
+    repeats_needed: int | None
+    finest: float
+    after_choice: float
+    chance: Interval
+
+    @property
+    def plan(self) -> int:
+        """The place of the advised plan."""
+        return self.decision.plan
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether nothing more is needed."""
+        return self.decision.confidence == "sure"
 
 
-def is_not_worse(measured: Measured, run: int, study: Study) -> bool:
-    """Return whether the run is shown to be not worse than any other by more than the margin, at 95 %."""
-    others = [other for other in range(len(study.options)) if other != run]
-    return all(measured.get_difference(run, other).low >= -study.margin for other in others)
+def decide_study(study: Study) -> Advised:
+    """Return the decision of the study, and what more repeats would make of it."""
+    costs = np.array([option.cost for option in study.options], dtype=np.float64)
+    found, repeats = estimate(study.outcomes), study.outcomes.repeats
+    decision = decide(found, costs, study.margin)
+    sure = decision.confidence == "sure"
+    return Advised(
+        decision=decision,
+        found=found,
+        repeats=repeats,
+        repeats_needed=None if sure else count_repeats_needed(found, repeats, costs, study.margin),
+        finest=find_resolution(draw_shortfalls(found.foresee(FOREVER)), costs),
+        after_choice=estimate_after_choice(study.outcomes, found, costs, study.margin),
+        chance=compare_with_chance(study, decision.plan),
+    )
 
 
-def find_rival(measured: Measured, run: int, study: Study) -> int:
-    """Return the run that may be furthest above this one (the run itself where it is alone)."""
-    others = [other for other in range(len(study.options)) if other != run]
-    return min(others, key=lambda other: measured.get_difference(run, other).low, default=run)
+FOREVER = 10**9
+"""Replicates of which none is left to luck."""
 
 
-def find_cheapest_open(study: Study, choice: Choice) -> int:
-    """Return the cheapest run that on validation lies within the margin of the best one, though not surely."""
-    runs = sorted(range(len(study.options)), key=lambda run: study.options[run].cost)
-    near = [
-        r for r in runs if r == choice.run or study.validation.get_difference(r, choice.run).estimate > -study.margin
-    ]
-    return near[0]
+def compare_with_chance(study: Study, plan: int) -> Interval:
+    """Return by how much the plan scores more than always naming the commonest class."""
+    mine, chance = study.outcomes, study.by_chance
 
+    def beside(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return np.concatenate([one[[plan]], other])
 
-def estimate_needed(study: Study, open_: Interval) -> Needed:
-    """Return how many seeds or images in all would make the interval leave out minus the margin, if its middle held.
-
-    Then it lies above, and the run is good enough, or below, and it is too bad.
-    """
-    gap = open_.estimate + study.margin
-    arm = open_.estimate - open_.low if gap > 0 else open_.high - open_.estimate
-    room, now = abs(gap), compute_half_width(open_.spread, study.seeds)
-    if not room:
-        return Needed(None, None)
-    if now < NO_WIDTH:  # nothing varied: the interval is the exact binomial one, which shrinks as images grow
-        return Needed(None, _round_up(arm / room * study.images))
-    least = room * now / arm  # the same part of it may lie on this side
-    seeds = next((n for n in range(study.seeds + 1, MOST_SEEDS) if compute_half_width(open_.spread, n) <= least), None)
-    times = np.geomspace(1, MOST_TIMES, 400)[1:]
-    enough = (float(count) for count in times if compute_half_width(open_.spread, study.seeds, float(count)) <= least)
-    factor = next(enough, None)
-    return Needed(seeds, None if factor is None else _round_up(factor * study.images))
-
-
-def _round_up(images: float) -> int:
-    """Return the number with two significant digits: it is an estimate."""
-    unit = 10 ** max(0, len(str(int(images))) - 2)
-    return int(-(-images // unit) * unit)
+    both = Outcomes(
+        beside(mine.pooled, chance.pooled),
+        beside(mine.by_replicate, chance.by_replicate),
+        beside(mine.without, chance.without),
+        mine.pool,
+        mine.images,
+    )
+    return estimate(both).get_difference(0, 1)

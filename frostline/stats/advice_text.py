@@ -3,25 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from frostline.stats.advice import (
-    Choice,
-    Needed,
-    Study,
-    choose,
-    estimate_needed,
-    find_cheapest_open,
-    find_rival,
-    is_not_worse,
-)
-from frostline.stats.intervals import Interval
-from frostline.units import format_margin, format_points
+from frostline.stats.advice import Advised, Study, decide_study
+from frostline.stats.measured import ADVISED_BY
+from frostline.units import COST_LABELS, format_duration, format_percent, format_unsigned_points
 
-COST_WORDS = {
-    "trainable_parameters": "trainable parameters",
-    "train_flops": "training FLOPs",
-    "train_seconds": "training seconds",
-    "peak_memory_bytes": "peak memory",
-}
+METRIC_UNITS = {"nll": ("hundredth of a nat", "hundredths of a nat")}
+"""What a hundredth of `advice.metric` is called, one and many; of the others it is a point."""
 HEAD_BELOW, LAST_PARTS_UP_TO = 1_000, 10_000
 """Training images at which the rule of thumb changes its mind."""
 RULE_WORDS = {"head": "only the head", "parts": "the last parts", "all": "everything, at a low rate"}
@@ -29,141 +16,137 @@ RULE_WORDS = {"head": "only the head", "parts": "the last parts", "all": "everyt
 
 
 def advise(study: Study) -> dict[str, Any]:
-    """Return what advice.json tells but for the names of backbone and plan: `run` and `against` are places."""
-    choice, alone = choose(study), len(study.options) == 1
-    good_enough = choice.good_enough and not alone
-    borne_out = good_enough and is_not_worse(study.test, choice.run, study)
-    shown = borne_out and study.seeds > 1
-    against = choice.against if borne_out or not good_enough else find_rival(study.test, choice.run, study)
-    found = None if alone else study.test.get_difference(choice.run, against)
-    sentences, needed = _write_advice(study, choice, against, found, shown=shown)
+    """Return what advice.json tells but for the names of backbone and plan: `plan` and `reference` are places.
+
+    Shortfall, margin, resolution and the finest margin are in points, hundredths of the metric.
+    """
+    advised, reference = decide_study(study), find_reference(study)
+    decision, alone = advised.decision, len(study.options) == 1
+    needed = None if advised.repeats_needed is None else advised.repeats_needed - advised.repeats
     return {
-        "run": choice.run,
-        "against": against,
+        "plan": advised.plan,
+        "reference": reference,
+        "metric": study.metric,
         "cost": study.cost,
         "margin": 100 * study.margin,
-        "status": "shown" if shown else "unconfirmed" if good_enough else "open",
-        "shown": shown,
-        "cost_ratio": _write_ratio(study, choice.run)[0],
-        "difference": found.estimate if found else None,
-        "low": found.low if found else None,
-        "high": found.high if found else None,
-        "seeds_needed": needed.seeds,
-        "images_needed": needed.images,
-        "sentences": sentences,
-        "rule_of_thumb": apply_rule_of_thumb(study, choice.run if shown else None),
+        "advice": "one plan" if alone else decision.confidence,
+        "probability": decision.probability,
+        "expected_shortfall": 100 * decision.expected_shortfall,
+        "resolution": 100 * decision.resolution,
+        "finest_margin": 100 * advised.finest,
+        "probabilities": [float(each) for each in decision.probabilities],
+        "expected_shortfalls": [100 * float(each) for each in decision.shortfalls],
+        "cost_ratio": _compare_cost(study, advised.plan)[0],
+        "repeats": advised.repeats,
+        "more_repeats": needed,
+        "more_seconds": None if needed is None else needed * study.repeat_seconds,
+        "after_choice": ADVISED_BY[study.metric][1] * advised.after_choice,
+        "above_chance": {"estimate": advised.chance.estimate, "low": advised.chance.low, "high": advised.chance.high},
+        "sentences": _write_advice(study, advised),
+        "rule_of_thumb": apply_rule_of_thumb(study, advised),
     }
 
 
-def _write_advice(
-    study: Study, choice: Choice, against: int, found: Interval | None, *, shown: bool
-) -> tuple[list[str], Needed]:
-    """Return the advice in two sentences, and what it would take to settle what they leave open."""
-    chosen, nothing = study.options[choice.run], Needed(None, None)
-    if found is None:
-        return [f"There is one plan, {chosen.named}.", "With nothing beside it there is nothing to advise."], nothing
-    if not choice.good_enough:
-        return _write_left_open(study, choice)
-    other, margin = study.options[against].named, format_margin(study.margin)
-    priced, difference = _write_ratio(study, choice.run)[1], describe_difference(found, study.margin)
-    if shown:
-        said = f"It {priced} and is not worse than {other} by more than {margin} ({difference})."
-        return [f"{chosen.depth[0].upper()}{chosen.depth[1:]}.", said], nothing
-    if found.high < -study.margin:
-        first = f"Validation chose to {chosen.depth}, but on test that is worse than {other} by more than {margin}."
-        return [first, f"It {priced} ({difference}); this study advises no plan."], nothing
-    first = f"On validation, to {chosen.depth} is not worse than any other plan by more than {margin}."
-    if found.low >= -study.margin:
-        luck = "one seed tells nothing of the luck of training, and more of them are needed"
-        return [first, f"It {priced}, and test agrees ({difference} against {other}), but {luck}."], nothing
-    needed = estimate_needed(study, found)
-    second = f"It {priced}, but test does not settle it ({difference} against {other}); {_write_out(needed, study)}"
-    return [first, second], needed
+def find_reference(study: Study) -> int:
+    """Return the plan that others are compared with: full fine-tuning, the dearest of several, or the dearest plan."""
+    places = range(len(study.options))
+    return max(places, key=lambda place: (study.options[place].learns == "all", study.options[place].cost))
 
 
-def _write_left_open(study: Study, choice: Choice) -> tuple[list[str], Needed]:
-    """Return what to say when validation shows no plan to be good enough."""
-    best, cheapest = choice.run, find_cheapest_open(study, choice)
-    against = find_rival(study.validation, cheapest, study)
-    open_ = study.validation.get_difference(cheapest, against)
-    needed, margin = estimate_needed(study, open_), format_margin(study.margin)
-    leader, named, priced = study.options[best].named, study.options[cheapest].named, _write_ratio(study, cheapest)[1]
-    subject = f"It {priced}" if cheapest == best else f"The cheapest plan that may do is {named}, which {priced}"
-    held = f"on validation, against {study.options[against].named}: {describe_difference(open_, study.margin)}"
+def _write_advice(study: Study, advised: Advised) -> list[str]:
+    """Return the advice in sentences: what to do, how sure that is, and what would make it surer."""
+    option, decision = study.options[advised.plan], advised.decision
+    if len(study.options) == 1:
+        sentences = [f"There is one plan, {option.named}.", "With nothing beside it there is nothing to advise."]
+        return sentences + _warn_of_chance(study, advised)
+    gives_up = 100 * decision.expected_shortfall
+    average = f"less than {_count(0.1, study)}" if gives_up < 0.05 else _count(gives_up, study)
+    sure = "more than 99 %" if decision.probability > 0.995 else format_percent(decision.probability)
     return [
-        f"The data cannot tell {_write_question(study)} to within {margin}; {leader} is best on validation.",
-        f"{subject} ({held}); {_write_out(needed, study)}",
-    ], needed
+        f"{option.depth[0].upper()}{option.depth[1:]}.",
+        f"{sure[0].upper()}{sure[1:]} sure that it is within {_count(100 * study.margin, study)} of the best, "
+        f"{_compare_cost(study, advised.plan)[1]}; on average it gives up {average}.",
+        *([] if advised.is_sure else [_tell_what_helps(study, advised)]),
+        *_warn_of_chance(study, advised),
+    ]
 
 
-def _write_question(study: Study) -> str:
-    """Return what the study asks: from random weights nothing is unfrozen."""
-    return "which of them to train" if _is_of_scratch(study) else "how deep to unfreeze"
+def _tell_what_helps(study: Study, advised: Advised) -> str:
+    """Return what would make the advice sure, or what these images can settle at most."""
+    now, finest = (_count(100 * margin, study) for margin in (advised.decision.resolution, advised.finest))
+    if advised.repeats_needed is not None:
+        more = advised.repeats_needed - advised.repeats
+        took = format_duration(more * study.repeat_seconds)
+        noun = "repeat" if more == 1 else "repeats"
+        return f"To be sure, let it train {more} more {noun} (study.repeats: {advised.repeats_needed}, about {took})."
+    reach = f"sure to within {now} now"
+    if round(100 * advised.finest, 1) < round(100 * advised.decision.resolution, 1):
+        reach += f", and to {finest} at best with more repeats"
+    return f"To be surer takes more images: these make it {reach}."
+
+
+def _warn_of_chance(study: Study, advised: Advised) -> list[str]:
+    """Return a warning where nobody can say that the plan has learned anything."""
+    if advised.chance.low > 0:
+        return []
+    above = _count(100 * advised.chance.estimate, study)
+    return [
+        f"Beware: it is not clearly better than always naming the commonest class (by {above}, 95 % interval "
+        f"{100 * advised.chance.low:.1f} to {100 * advised.chance.high:.1f})."
+    ]
+
+
+def _count(points: float, study: Study) -> str:
+    one, many = METRIC_UNITS.get(study.metric, ("point", "points"))
+    told = format_unsigned_points(points)
+    return f"{told} {one if told == '1' else many}"
 
 
 def _is_of_scratch(study: Study) -> bool:
     return all(option.learns == "scratch" for option in study.options)
 
 
-def _write_ratio(study: Study, run: int) -> tuple[float, str]:
-    """Return what the run costs as a share of its backbone's full fine-tuning, or of the dearest run, and in words."""
-    mine = study.options[run]
+def _compare_cost(study: Study, plan: int) -> tuple[float, str]:
+    """Return what the plan costs as a share of its backbone's full fine-tuning, or of the dearest plan."""
+    mine = study.options[plan]
     fulls = [option for option in study.options if option.learns == "all" and option.backbone == mine.backbone]
     full = max(fulls, key=lambda option: option.cost, default=None)
     several = len({option.backbone for option in study.options}) > 1
     dearest = max(study.options, key=lambda option: option.cost)
     whole = full or dearest
-    ratio = mine.cost / whole.cost
+    ratio, cost = mine.cost / whole.cost, COST_LABELS[study.cost]
     if mine in fulls and ratio == 1:
-        return ratio, "is full fine-tuning"
+        return ratio, "and it is full fine-tuning"
     if full is None and ratio == 1:
         alike = all(option.cost == mine.cost for option in study.options)
-        return ratio, "costs as much as any other plan" if alike else "costs the most"
+        return ratio, f"at the {cost} of {'any other plan' if alike else 'the dearest plan'}"
     name = dearest.named if full is None else f"full fine-tuning of {mine.backbone}" if several else "full fine-tuning"
     share = f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}" if ratio >= 0.01 else f"1/{1 / ratio:,.0f}"
-    return ratio, f"costs {share} of {name}'s {COST_WORDS[study.cost]}"
+    return ratio, f"at {share} of {name}'s {cost}"
 
 
-def _write_out(needed: Needed, study: Study) -> str:
-    ways = []
-    if needed.seeds:
-        more = needed.seeds - study.seeds
-        ways.append(f"about {more:,} more seed{'' if more == 1 else 's'}")
-    if needed.images:
-        ways.append(f"about {needed.images:,} images instead of {study.images:,}")
-    return f"{' or '.join(ways)} would tell." if ways else "neither more seeds nor more images alone would tell."
-
-
-def apply_rule_of_thumb(study: Study, advised: int | None) -> dict[str, Any]:
-    """Return what the rule of thumb says for so many training images, and whether the advised run agrees."""
+def apply_rule_of_thumb(study: Study, advised: Advised) -> dict[str, Any]:
+    """Return what the rule of thumb says for so many training images, and whether the advice agrees."""
     count = study.train_images
     says = find_rule(count)
     first = f"The rule of thumb for {count:,} training images: train {RULE_WORDS[says]}"
+    option = study.options[advised.plan]
     if _is_of_scratch(study):
         rest = "it is about pretrained weights, and this study has none."
     elif study.several_sizes:
         rest = "the plans of this study are shown different shares of them, and each share is told by itself."
-    elif advised is None:
-        rest = "this study cannot tell whether that is right."
-    elif study.options[advised].learns == says:
-        rest = "this study agrees."
-    elif says not in {option.learns for option in study.options}:
+    elif option.learns == says:
+        rest = "this study agrees." if advised.is_sure else "so does this study."
+    elif says not in {each.learns for each in study.options}:
         rest = "no plan of this study does that."
     else:
-        rest = f"this study says otherwise ({study.options[advised].named})."
+        rest = f"this study {'says otherwise' if advised.is_sure else 'leans another way'} ({option.named})."
     return {"train_images": count, "says": RULE_WORDS[says], "sentence": f"{first}; {rest}"}
 
 
 def find_rule(count: int) -> str:
     """Return what the rule of thumb would train on so many images: "head", "parts" (the last ones) or "all"."""
     return "head" if count < HEAD_BELOW else "parts" if count <= LAST_PARTS_UP_TO else "all"
-
-
-def describe_difference(found: Interval, margin: float) -> str:
-    """Return a difference and its interval in words, in accuracy points: so many digits that the margin can be seen."""
-    digits = 1 if abs(found.low + margin) >= 0.001 else 2
-    ends = " to ".join(format_points(end, digits) for end in (found.low, found.high))
-    return f"difference {format_points(found.estimate, digits)}, 95 % interval {ends}"
 
 
 def classify_depth(learned: Sequence[str], *, everything: bool, deep_end: bool, weights: str) -> str:

@@ -2,42 +2,53 @@
 
 from typing import Any
 
+from frostline.answer.decision import DRAWS
 from frostline.constants import name_run
-from frostline.stats.intervals import RESAMPLES
-from frostline.stats.metrics import Scored
-from frostline.stats.significance import LEVEL, count_seeds_needed, find_smallest_p
+from frostline.stats.measured import Tested
 
 OF_ALL_RUNS = ("precision", "device", "processor", "threads", "versions")
 """What run.json tells of a machine. Runs of one study may come from several machines, by `dvc pull`."""
 RACE = (
     "The study was a race: on validation, of each plan's learning rates the better half went on after half of the "
-    "first seed's epochs, after 1 seed, 2, 4 and so on (successive halving, Jamieson and Talwalkar 2016); and a plan "
-    "stopped where a cheaper one was seen to be not worse by more than the margin, at 90 %, but for the two most "
-    "accurate. What was stopped has no part in the intervals, tests and fronts."
+    "first replicate's epochs, and a plan stopped after 1, 2, 4 replicates and so on where a cheaper one was seen to "
+    "be not worse by more than the margin, at 90 %, but for the two most accurate. What was stopped has no part in the "
+    "intervals and probabilities."
 )
+TUNED = {
+    "first": "Learning rates were chosen on the validation images of the first replicate, and serve the others.",
+    "all": "Learning rates were chosen on the validation images of all replicates.",
+}
 
 
 def describe_study(
-    runs: list[dict[str, Any]], prepared: dict[str, Any], scored: dict[str, Scored], *, racing: bool
+    runs: list[dict[str, Any]],
+    prepared: dict[str, Any],
+    tested: Tested,
+    train_images: float,
+    *,
+    racing: bool,
+    tune: str,
 ) -> dict[str, Any]:
-    """Return what study.json tells: data, seeds, splits, machines, and notes in whole sentences."""
-    test, seeds = scored["test"], [int(seed) for seed in runs[0]["seeds"]]
+    """Return what study.json tells: data, replicates, splits, machines, and notes in whole sentences."""
+    replicates = [int(replicate) for replicate in runs[0]["replicates"]]
+    per_replicate = [prepared["images_per_split"][str(replicate)] for replicate in replicates]
+    repeats = len(tested.folds)
     return {
-        "seeds": seeds,
-        "splits": "drawn" if test.redrawn else "official" if prepared["splits"] == "official" else "drawn",
-        "train_images": round(test.train_images),
-        "validation_images": round(scored["validation"].images),
-        "test_images": round(test.images),
-        "distinct_test_images": test.distinct_images,
-        "test_predictions": round(test.images * test.seeds),
+        "replicates": replicates,
+        "splits": prepared["splits"],
+        "folds": prepared["folds"],
+        "repeats": repeats,
+        "train_images": round(train_images),
+        "validation_images": round(sum(its["validation"] for its in per_replicate) / len(replicates)),
+        "test_images": len(tested.groups),
+        "test_groups": int(tested.groups.max()) + 1,
+        "test_predictions": len(tested.groups) * repeats,
         "image_px": prepared["image_px"],
         "classes": prepared["classes"],
         "prepared_sha256": prepared["sha256"],
         "backbone_sha256": {name_run(run["backbone"], run["plan"]): run["backbone_sha256"] for run in runs},
         **{name: _tell_shared([run[name] for run in runs]) for name in OF_ALL_RUNS},
-        "resamples": RESAMPLES,
-        "smallest_p": find_smallest_p(len(seeds)) if len(seeds) > 1 else None,
-        "notes": [*write_notes(scored, len(runs)), *([RACE] if racing else [])],
+        "notes": [*write_notes(tested, prepared["folds"], tune), *([RACE] if racing else [])],
     }
 
 
@@ -49,69 +60,50 @@ def _tell_shared(values: list[Any]) -> Any:
     return different[0] if len(different) == 1 else ", ".join(map(str, different))
 
 
-def write_notes(scored: dict[str, Scored], runs: int) -> list[str]:
-    """Return how the intervals and tests were made, what they cover and what not."""
-    test = scored["test"]
+def write_notes(tested: Tested, folds: int, tune: str) -> list[str]:
+    """Return how probabilities and intervals were made, what they cover and what not."""
+    images, repeats = len(tested.groups), len(tested.folds)
     return [
-        "Learning rate, epoch and plan were chosen on validation; each test set was read once.",
-        "Intervals are of 95 %. They are as wide as Student's t makes them, and lie about their estimates as a BCa "
-        f"bootstrap does (Efron 1987): {RESAMPLES:,} resamples of {_describe_resampling(test)}, the same for all "
-        "plans.",
-        *_describe_widths(test),
-        *_describe_tests(test.seeds, runs * (runs - 1) // 2),
+        *_describe_tests(images, folds, repeats),
+        f"{TUNED[tune]} The epoch was chosen on validation too. Nothing was chosen by a test image but the plan "
+        "itself, for which the score after choice allows: bootstrap bias-corrected cross-validation (Tsamardinos et "
+        "al. 2018).",
+        *_describe_luck(tested, folds, repeats),
+        f"A plan's probability is the share of {DRAWS:,} draws of what the plans' true scores may be (multivariate t) "
+        "in which it is within the margin of the best; its shortfall is how far it lies below the best, on average. "
+        "Advised is the cheapest plan whose shortfall is at most half the margin.",
+        "One plan is called better than another where p, corrected for all pairs (Holm 1979), is at most 0.05 and the "
+        "interval leaves out 0.",
         "The expected calibration error compares confidence with accuracy in 15 bins (Guo et al. 2017). Of few images "
         "it comes out too large, and its interval is of the error as so many images show it.",
     ]
 
 
-def _describe_resampling(test: Scored) -> str:
-    alone = test.groups == test.distinct_images
-    images = "images" if alone else f"{test.groups} groups of images that belong together"
-    return f"seeds and of {images}" if test.seeds > 1 else images
-
-
-def _describe_widths(test: Scored) -> list[str]:
-    """Return what was done about their width, and what luck they leave out."""
-    if test.seeds == 1:
+def _describe_tests(images: int, folds: int, repeats: int) -> list[str]:
+    times = "once" if repeats == 1 else f"{repeats} times"
+    if folds > 1:
         return [
-            "There is one seed: the luck of training and of the split is not covered, only that of the test images."
+            f"Each of the {images:,} images was tested {times}, by a network that had not seen it: in {folds} folds, "
+            "each with a new head, an order and a validation split of its own."
         ]
-    if test.redrawn:
-        overlap = test.images / test.train_images
-        return [
-            "Every seed draws its own splits of the same images, which therefore overlap, and a plain variance over "
-            f"seeds is too small: the variance of a mean is taken as (1/{test.seeds} + {overlap:.2f}) times that over "
-            "seeds (Nadeau and Bengio 2003), with "
-            f"{test.seeds - 1} degree{'' if test.seeds == 2 else 's'} of freedom."
-        ]
-    return [
-        "All seeds are scored on the same test images: the luck of this split itself is not covered.",
-        "The variance of a mean is that of seeds, of images and of both (two-way analysis of variance), with "
-        "Satterthwaite's degrees of freedom.",
-    ]
+    networks = "one network" if repeats == 1 else f"{repeats} networks, each with a new head and an order of its own"
+    return [f"The source's own {images:,} test images were tested by {networks}."]
 
 
-def _describe_tests(seeds: int, pairs: int) -> list[str]:
-    """Return how pairs were tested, and whether so many seeds can show anything."""
-    if not pairs:
-        return []
-    if seeds == 1:
-        return ["With one seed no pair of plans can be tested."]
-    made = (
-        "Pairs of plans are tested by flipping the signs of their differences, seed by seed (exact permutation test, "
-        "Fisher 1935), and by Student's t as in the intervals, which covers what seeds share; the larger p counts. "
-        "Both ask about plans, where McNemar's test on images would ask about the models that these seeds trained. A "
-        "plan is called better where p, corrected for all pairs (Holm 1979), is at most 0.05 and the interval leaves "
-        "out 0."
+def _describe_luck(tested: Tested, folds: int, repeats: int) -> list[str]:
+    """Return what luck the intervals cover."""
+    groups = int(tested.groups.max()) + 1
+    of_images = (
+        f"the luck of which {len(tested.groups):,} images there are"
+        if groups == len(tested.groups)
+        else f"the luck of which {groups:,} groups of images there are"
     )
-    least, wanted = find_smallest_p(seeds), count_seeds_needed(pairs)
-    if least > LEVEL:
-        says = f"cannot reach significance by themselves: the smallest p that they can reach is {least:.3g}"
-        return [made, f"{seeds} seeds {says}; for {pairs} pair{'' if pairs == 1 else 's'} it takes {wanted} seeds."]
-    if least * pairs > LEVEL:
-        says = f"the smallest p is {least:.2g}, and {min(1.0, least * pairs):.2g} when corrected for {pairs} pairs"
-        return [
-            made,
-            f"{seeds} seeds are too few for any of so many pairs to be called better: {says}; {wanted} would do.",
-        ]
-    return [made, f"The smallest p that {seeds} seeds can reach is {least:.2g}, before correction."]
+    found = f"Intervals are of 95 % and cover {of_images} (jackknife)"
+    if folds * repeats == 1:
+        return [f"{found}; with one replicate the luck of training is not covered. study.repeats adds more."]
+    over = "folds" if folds > 1 else "repeats"
+    return [
+        f"{found} and the luck of training, which is what differs between {over} beyond that, by Student's t with "
+        "Satterthwaite's degrees of freedom. No estimate of a cross-validation's variance is without bias (Bengio and "
+        "Grandvalet 2004); this one was held against simulated studies of known truth."
+    ]

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from frostline.answer.decision import DRAWS, draw_deviations
+from frostline.answer.estimator import Estimate
 from frostline.constants import COSTS
-from frostline.stats.intervals import Measured
-from frostline.stats.metrics import METRICS, Floats, count_confusion, has_top_5
-from frostline.stats.significance import LEVEL, compute_pair_p, correct_by_holm
+from frostline.stats.measured import Measured, list_telling_metrics
+from frostline.stats.metrics import Floats, count_confusion
+from frostline.stats.significance import LEVEL, correct_by_holm
 from frostline.units import format_margin, format_points
 
 
@@ -30,11 +32,11 @@ def compute_front_probabilities(accuracies: Floats, costs: Floats) -> Floats:
     return share
 
 
-COLUMNS = ("backbone", "plan", "learning_rate", "seeds", "epochs", "reason")
+COLUMNS = ("backbone", "plan", "learning_rate", "replicates", "epochs", "reason")
 
 
 def make_stopped_table(races: Mapping[tuple[str, str], dict[str, Any]], margin: float) -> pd.DataFrame:
-    """Return a row for everything that was stopped, by the seeds and epochs that it had; a plan has no learning rate.
+    """Return a row for everything that was stopped, by the replicates and epochs it had; a plan has no learning rate.
 
     `races` holds what race.json tells of each backbone and plan; `margin` is a share of images.
     """
@@ -42,13 +44,13 @@ def make_stopped_table(races: Mapping[tuple[str, str], dict[str, Any]], margin: 
     for (backbone, plan), race in races.items():
         for rate in race["dropped"]:
             reason = f"validation loss {rate['val_loss']:.3f}, and {rate['kept_val_loss']:.3f} at a rate that went on"
-            rows.append((backbone, plan, rate["learning_rate"], rate["seeds"], rate["epochs"], reason))
+            rows.append((backbone, plan, rate["learning_rate"], rate["replicates"], rate["epochs"], reason))
         if stop := race["stopped"]:
             reason = (
                 f"{stop['against']} is cheaper and not worse by more than {format_margin(margin)}: on validation so "
                 f"far {format_points(stop['difference'])} points, at least {format_points(stop['least'])} at 90 %"
             )
-            rows.append((backbone, plan, None, stop["seeds"], stop["epochs"], reason))
+            rows.append((backbone, plan, None, stop["replicates"], stop["epochs"], reason))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -70,38 +72,44 @@ class Cell:
 
 
 def make_runs_table(cells: list[Cell]) -> pd.DataFrame:
-    """Return a row per backbone, plan and seed: what was chosen on validation and what that scored on test."""
-    return pd.DataFrame([_make_run_row(cell, seed) for cell in cells for seed in cell.run["seeds"]])
+    """Return a row per backbone, plan and replicate: what was chosen on validation and what that scored on test."""
+    return pd.DataFrame([_make_run_row(cell, replicate) for cell in cells for replicate in cell.run["replicates"]])
 
 
-def _make_run_row(cell: Cell, seed: str) -> dict[str, Any]:
-    scores = dict(cell.scores[seed])
+def _make_run_row(cell: Cell, replicate: str) -> dict[str, Any]:
+    scores = dict(cell.scores[replicate])
     recall = {f"recall_{name}": value for name, value in scores.pop("recall").items()}
-    chosen = {"seed": int(seed), "learning_rate": cell.run["learning_rate"], **cell.run["seeds"][seed]}
+    chosen = {
+        "replicate": int(replicate),
+        "learning_rate": cell.run["learning_rate"],
+        **cell.run["replicates"][replicate],
+    }
     return {**cell.key, **chosen, "test_images": scores.pop("images"), **scores, **recall}
 
 
 def make_plans_table(
     cells: list[Cell], per_run: pd.DataFrame, measured: Measured, advice: dict[str, Any]
 ) -> pd.DataFrame:
-    """Return a row per backbone and plan: its metrics as means over seeds, each with its interval of 95 %.
+    """Return a row per backbone and plan: its metrics over all images that were tested, each with its 95 % interval.
 
-    Of accuracy, `accuracy_sd` is the sample standard deviation over seeds (empty for one seed), `accuracy_least` and
-    `accuracy_most` the least and the greatest.
+    `probability` is that of being within the margin of the best plan, `expected_shortfall` (points) how far the plan
+    lies below it on average. `difference` is the accuracy less that of the plan that others are compared with. Of
+    accuracy, `accuracy_sd` is the sample standard deviation over replicates (empty for one), `accuracy_least` and
+    `accuracy_most` the least and the greatest. `advice` is what `advise` tells, places and all.
     """
     rows = []
-    for cell, figures in zip(cells, measured.figures, strict=True):
+    for place, cell in enumerate(cells):
         mine = per_run[(per_run.backbone == cell.run["backbone"]) & (per_run.plan == cell.run["plan"])]
         row: dict[str, Any] = _make_plan_row(cell, mine)
         for name in list_telling_metrics(cell.run["classes"]):
-            row |= {name: figures[name].estimate, f"{name}_low": figures[name].low, f"{name}_high": figures[name].high}
-        rows.append(row | {"advised": cell.key == {"backbone": advice["backbone"], "plan": advice["plan"]}})
+            found = measured.get(place, name)
+            row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+        apart = measured.get_difference(place, advice["reference"])
+        row |= {"difference": apart.estimate, "difference_low": apart.low, "difference_high": apart.high}
+        row["probability"] = advice["probabilities"][place]
+        row["expected_shortfall"] = advice["expected_shortfalls"][place]
+        rows.append(row | {"advised": place == advice["plan"]})
     return pd.DataFrame(rows)
-
-
-def list_telling_metrics(classes: list[str]) -> list[str]:
-    """Return the names of the metrics that can differ between plans."""
-    return [name for name in METRICS if name != "top_5_accuracy" or has_top_5(classes)]
 
 
 def _make_plan_row(cell: Cell, mine: pd.DataFrame) -> dict[str, Any]:
@@ -117,7 +125,7 @@ def _make_plan_row(cell: Cell, mine: pd.DataFrame) -> dict[str, Any]:
         "learning_rate": run["learning_rate"],
         "audit": run["audit"],
         "audited_tensors": run["audited_tensors"],
-        "seeds": len(mine),
+        "replicates": len(mine),
         "train_images": mine.train_images.mean(),
         "val_accuracy": mine.val_accuracy.mean(),
         "majority_accuracy": mine.majority_accuracy.mean(),
@@ -127,15 +135,13 @@ def _make_plan_row(cell: Cell, mine: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def make_pairs_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measured) -> pd.DataFrame:
-    """Return a row per pair of plans: the difference in accuracy with its interval, its test, and who is better.
+def make_pairs_table(cells: list[Cell], measured: Measured) -> pd.DataFrame:
+    """Return a row per pair of plans: the difference in accuracy with its interval, its p-value, and who is better.
 
     A plan is called better where the p-value, corrected for all pairs (Holm 1979), and the interval agree.
     """
-    accuracies = per_run.sort_values("seed", kind="stable").groupby(["backbone", "plan"], sort=False).accuracy.agg(list)
-    of_seed = [pd.Series(accuracies[cell.run["backbone"], cell.run["plan"]]).to_numpy() for cell in cells]
     pairs = list(combinations(range(len(cells)), 2))
-    p_values = [compute_pair_p(of_seed[one] - of_seed[other], measured.differences[one, other]) for one, other in pairs]
+    p_values = [measured.compute_p(*pair) for pair in pairs]
     columns = (
         "backbone",
         "plan",
@@ -151,7 +157,7 @@ def make_pairs_table(cells: list[Cell], per_run: pd.DataFrame, measured: Measure
     rows = []
     for (one, other), p_value, p_holm in zip(pairs, p_values, correct_by_holm(p_values), strict=True):
         found = measured.get_difference(one, other)
-        sure = p_holm is not None and p_holm <= LEVEL and not found.low <= 0 <= found.high
+        sure = p_holm <= LEVEL and not found.low <= 0 <= found.high
         better = None if not sure else "plan" if found.estimate > 0 else "other"
         names = (*cells[one].key.values(), *cells[other].key.values())
         rows.append((*names, found.estimate, found.low, found.high, p_value, p_holm, better))
@@ -170,11 +176,11 @@ def make_history_table(cells: list[Cell]) -> pd.DataFrame:
 
 
 def make_confusion_table(cells: list[Cell]) -> pd.DataFrame:
-    """Return, for each run, how many test images of each class were taken for each class, added up over seeds."""
+    """Return, for each run, how many test images of each class were taken for each class, added up over replicates."""
     rows = []
     for cell in cells:
         classes = cell.run["classes"]
-        counts = count_confusion(cell.predictions[cell.predictions.split == "test"], classes)
+        counts = count_confusion(cell.predictions, classes)
         rows += [
             {**cell.key, "actual": actual, "predicted": predicted, "images": counts[i, j]}
             for i, actual in enumerate(classes)
@@ -188,16 +194,20 @@ def make_shifted_table(cells: list[Cell], by_shift: dict[int, Measured]) -> pd.D
     columns = ("backbone", "plan", "shift_px", "accuracy", "accuracy_low", "accuracy_high")
     rows = []
     for shift, measured in by_shift.items():
-        for cell, figures in zip(cells, measured.figures, strict=True):
-            found = figures["accuracy"]
+        for place, cell in enumerate(cells):
+            found = measured.get(place)
             rows.append((*cell.key.values(), shift, found.estimate, found.low, found.high))
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def make_costs_table(cells: list[Cell], measured: Measured) -> pd.DataFrame:
-    """Return a row per run with all that it cost, and for each cost the probability of being on the Pareto front."""
+def make_costs_table(cells: list[Cell], found: Estimate) -> pd.DataFrame:
+    """Return a row per run with all that it cost, and for each cost the probability of being on the Pareto front.
+
+    That is the share of draws of what the plans' true accuracies may be, about what was `found`.
+    """
     counted = [{"trainable_parameters": cell.run["trainable_parameters"]} for cell in cells]
     table = pd.DataFrame([cell.key | mine | cell.costs for cell, mine in zip(cells, counted, strict=True)])
+    accuracies = found.means[:, None] + draw_deviations(found, DRAWS)
     for cost in COSTS:
-        table[f"front_{cost}"] = compute_front_probabilities(measured.draws, table[cost].to_numpy(float))
+        table[f"front_{cost}"] = compute_front_probabilities(accuracies, table[cost].to_numpy(float))
     return table

@@ -1,9 +1,9 @@
-"""Training: plans, rates and seeds fitted to prepared images, the frozen prefix computed once.
+"""Training: plans, rates and replicates fitted to prepared images, the frozen prefix computed once.
 
 In go prepared images, a backbone and a plan; out come a run's tensors, histories and costs. A fit follows from its
 inputs alone, also where it was interrupted. Race and train need the whole of it.
 
-grid: every rate and seed of a plan, each fit trained once
+grid: every rate and replicate of a plan, each fit trained once
 workers: the processes in which fits are trained side by side
 loop: one fit, epoch by epoch
 optimizer: AdamW with a rate for each part, and the heights of the rate over a run

@@ -1,14 +1,23 @@
-"""Checkpoints: a fit's state after each epoch, from which a killed run goes on as if nothing had happened."""
+"""Checkpoints: a fit's state after each epoch, from which it goes on where it was killed, and what it was at its end.
+
+Each fit lies under the fingerprint of all that it follows from, whichever run asks for it. So a study that asks for
+more repeats trains only what is new.
+"""
 
 import hashlib
-import shutil
-from dataclasses import asdict
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
-from frostline.files import find_project_root, open_whole_file
+from frostline.constants import Rates
+from frostline.files import find_project_root, open_whole_file, read_json
 from frostline.training.loop import Epoch, Fit
 from frostline.training.optimizer import get_named_state, restore_state
 
@@ -17,17 +26,54 @@ CODE = (PACKAGE, PACKAGE.parent / "stages")
 """The folders whose code a fit may depend on: a change to any file in them makes older checkpoints stale."""
 
 
-def locate_checkpoints(*inputs: str) -> Path:
-    """Return the scratch folder of a run with these inputs and this code, in dvc's own temporary folder.
+@dataclass(frozen=True)
+class Trained:
+    """A fit that has ended: its epochs, how many frozen tensors its audit found as they were, and what it took.
+
+    `prefix_seconds` is its share of the seconds that the outputs of its prefix took, which are kept in `cache`.
+    """
+
+    rates: Rates
+    replicate: int
+    history: list[Epoch]
+    audited: int
+    peak_memory_bytes: int
+    prefix_seconds: float
+    cache: str
+    cache_bytes: int
+
+
+def locate_scratch() -> Path:
+    """Return the scratch folder, in dvc's own temporary folder.
 
     It lies there because dvc clears a stage's outputs before it starts it, and because experiments in temporary
-    workspaces share it. Other code, params or data have another folder, so that nothing stale is ever resumed.
+    workspaces share it.
     """
-    code = sorted(path for folder in CODE for path in folder.rglob("*.py"))
-    fingerprint = hashlib.sha256(torch.__version__.encode())
-    for part in (*inputs, *(path.read_text(encoding="utf-8") for path in code)):
-        fingerprint.update(f"{len(part)}:{part}".encode())
-    return find_project_root() / ".dvc" / "tmp" / "frostline" / fingerprint.hexdigest()[:24]
+    return find_project_root() / ".dvc" / "tmp" / "frostline"
+
+
+def fingerprint(*inputs: object) -> str:
+    """Return a name for what follows from these inputs, in JSON's types, this code and this torch."""
+    return hashlib.sha256(json.dumps([torch.__version__, hash_code(*CODE), *inputs]).encode()).hexdigest()[:32]
+
+
+@cache
+def hash_code(*folders: Path) -> str:
+    """Return the SHA-256 of all Python files in the folders, as this process found them first."""
+    hashed = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            part = path.read_text(encoding="utf-8")
+            hashed.update(f"{path.relative_to(folder)}:{len(part)}:{part}".encode())
+    return hashed.hexdigest()
+
+
+@contextmanager
+def hold(checkpoint: Path) -> Iterator[None]:
+    """Wait until no other process trains the fit, and keep the others waiting."""
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(checkpoint.with_suffix(".lock")):
+        yield
 
 
 def save_fit(path: Path, fit: Fit) -> None:
@@ -43,15 +89,44 @@ def save_fit(path: Path, fit: Fit) -> None:
         torch.save(state, unfinished)
 
 
+def keep_best(path: Path, fit: Fit) -> None:
+    """Write what is left of a fit that nothing goes on from: its history, and the tensors of its best epoch."""
+    kept = {"history": [asdict(epoch) for epoch in fit.history], "best": fit.best, "best_hits": fit.best_hits}
+    with open_whole_file(path) as unfinished:
+        torch.save(kept, unfinished)
+
+
 def restore_fit(path: Path, fit: Fit) -> None:
-    """Bring a fresh fit to where it was when it was saved; leave it as it is if it never was."""
+    """Bring a fresh fit to where it was when it was saved; leave it as it is if it never was.
+
+    Of one of which the best is left, that is where it was.
+    """
     if not path.exists():
         return
     state = torch.load(path, map_location="cpu", weights_only=True)
     fit.history = [Epoch(**epoch) for epoch in state["history"]]
-    fit.suffix.load_state_dict(state["suffix"])
-    restore_state(fit.optimizer, fit.suffix, state["optimizer"])
+    fit.suffix.load_state_dict(state.get("suffix", state["best"]))
+    if "optimizer" in state:
+        restore_state(fit.optimizer, fit.suffix, state["optimizer"])
     fit.best, fit.best_hits = state["best"], state["best_hits"]
+
+
+def write_trained(checkpoint: Path, trained: Trained) -> None:
+    """Write beside the checkpoint that the fit has ended, and what it took."""
+    with open_whole_file(checkpoint.with_suffix(".json")) as unfinished:
+        unfinished.write_text(json.dumps(asdict(trained)), encoding="utf-8")  # the loss of a fit may be no number
+
+
+def read_trained(checkpoint: Path) -> Trained | None:
+    """Return what the fit came to, if it has ended; from then on it counts as used."""
+    path = checkpoint.with_suffix(".json")
+    if not path.exists() or not checkpoint.exists():
+        return None
+    for each in (path, checkpoint):
+        each.touch()
+    told = read_json(path)
+    history = [Epoch(**epoch) for epoch in told.pop("history")]
+    return Trained(rates=tuple(told.pop("rates")), history=history, **told)
 
 
 def take_over(path: Path, fit: Fit) -> None:
@@ -74,6 +149,19 @@ def read_best(path: Path) -> dict[str, Tensor]:
     return best
 
 
-def remove_checkpoints(folder: Path) -> None:
-    """Delete the run's scratch folder: its outputs are whole now."""
-    shutil.rmtree(folder, ignore_errors=True)
+def drop_oldest(scratch: Path, budget: int) -> None:
+    """Delete the checkpoints that were used longest ago, until those that stay take at most so many bytes.
+
+    One that a process is training on stays.
+    """
+    kept = 0
+    for checkpoint in sorted(scratch.glob("*.pt"), key=lambda path: -path.stat().st_mtime_ns):
+        kept += checkpoint.stat().st_size
+        if kept > budget:
+            lock = FileLock(checkpoint.with_suffix(".lock"), timeout=0)
+            try:
+                with lock:
+                    for suffix in (".json", ".pt", ".lock"):
+                        checkpoint.with_suffix(suffix).unlink(missing_ok=True)
+            except Timeout:
+                continue

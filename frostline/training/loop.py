@@ -1,9 +1,12 @@
-"""Training: one suffix, one learning rate, one seed, one phase, epoch by epoch."""
+"""Training: one suffix, one learning rate, one replicate, one phase, epoch by epoch, and its board in TensorBoard."""
 
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isnan
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -48,7 +51,7 @@ class Fit:
     suffix: nn.Sequential
     optimizer: torch.optim.Optimizer
     learning_rate: float
-    seed: int
+    replicate: int
     phase: int
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -63,7 +66,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Batches:
-    """What a fit learns from: inputs by row and view, labels by row, and the rows of its seed's split."""
+    """What a fit learns from: inputs by row and view, labels by row, and the rows of its replicate's split."""
 
     inputs: Inputs
     labels: Tensor
@@ -80,13 +83,15 @@ def start_fit(
     suffix: nn.Sequential,
     learning_rate: float,
     weight_decay: float,
-    seed: int,
+    replicate: int,
     layer_decay: float = 1.0,
     phase: int = 1,
 ) -> Fit:
     """Return a fit that has learned nothing. Only what is not frozen reaches the optimizer (AdamW)."""
     _compute_out_of_place(suffix)
-    return Fit(suffix, make_optimizer(suffix, learning_rate, weight_decay, layer_decay), learning_rate, seed, phase)
+    return Fit(
+        suffix, make_optimizer(suffix, learning_rate, weight_decay, layer_decay), learning_rate, replicate, phase
+    )
 
 
 def _compute_out_of_place(suffix: nn.Module) -> None:
@@ -113,7 +118,7 @@ def train_epochs(fit: Fit, data: Batches, training: Training, precision: str) ->
     """Train epoch by epoch until finished, yielding each; the fit may be one that was interrupted between two.
 
     `training.epochs` are those of the fit's phase.
-    Each epoch is a pure function of the fit's state, its seed and the epoch's number.
+    Each epoch is a pure function of the fit's state, its replicate and the epoch's number.
     """
     while not is_finished(fit, training):
         number = len(fit.history) + 1
@@ -142,8 +147,8 @@ class Taught:
 def train_one_epoch(fit: Fit, data: Batches, training: Training, precision: str, number: int) -> Taught:
     """Show the suffix every training image once, in view `number` mod `views`."""
     view = (number - 1) % training.views
-    order = np.random.default_rng([fit.seed, number]).permutation(data.train)
-    torch.manual_seed(fit.seed * 1_000_003 + number)  # for dropout, where a suffix has it
+    order = np.random.default_rng([fit.replicate, number]).permutation(data.train)
+    torch.manual_seed(fit.replicate * 1_000_003 + number)  # for dropout, where a suffix has it
     fit.suffix.train()
     losses, hits = [], []
     batches = split_batches(order, training.batch_size)
@@ -186,3 +191,39 @@ def score(suffix: nn.Sequential, data: Batches, training: Training, precision: s
     labels = data.labels[torch.from_numpy(data.validation)]
     hits: list[bool] = (logits.argmax(1) == labels).tolist()
     return float(functional.cross_entropy(logits, labels)), hits
+
+
+@contextmanager
+def open_board(folder: Path | None, history: Sequence[Epoch]) -> Iterator[Callable[[Epoch], None]]:
+    """Yield what writes an epoch's scalars into the folder, where those of `history` stand already; without, nothing.
+
+    The folder is made anew: a fit that was killed may have written an epoch that it then trains again.
+    """
+    if folder is None:
+        yield lambda _epoch: None
+        return
+    from torch.utils.tensorboard import SummaryWriter  # takes a second, which only those pay who asked for it
+
+    shutil.rmtree(folder, ignore_errors=True)
+    with SummaryWriter(folder) as writer:
+
+        def log(epoch: Epoch) -> None:
+            for name, value in list_scalars(epoch).items():
+                writer.add_scalar(name, value, epoch.epoch)
+            writer.flush()
+
+        for epoch in history:
+            log(epoch)
+        yield log
+
+
+def list_scalars(epoch: Epoch) -> dict[str, float]:
+    """Return the epoch's losses (nats), accuracies (0 to 1) and learning rates by name."""
+    rates = {f"learning_rate/{part}": rate for part, rate in epoch.learning_rates.items()}
+    return {
+        "loss/train": epoch.train_loss,
+        "loss/validation": epoch.val_loss,
+        "accuracy/train": epoch.train_accuracy,
+        "accuracy/validation": epoch.val_accuracy,
+        **rates,
+    }

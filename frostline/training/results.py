@@ -2,7 +2,7 @@
 
 import copy
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from math import isfinite
@@ -20,13 +20,16 @@ from frostline.constants import PARTS, Rates
 from frostline.errors import InputError
 from frostline.files import write_csv, write_json
 from frostline.hardware import measure_bfloat16_speed, measure_peak_memory, name_processor
-from frostline.training.checkpoints import read_best
+from frostline.training.checkpoints import Trained, read_best
 from frostline.training.costs import Work, count_work
-from frostline.training.grid import Feed, Job, cut_for_phase, list_wanted_rows, locate_checkpoint, measure_step
+from frostline.training.grid import Feed, cut_for_phase, list_wanted_rows, measure_step
+from frostline.training.job import Job, locate_checkpoint
 from frostline.training.loop import Epoch, find_best_epoch
 
-Histories = dict[tuple[Rates, int], list[Epoch]]
-"""The epochs of every fit, from the first phase on, by learning rates and seed."""
+Cell = tuple[Rates, int]
+"""The learning rates and the replicate of a fit."""
+Histories = dict[Cell, list[Epoch]]
+"""The epochs of every fit, from the first phase on."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Spent:
     cache_bytes: int
 
     @property
-    def epochs(self) -> dict[tuple[Rates, int], list[Epoch]]:
+    def epochs(self) -> Histories:
         """The epochs of this phase alone."""
         return {cell: [epoch for epoch in past if epoch.phase == self.phase] for cell, past in self.histories.items()}
 
@@ -67,33 +70,37 @@ class Phased(Spent):
     peak_memory_bytes: int
 
 
-def summarize_phase(feed: Feed, job: Job, histories: Histories, workers: int, audited: int, peak: int) -> Phased:
-    """Return what became of the feed's phase, now that its fits have ended; `peak` is that of the process of one."""
-    peak = max(peak, measure_peak_memory())  # first: what follows only counts
+def summarize_phase(feed: Feed, job: Job, trained: Mapping[Cell, Trained], workers: int) -> Phased:
+    """Return what became of the feed's phase, now that its fits have ended."""
+    peak = measure_peak_memory()  # first: what follows only counts
     saved_activation_bytes, optimizer_bytes = measure_step(job, feed)
+    fits = trained.values()
     return Phased(
         phase=feed.phase,
-        histories=histories,
+        histories={cell: fit.history for cell, fit in trained.items()},
         workers=workers,
-        audited=audited,
+        audited=next(iter(fits)).audited,
         pretrained=feed.pretrained,
-        prefix_seconds=feed.seconds,
-        cache=feed.cache.place,
-        cache_bytes=feed.cache.bytes,
+        prefix_seconds=sum(fit.prefix_seconds for fit in fits),
+        cache=", ".join(dict.fromkeys(fit.cache for fit in fits)),
+        cache_bytes=max(fit.cache_bytes for fit in fits),
         saved_activation_bytes=saved_activation_bytes,
         optimizer_bytes=optimizer_bytes,
-        peak_memory_bytes=peak,
+        peak_memory_bytes=max(peak, *(fit.peak_memory_bytes for fit in fits)),
     )
 
 
-def write_outcome(folder: Path, job: Job, plan: str, phases: list[Phased], rates: Rates, seeds: list[int]) -> None:
-    """Write the run into the folder: what each of these seeds learned at these rates, and all that is told of it."""
+def write_outcome(folder: Path, job: Job, plan: str, phases: list[Phased], rates: Rates, replicates: list[int]) -> None:
+    """Write the run into the folder: what these replicates learned at these rates, and all that is told of it."""
     frozen, last = build_frozen_backbone(job, plan), phases[-1]
-    measured = collect_costs(job, frozen, phases)
-    files = {seed: write_learned(folder, seed, collect_learned_tensors(job, last, rates, seed)) for seed in seeds}
+    measured = collect_costs(job, frozen, phases, rates)
+    files = {
+        replicate: write_learned(folder, replicate, collect_learned_tensors(job, last, rates, replicate))
+        for replicate in replicates
+    }
     write_csv(folder / "history.csv", make_history_table(last.histories, plan))
     write_run(folder, describe(job, plan, frozen, last, rates, files))
-    learned_bytes = locate_learned(folder, seeds[0]).stat().st_size
+    learned_bytes = locate_learned(folder, replicates[0]).stat().st_size
     write_json(folder / "costs.json", measured | {"learned_bytes": learned_bytes})
 
 
@@ -123,9 +130,9 @@ def flatten_rates(rates: Rates) -> float | str:
 
 
 def choose_rates(histories: Histories) -> Rates:
-    """Return the learning rates with the lowest validation loss at their best epoch, as a mean over seeds.
+    """Return the learning rates with the lowest validation loss at their best epoch, as a mean over replicates.
 
-    Rates at which any seed diverged are not chosen.
+    Rates at which any replicate diverged are not chosen.
     """
     losses: dict[Rates, list[float]] = {}
     for (rates, _), history in histories.items():
@@ -144,8 +151,8 @@ def make_history_table(histories: Histories, plan: str) -> pd.DataFrame:
     A part that did not learn in an epoch had none.
     """
     return pd.DataFrame([
-        {"plan": plan, "learning_rate": flatten_rates(rates), "seed": seed, **_make_epoch_row(epoch)}
-        for (rates, seed), history in histories.items()
+        {"plan": plan, "learning_rate": flatten_rates(rates), "replicate": replicate, **_make_epoch_row(epoch)}
+        for (rates, replicate), history in histories.items()
         for epoch in history
     ])  # fmt: skip
 
@@ -156,16 +163,16 @@ def _make_epoch_row(epoch: Epoch) -> dict[str, float | None]:
     return row | {f"learning_rate_{part}": had.get(part) for part in PARTS}
 
 
-def collect_learned_tensors(job: Job, last: Phased, rates: Rates, seed: int) -> dict[str, Tensor]:
+def collect_learned_tensors(job: Job, last: Phased, rates: Rates, replicate: int) -> dict[str, Tensor]:
     """Return what the cell learned, at its best epoch, and the last layer, which is new even where it is frozen."""
-    best = read_best(locate_checkpoint(job, rates, seed))
+    best = read_best(locate_checkpoint(job, rates, replicate))
     return {name: tensor for name, tensor in best.items() if name not in last.pretrained}
 
 
 def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Rates, files: dict[int, str]) -> Run:
-    """Return what run.json tells; `last` is the last phase, and `files` has the SHA-256 of each seed's file."""
+    """Return what run.json tells; `last` is the last phase, and `files` has the SHA-256 of each replicate's file."""
     trainable_parameters, parameters = count_parameters(frozen)
-    best = {seed: find_best_epoch(last.histories[rates, seed]) for seed in files}
+    best = {replicate: find_best_epoch(last.histories[rates, replicate]) for replicate in files}
     return Run(
         backbone=job.backbone,
         plan=plan,
@@ -175,16 +182,16 @@ def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Ra
         trainable_parameters=trainable_parameters,
         parameters=parameters,
         backbone_sha256=combine_digests(last.pretrained),
-        weights_sha256={str(seed): digest for seed, digest in files.items()},
+        weights_sha256={str(replicate): digest for replicate, digest in files.items()},
         learning_rate=flatten_rates(rates),
-        seeds={
-            str(seed): {
-                "train_images": len(job.data.list_rows("train", [seed])),
+        replicates={
+            str(replicate): {
+                "train_images": len(job.data.list_rows("train", [replicate])),
                 "best_epoch": at.epoch,
                 "val_loss": at.val_loss,
                 "val_accuracy": at.val_accuracy,
             }
-            for seed, at in best.items()
+            for replicate, at in best.items()
         },
         precision=job.precision,
         device=f"{job.device.type} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})",
@@ -197,17 +204,27 @@ def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Ra
     )
 
 
-def collect_costs(job: Job, frozen: nn.Sequential, phases: list[Phased]) -> dict[str, float | str]:
+def collect_costs(job: Job, frozen: nn.Sequential, phases: list[Phased], rates: Rates) -> dict[str, float | str]:
     """Return what training cost: seconds (wall clock), bytes, FLOPs, and the epochs on which they were spent.
 
     Of phases the seconds, FLOPs and epochs are added up, and the bytes are those of the phase that took most; memory is
-    that of the process that took most. `epoch_seconds` is an epoch's own, beside which others may be trained.
+    that of the process that took most. `epoch_seconds` is an epoch's own, beside which others may be trained;
+    `replicate_seconds` what one more replicate takes, at these rates, or at all where each replicate tries them.
     """
+
+    def is_again(its: Rates) -> bool:
+        return job.tune == "all" or its == rates[: len(its)]
+
+    again = [
+        sum(epoch.seconds for (its, _), past in phase.epochs.items() for epoch in past if is_again(its)) / phase.workers
+        for phase in phases
+    ]
     seconds = [epoch_seconds for phase in phases for epoch_seconds in phase.seconds]
     prefix_seconds = sum(phase.prefix_seconds for phase in phases)
     return {
         **count_flops(job, frozen, phases),
         "train_seconds": sum(phase.train_seconds for phase in phases),
+        "replicate_seconds": (prefix_seconds + sum(again)) / len(job.replicates),
         "prefix_seconds": prefix_seconds,
         "epoch_seconds": median(seconds),
         "epochs": len(seconds),
@@ -230,9 +247,11 @@ def count_flops(job: Job, frozen: nn.Sequential, phases: Sequence[Spent]) -> dic
     for result in phases:
         work = works[result.phase - 1]
         shown = sum(
-            len(job.data.list_rows("train", [seed])) * len(history) for (_, seed), history in result.epochs.items()
+            len(job.data.list_rows("train", [replicate])) * len(history)
+            for (_, replicate), history in result.epochs.items()
         )
-        kept = sum(len(rows) for view, rows in list_wanted_rows(job, result.phase).items() if view is not None)
+        wanted = list_wanted_rows(job, result.phase, job.replicates)
+        kept = sum(len(rows) for view, rows in wanted.items() if view is not None)
         train_flops += work.train(kept if result.cache_bytes else shown, shown)
         live, shown_in_all = live + work.live * shown, shown_in_all + shown
     return {

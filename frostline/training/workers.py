@@ -26,10 +26,11 @@ from frostline.backbones.freezing import apply_plan
 from frostline.backbones.precision import compute_deterministically
 from frostline.constants import Rates
 from frostline.errors import InputError
-from frostline.hardware import keep_freed_memory, measure_memory, measure_peak_memory
+from frostline.hardware import keep_freed_memory, measure_memory
+from frostline.training.checkpoints import Trained, read_trained
 from frostline.training.costs import measure_saved_bytes
-from frostline.training.grid import Feed, Job, cut_for_phase, hand_over, make_feed, train_cell
-from frostline.training.loop import Epoch
+from frostline.training.grid import Feed, cut_for_phase, hand_over, make_feed, train_cell
+from frostline.training.job import Job, locate_checkpoint
 from frostline.training.results import count_phases
 
 WORTH_A_PROCESS = 3e11
@@ -42,17 +43,6 @@ TICK = 0.2
 """Seconds between two looks at what the workers tell."""
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A fit that has ended: its epochs, how many frozen tensors its audit found as they were, its process's peak."""
-
-    rates: Rates
-    seed: int
-    history: list[Epoch]
-    audited: int
-    peak_memory_bytes: int
-
-
 def share_cores(job: Job, frozen: nn.Sequential) -> Job:
     """Return the job with as many threads for each fit as let all cores work, as far as memory takes so many fits.
 
@@ -62,7 +52,7 @@ def share_cores(job: Job, frozen: nn.Sequential) -> Job:
     if job.device.type == "cuda":
         return job
     by_memory = int(SHARE_OF_MEMORY * measure_memory()) // estimate_bytes(job, frozen)
-    side_by_side = min(len(job.list_cells(len(job.phases))), max(1, by_memory))
+    side_by_side = min(count_all_fits(job, len(job.phases)), max(1, by_memory))
     return replace(job, threads=max(1, torch.get_num_threads() // side_by_side))
 
 
@@ -80,12 +70,19 @@ def estimate_bytes(job: Job, frozen: nn.Sequential) -> int:
     return OF_A_PROCESS + 5 * of_tensors + 2 * job.training.batch_size * measure_saved_bytes(step)
 
 
+def count_all_fits(job: Job, phase: int) -> int:
+    """Return how many fits the phase has in all replicates."""
+    return sum(job.count_fits(phase, replicate) for replicate in job.replicates)
+
+
 def count_workers(job: Job, frozen: nn.Sequential, phase: int) -> int:
     """Return how many fits of the phase are trained at once."""
-    cells, epochs = job.list_cells(phase), job.phases[phase - 1].epochs
-    shown = sum(len(job.data.list_rows("train", [seed])) for _, seed in cells) * epochs
-    is_worth_it = count_phases(job, frozen)[phase - 1].training * shown >= WORTH_A_PROCESS
-    return min(len(cells), max(1, torch.get_num_threads() // job.threads)) if is_worth_it else 1
+    shown = sum(
+        len(job.data.list_rows("train", [replicate])) * job.count_fits(phase, replicate) for replicate in job.replicates
+    )
+    worth = count_phases(job, frozen)[phase - 1].training * shown * job.phases[phase - 1].epochs
+    at_most = min(count_all_fits(job, phase), max(1, torch.get_num_threads() // job.threads))
+    return at_most if worth >= WORTH_A_PROCESS else 1
 
 
 def train_fits(
@@ -101,19 +98,24 @@ def train_fits(
     labels, usual = torch.from_numpy(job.data.labels).to(job.device), torch.get_num_threads()
     torch.set_num_threads(job.threads)
     try:
-        for rates, seed in cells:
-            yield _train(job, feed, labels, rates, seed, tell)
+        for rates, replicate in cells:
+            yield _train(job, feed, labels, rates, replicate, tell)
     finally:
         torch.set_num_threads(usual)
 
 
-def _train(job: Job, feed: Feed, labels: Tensor, rates: Rates, seed: int, tell: Callable[[int], object]) -> Trained:
+def _train(
+    job: Job, feed: Feed, labels: Tensor, rates: Rates, replicate: int, tell: Callable[[int], object]
+) -> Trained:
     done, most = 0, job.phases[feed.phase - 1].epochs
-    for fit in train_cell(job, feed, labels, rates, seed):
+    for fit in train_cell(job, feed, labels, rates, replicate):
         tell(len(fit.of_phase) - done)
         done = len(fit.of_phase)
     tell(most - done)
-    return Trained(rates, seed, fit.history, fit.audited or 0, measure_peak_memory())
+    trained = read_trained(locate_checkpoint(job, rates, replicate))
+    if trained is None:
+        raise InputError.of(str(job.scratch), "keep what is trained there", "a fit that is gone", "Run it again.")
+    return trained
 
 
 def _train_beside(
@@ -126,7 +128,7 @@ def _train_beside(
         workers, context, _begin, (job, hand_over(feed), feed.phase, feed.pretrained, told)
     ) as pool:
         try:
-            waiting = {pool.submit(_train_here, rates, seed) for rates, seed in cells}
+            waiting = {pool.submit(_train_here, rates, replicate) for rates, replicate in cells}
             while waiting:
                 ended, waiting = wait(waiting, timeout=TICK, return_when=FIRST_COMPLETED)
                 while not told.empty():
@@ -178,10 +180,10 @@ def _begin(*opened: Any) -> None:
     _here.append(here)
 
 
-def _train_here(rates: Rates, seed: int) -> Trained:
+def _train_here(rates: Rates, replicate: int) -> Trained:
     here = _here[0]
     labels = torch.from_numpy(here.job.data.labels).to(here.job.device)
-    return _train(here.job, here.get_feed(), labels, rates, seed, here.told.put)
+    return _train(here.job, here.get_feed(), labels, rates, replicate, here.told.put)
 
 
 def end_with_parent() -> None:

@@ -26,7 +26,7 @@ def test_the_worst_mistake_is_the_test_image_with_the_highest_probability_of_a_w
         (0, "test", 10, 0, 0.6), (0, "test", 11, 1, 0.97), (0, "test", 12, 0, 0.9), (0, "test", 13, 1, 0.3),
         (0, "test", 14, 0, 0.02), (0, "validation", 15, 0, 0.99), (1, "test", 16, 0, 0.99),
     )  # fmt: skip
-    wrong, hits = choose_cases(toys.prepared(), table, seed=0, count=2)
+    wrong, hits = choose_cases(toys.prepared(), table, replicate=0, count=2)
     assert [(each.name, each.actual, each.predicted, each.confidence) for each in wrong] == [
         ("12", 0, 1, 0.9), ("13", 1, 0, 0.7),
     ]  # fmt: skip
@@ -35,7 +35,7 @@ def test_the_worst_mistake_is_the_test_image_with_the_highest_probability_of_a_w
 
 
 def test_there_are_as_many_mistakes_as_were_made() -> None:
-    wrong, hits = choose_cases(toys.prepared(), predictions((0, "test", 3, 1, 0.8)), seed=0, count=4)
+    wrong, hits = choose_cases(toys.prepared(), predictions((0, "test", 3, 1, 0.8)), replicate=0, count=4)
     assert (len(wrong), len(hits)) == (0, 1)
 
 

@@ -20,7 +20,7 @@ def test_no_two_texts_of_curves_and_confusion_overlap(name: str) -> None:
     with use_style():
         assert not find_overlaps(draw_curves(make_table("history", study), make_table("plans", study)))
         its = make_table("confusion", study).query(f"plan == '{study.advised}' and backbone == '{study.backbones[0]}'")
-        assert not find_overlaps(draw_confusion(its, "the_last_two_blocks_of_stage4_and_the_head", study.seeds))
+        assert not find_overlaps(draw_confusion(its, "the_last_two_blocks_of_stage4_and_the_head", study.replicates))
 
 
 def test_a_bar_stands_on_each_line_where_a_phase_begins() -> None:
@@ -30,7 +30,7 @@ def test_a_bar_stands_on_each_line_where_a_phase_begins() -> None:
     assert "bar: a phase begins" in figure.get_suptitle()
     for axes, plan in zip(figure.axes, plans.plan, strict=False):
         bars = [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "|"]
-        assert bars == [[2, 3] if plan in study.phased else []] * study.seeds
+        assert bars == [[2, 3] if plan in study.phased else []] * study.replicates
     usual = VARIANTS["usual"]
     assert "bar" not in draw_curves(make_table("history", usual), make_table("plans", usual)).get_suptitle()
 

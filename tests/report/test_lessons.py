@@ -39,7 +39,7 @@ def test_a_study_draws_what_it_has_to_show_and_nothing_else(tmp_path: Path, name
     assert [each.name for each in list_lessons(study_of(tmp_path, name))] == lessons
 
 
-def test_training_losses_are_means_over_seeds_at_the_rate_that_was_kept(tmp_path: Path) -> None:
+def test_training_losses_are_means_over_replicates_at_the_rate_that_was_kept(tmp_path: Path) -> None:
     drawn = lines(lesson(tmp_path, "networks", "losses").draw())
     assert list(drawn) == ["mlp", "cnn2", "residual20"]
     history = read_csv(tmp_path / "history.csv")
@@ -97,7 +97,7 @@ def option(named: str, learns: str) -> Option:
 
 def run_of(plan: str, percent: float | None, images: int) -> dict[str, Any]:
     definition = {} if percent is None else {"train_percent": percent}
-    return {"backbone": "b", "plan": plan, "definition": definition, "seeds": {"0": {"train_images": images}}}
+    return {"backbone": "b", "plan": plan, "definition": definition, "replicates": {"0": {"train_images": images}}}
 
 
 RUNS = [run_of("head_10", 10, 150), run_of("all_10", 10, 150), run_of("head", None, 1_500), run_of("all", None, 1_500)]

@@ -85,7 +85,7 @@ def test_every_picture_has_a_text_alternative_with_its_numbers(page: Page, repor
     assert all(told)
     curves, confusion, _, _, evidence, moved = told[8:]
     history = read_csv(reports["usual"].parent / "history.csv")
-    least = history[(history.plan == "head") & history.chosen].groupby("seed").val_loss.min()
+    least = history[(history.plan == "head") & history.chosen].groupby("replicate").val_loss.min()
     assert f"head {least.min():.3f} to {least.max():.3f} after " in curves
     counts = read_csv(reports["usual"].parent / "confusion.csv").query("plan == 'head' and actual == 'defective'")
     share = counts[counts.predicted == "functional"].images.sum() / counts.images.sum()

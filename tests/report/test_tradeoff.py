@@ -70,14 +70,14 @@ def test_plans_of_equal_cost_stand_side_by_side() -> None:
     assert (np.diff(places) > 0).all()
 
 
-def test_the_interval_is_drawn_and_each_seed_is_a_dash() -> None:
+def test_the_interval_is_drawn_and_each_replicate_is_a_dash() -> None:
     made = made_up(VARIANTS["usual"], "train_flops")
     with use_style():
         (axes,) = draw_tradeoff(made, "train_flops", "toys").axes
     spans = [bar.get_segments()[0][:, 1].tolist() for bar in axes.collections if bar.get_alpha() != 0]
     assert spans == [[point.low, point.high] for point in made]
     dashes = [line.get_ydata().tolist() for line in axes.lines if line.get_marker() == "_"]
-    assert dashes == [list(point.seeds) for point in made]
+    assert dashes == [list(point.replicates) for point in made]
 
 
 def test_a_mark_is_the_fuller_the_likelier_its_plan_is_on_the_front() -> None:

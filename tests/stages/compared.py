@@ -12,7 +12,7 @@ from frostline.stats.metrics import score_predictions
 from stages import compare
 
 HITS = {"head": {0: 6, 1: 7}, "stage4": {0: 9, 1: 7}}
-"""How many of ten test images each plan names rightly, by seed."""
+"""How many of ten test images each plan names rightly, by replicate."""
 
 
 VALIDATION = {"head": {0: 9, 1: 9}, "stage4": {0: 8, 1: 6}}
@@ -32,15 +32,21 @@ def write_cell(root: Path, plan: str, trainable: int, flops: int) -> None:
     run, scores = root / "runs" / f"efficientnet_lite0-{plan}", root / "scores" / f"efficientnet_lite0-{plan}"
     run.mkdir(parents=True)
     scores.mkdir(parents=True)
-    shares = {seed: hits / 10 for seed, hits in VALIDATION[plan].items()}
-    seeds = {
-        str(seed): {"train_images": 20, "best_epoch": 1, "val_loss": 0.5, "val_accuracy": value}
-        for seed, value in shares.items()
+    shares = {replicate: hits / 10 for replicate, hits in VALIDATION[plan].items()}
+    replicates = {
+        str(replicate): {"train_images": 20, "best_epoch": 1, "val_loss": 0.5, "val_accuracy": value}
+        for replicate, value in shares.items()
     }
     about = {"backbone": "efficientnet_lite0", "plan": plan, "backbone_sha256": f"of {plan}"}
     counted = {"trainable_parameters": trainable, "parameters": 1000, "learned": ["stage4.2", "head", "norms"]}
     counted["definition"] = definition(plan)
-    chosen = {"learning_rate": 0.01, "classes": ["a", "b"], "seeds": seeds, "audit": "passed", "audited_tensors": 7}
+    chosen = {
+        "learning_rate": 0.01,
+        "classes": ["a", "b"],
+        "replicates": replicates,
+        "audit": "passed",
+        "audited_tensors": 7,
+    }
     machine = {
         "precision": "float32",
         "device": "cpu",
@@ -53,33 +59,33 @@ def write_cell(root: Path, plan: str, trainable: int, flops: int) -> None:
     spent = {"train_seconds": 12.34, "train_flops": flops, "peak_memory_bytes": 1_000 + flops}
     (run / "costs.json").write_text(json.dumps({**spent, "cache": "scratch", "cache_bytes": 800}))
     (scores / "costs.json").write_text(json.dumps({"inference_images_per_second": 250.0}))
-    epochs = [(rate, seed, epoch) for rate in (0.01, 0.1) for seed in shares for epoch in (1, 2)]
-    history = pd.DataFrame(epochs, columns=["learning_rate", "seed", "epoch"])
+    epochs = [(rate, replicate, epoch) for rate in (0.01, 0.1) for replicate in shares for epoch in (1, 2)]
+    history = pd.DataFrame(epochs, columns=["learning_rate", "replicate", "epoch"])
     history.insert(0, "plan", plan)
     history.assign(train_loss=1.0, val_loss=0.5, seconds=3.0).to_csv(run / "history.csv", index=False)
-    tests = [predictions("test", seed, HITS[plan][seed]) for seed in shares]
-    tables = [*tests, *(predictions("validation", seed, VALIDATION[plan][seed]) for seed in shares)]
+    tests = [predictions("test", replicate, HITS[plan][replicate]) for replicate in shares]
+    tables = [*tests, *(predictions("validation", replicate, VALIDATION[plan][replicate]) for replicate in shares)]
     pd.concat(tables).to_parquet(scores / "predictions.parquet", index=False)
     moved = [test.assign(shift=4, direction=way) for test in tests for way in ("left", "up")]
     pd.concat(moved).to_parquet(scores / "shifted.parquet", index=False)
-    metrics = {str(table.seed[0]): score_predictions(table, ["a", "b"]) for table in tests}
+    metrics = {str(table.replicate[0]): score_predictions(table, ["a", "b"]) for table in tests}
     (scores / "metrics.json").write_text(json.dumps(metrics))
 
 
-def predictions(split: str, seed: int, hits: int) -> pd.DataFrame:
+def predictions(split: str, replicate: int, hits: int) -> pd.DataFrame:
     """Ten images of class a, of which the first `hits` are taken for a and the others for b."""
     of_a = np.where(np.arange(10) < hits, 0.8, 0.3)
     images = np.arange(10) + (0 if split == "test" else 10)
-    columns = {"split": split, "seed": seed, "image": images, "label": 0, "probability_a": of_a}
+    columns = {"split": split, "replicate": replicate, "image": images, "label": 0, "probability_a": of_a}
     return pd.DataFrame(columns | {"probability_b": 1 - of_a})
 
 
 def write_prepared(folder: Path) -> None:
-    """Ten images each to test and to validate, the same for both seeds, and twenty to train on."""
+    """Ten images each to test and to validate, the same for both replicates, and twenty to train on."""
     folder.mkdir()
     pd.DataFrame({"id": range(40), "group": range(40)}).to_csv(folder / "images.csv", index=False)
     split = ["test"] * 10 + ["validation"] * 10 + ["train"] * 20
-    splits = [pd.DataFrame({"seed": seed, "image": range(40), "split": split}) for seed in (0, 1)]
+    splits = [pd.DataFrame({"replicate": replicate, "image": range(40), "split": split}) for replicate in (0, 1)]
     pd.concat(splits).to_csv(folder / "splits.csv", index=False)
     about = {"images": 40, "image_px": 32, "classes": ["a", "b"], "splits": "official", "sha256": {"images.npy": "1"}}
     (folder / "prepared.json").write_text(json.dumps(about))

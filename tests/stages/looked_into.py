@@ -19,6 +19,6 @@ def linear(*rows: list[float]) -> nn.Linear:
 
 
 def predictions(*rows: tuple[int, str, int, int, float]) -> pd.DataFrame:
-    """Return predictions from rows of seed, split, image, label and the probability of "bright"."""
-    table = pd.DataFrame(rows, columns=["seed", "split", "image", "label", "probability_bright"])
+    """Return predictions from rows of replicate, split, image, label and the probability of "bright"."""
+    table = pd.DataFrame(rows, columns=["replicate", "split", "image", "label", "probability_bright"])
     return table.assign(probability_dark=1 - table.probability_bright)

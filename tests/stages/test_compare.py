@@ -16,7 +16,7 @@ from tests.stages.compared import (
 )
 
 
-def test_plans_hold_means_and_spread_over_seeds(study: Path) -> None:
+def test_plans_hold_means_and_spread_over_replicates(study: Path) -> None:
     plans = pd.read_csv(compared(study) / "plans.csv").set_index("plan")
     assert plans.accuracy.to_dict() == {"head": 0.65, "stage4": 0.8}
     assert plans.accuracy_sd["stage4"] == pytest.approx(np.sqrt(0.02), rel=1e-5)
@@ -102,7 +102,7 @@ def test_advice_and_what_was_run_are_told_in_sentences_and_figures(study: Path) 
     )
     assert len(advice["sentences"]) == 2
     assert advice["rule_of_thumb"]["train_images"] == 20
-    assert (about["seeds"], about["splits"], about["train_images"], about["test_images"]) == (
+    assert (about["replicates"], about["splits"], about["train_images"], about["test_images"]) == (
         [0, 1],
         "official",
         20,
@@ -114,23 +114,23 @@ def test_advice_and_what_was_run_are_told_in_sentences_and_figures(study: Path) 
     notes = " ".join(about["notes"])
     assert "the luck of this split itself is not covered" in notes
     assert (
-        "2 seeds cannot reach significance by themselves: the smallest p that they can reach is 0.5; "
-        "for 1 pair it takes 6 seeds." in notes
+        "2 replicates cannot reach significance by themselves: the smallest p that they can reach is 0.5; "
+        "for 1 pair it takes 6 replicates." in notes
     )
 
 
-def test_runs_are_paired_by_seed_in_whatever_order_their_predictions_come(study: Path) -> None:
+def test_runs_are_paired_by_replicate_in_whatever_order_their_predictions_come(study: Path) -> None:
     before = (compared(study) / "pairs.csv").read_text()
-    edit_scores(study, CHANGED, lambda table: table.sort_values("seed", ascending=False, kind="stable"))
+    edit_scores(study, CHANGED, lambda table: table.sort_values("replicate", ascending=False, kind="stable"))
     path = study / "runs" / CHANGED / "run.json"
-    edit_run(study, CHANGED, seeds=dict(reversed(json.loads(path.read_text())["seeds"].items())))
+    edit_run(study, CHANGED, replicates=dict(reversed(json.loads(path.read_text())["replicates"].items())))
     assert (compared(study) / "pairs.csv").read_text() == before
 
 
 def test_runs_that_were_scored_on_other_images_are_refused_in_one_line(study: Path) -> None:
-    edit_scores(study, CHANGED, lambda table: table[table.seed == 0])
+    edit_scores(study, CHANGED, lambda table: table[table.replicate == 0])
     with pytest.raises(
-        ValueError, match=r"^data/scores must hold predictions of the same seeds and images for every run"
+        ValueError, match=r"^data/scores must hold predictions of the same replicates and images for every run"
     ):
         compared(study)
 

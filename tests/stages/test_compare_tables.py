@@ -34,12 +34,12 @@ def test_a_plan_that_is_both_cheaper_and_as_good_in_every_draw_drives_the_other_
     assert costs.inference_images_per_second["head"] == 250.0
 
 
-def test_one_seed_has_no_standard_deviation_rather_than_zero(study: Path) -> None:
+def test_one_replicate_has_no_standard_deviation_rather_than_zero(study: Path) -> None:
     for path in study.glob("runs/*/run.json"):
         run = json.loads(path.read_text())
-        del run["seeds"]["1"]
+        del run["replicates"]["1"]
         path.write_text(json.dumps(run))
-        edit_scores(study, path.parent.name, lambda table: table[table.seed == 0])
+        edit_scores(study, path.parent.name, lambda table: table[table.replicate == 0])
     reports = compared(study)
     assert pd.read_csv(reports / "plans.csv").accuracy_sd.isna().all()
     assert json.loads((reports / "metrics.json").read_text())["accuracy_sd"] is None
@@ -53,7 +53,7 @@ def test_runs_that_are_not_of_the_study_are_left_out(study: Path) -> None:
     assert pd.read_csv(compared(study) / "plans.csv").plan.tolist() == ["head", "stage4"]
 
 
-def test_confusions_count_the_test_images_of_all_seeds(study: Path) -> None:
+def test_confusions_count_the_test_images_of_all_replicates(study: Path) -> None:
     table = pd.read_csv(compared(study) / "confusion.csv")
     head = table[table.plan == "head"].set_index(["actual", "predicted"]).images
     assert head.to_dict() == {("a", "a"): 13, ("a", "b"): 7, ("b", "a"): 0, ("b", "b"): 0}
@@ -65,7 +65,7 @@ def test_the_history_marks_the_learning_rate_that_was_kept_and_holds_no_seconds(
     assert "seconds" not in history
 
 
-def test_a_run_has_its_choices_and_scores_in_one_row_per_seed(study: Path) -> None:
+def test_a_run_has_its_choices_and_scores_in_one_row_per_replicate(study: Path) -> None:
     runs = pd.read_csv(compared(study) / "runs.csv")
     assert runs.groupby("plan").accuracy.agg(list).to_dict() == {"head": [0.6, 0.7], "stage4": [0.9, 0.7]}
     assert runs.recall_a.tolist() == runs.accuracy.tolist()
@@ -121,16 +121,16 @@ def test_a_plan_that_a_race_stopped_is_told_apart_and_has_no_part_in_the_compari
     params = load_yaml((study / "params.yaml").read_text())
     params["study"]["racing"] = True
     (study / "params.yaml").write_text(dump_yaml(params))
-    dropped = {"learning_rate": 0.1, "seeds": 1, "epochs": 2, "val_loss": 0.5, "kept_val_loss": 0.25}
-    stopped = {"seeds": 1, "epochs": 6, "against": "efficientnet_lite0-head", "difference": 0.02, "least": -0.004}
+    dropped = {"learning_rate": 0.1, "replicates": 1, "epochs": 2, "val_loss": 0.5, "kept_val_loss": 0.25}
+    stopped = {"replicates": 1, "epochs": 6, "against": "efficientnet_lite0-head", "difference": 0.02, "least": -0.004}
     race = {"racing": True, "stopped": stopped, "dropped": [dropped]}
     (study / "runs" / CHANGED / "race.json").write_text(json.dumps(race))
     reports = compared(study)
     assert pd.read_csv(reports / "plans.csv").plan.tolist() == ["head"]
     rate, plan = pd.read_csv(reports / "stopped.csv").to_dict("records")
-    assert (rate["plan"], rate["learning_rate"], rate["seeds"], rate["epochs"]) == ("stage4", 0.1, 1, 2)
+    assert (rate["plan"], rate["learning_rate"], rate["replicates"], rate["epochs"]) == ("stage4", 0.1, 1, 2)
     assert rate["reason"] == "validation loss 0.500, and 0.250 at a rate that went on"
-    assert (plan["plan"], plan["seeds"], plan["epochs"]) == ("stage4", 1, 6)
+    assert (plan["plan"], plan["replicates"], plan["epochs"]) == ("stage4", 1, 6)
     assert pd.isna(plan["learning_rate"])
     assert plan["reason"] == (
         "efficientnet_lite0-head is cheaper and not worse by more than 1 point: on validation so far +2.0 points, "

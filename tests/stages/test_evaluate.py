@@ -22,7 +22,7 @@ def test_a_run_of_any_plan_is_evaluated_on_validation_then_test_and_scored_on_te
     folder = toys.train_toy(toy, plan)
     evaluate.main(params=toy / "params.yaml", prepared=toy / "prepared", run=folder, out=toy / "scores")
     predictions = pd.read_parquet(toy / "scores" / "predictions.parquet")
-    shown = predictions.groupby(["seed", "split"], sort=False).image.agg(list).to_dict()
+    shown = predictions.groupby(["replicate", "split"], sort=False).image.agg(list).to_dict()
     assert list(shown.items()) == [
         ((0, "validation"), [*range(50, 66)]),
         ((0, "test"), [66, 67, 68, 69]),
@@ -31,11 +31,13 @@ def test_a_run_of_any_plan_is_evaluated_on_validation_then_test_and_scored_on_te
     ]
     scores = json.loads((toy / "scores" / "metrics.json").read_text())
     test = predictions[predictions.split == "test"]
-    assert scores == {str(seed): score_predictions(test[test.seed == seed], ["dark", "bright"]) for seed in (0, 1)}
+    assert scores == {
+        str(replicate): score_predictions(test[test.replicate == replicate], ["dark", "bright"]) for replicate in (0, 1)
+    }
     live = LiveInputs(Images.hold(read_prepared(toy / "prepared").images, toys.CPU), "efficientnet_lite0")
     whole = load_backbone(folder, 1).to(memory_format=torch.channels_last)
     expected = predict(whole, live, [np.arange(4, 20), np.arange(4)], "float32", toys.CPU).softmax(1)
-    found = predictions[predictions.seed == 1][["probability_dark", "probability_bright"]].to_numpy()
+    found = predictions[predictions.replicate == 1][["probability_dark", "probability_bright"]].to_numpy()
     assert found == pytest.approx(expected.numpy(), abs=1e-5)
 
 
@@ -43,8 +45,8 @@ def test_what_validation_scored_when_the_epoch_was_chosen_is_what_the_prediction
     folder = toys.train_toy(toy, "part")
     evaluate.main(params=toy / "params.yaml", prepared=toy / "prepared", run=folder, out=toy / "scores")
     predictions = pd.read_parquet(toy / "scores" / "predictions.parquet")
-    for seed, told in read_run(folder).seeds.items():
-        mine = predictions[(predictions.seed == int(seed)) & (predictions.split == "validation")]
+    for replicate, told in read_run(folder).replicates.items():
+        mine = predictions[(predictions.replicate == int(replicate)) & (predictions.split == "validation")]
         scored = score_predictions(mine, ["dark", "bright"])
         assert scored["accuracy"] == pytest.approx(told["val_accuracy"])
         assert scored["negative_log_likelihood"] == pytest.approx(told["val_loss"], rel=1e-4)
@@ -57,7 +59,7 @@ def test_shifted_images_are_predicted_as_the_backbone_sees_them_shifted(toy: Pat
     folder = toys.train_toy(toy, "part")
     evaluate.main(params=toy / "params.yaml", prepared=toy / "prepared", run=folder, out=toy / "scores")
     table = pd.read_parquet(toy / "scores" / "shifted.parquet")
-    assert table.groupby(["seed", "shift", "direction"]).size().tolist() == [4] * 8
+    assert table.groupby(["replicate", "shift", "direction"]).size().tolist() == [4] * 8
     data = toys.prepared()
     moved = np.roll(data.images, -3, axis=2)
     moved[:, :, -3:] = data.images[:, :, -1:]  # what comes in from the right repeats the edge
@@ -65,5 +67,5 @@ def test_shifted_images_are_predicted_as_the_backbone_sees_them_shifted(toy: Pat
     backbone = load_backbone(folder, 1).to(memory_format=torch.channels_last)
     live = LiveInputs(Images.hold(moved, toys.CPU), "efficientnet_lite0")
     wanted = predict(backbone, live, [rows], "float32", toys.CPU).double().softmax(1)
-    found = table[(table.seed == 1) & (table.direction == "left")].filter(like="probability_").to_numpy()
+    found = table[(table.replicate == 1) & (table.direction == "left")].filter(like="probability_").to_numpy()
     np.testing.assert_allclose(found, wanted.numpy(), atol=1e-5)

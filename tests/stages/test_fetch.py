@@ -229,7 +229,7 @@ def test_split_folders_beside_class_folders_are_refused_naming_one_of_each(tmp_p
 def test_official_splits_without_both_train_and_test_are_refused(tmp_path: Path, names: list[str], got: str) -> None:
     assert _refusal(_put(tmp_path, *names)) == (
         f"data.folder must hold train and test if it holds splits. Got only {got} instead. "
-        "Without split folders every seed draws its own."
+        "Without split folders every replicate draws its own."
     )
 
 

@@ -106,7 +106,7 @@ def test_make_look_draws_any_image_and_says_what_it_is_taken_for(
     shares = {line.split()[1]: float(line.split()[0]) for line in told}
     assert set(shares) == {"dark", "bright"}
     assert sum(shares.values()) == pytest.approx(1, abs=0.002)
-    assert where == f"{run}, seed 0: {out / run / 'leaf 1.jpg'}"
+    assert where == f"{run}, replicate 0: {out / run / 'leaf 1.jpg'}"
     seen = read_json(out / run / "leaf 1.jpg" / "look.json")
     assert [(each["image"], each["actual"]) for each in seen["cases"]] == [("leaf 1.jpg", None)]
     assert seen["mapped"] == "leaf 1.jpg"

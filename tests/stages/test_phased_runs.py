@@ -27,8 +27,10 @@ def add_plan(toy: Path, name: str, plan: dict[str, Any]) -> None:
 def test_phases_with_one_entry_are_a_plan_without_phases_bit_for_bit(toy: Path) -> None:
     add_plan(toy, "one_phase", {"phases": [phase("stage4", 2)]})
     plain, phases = train_toy(toy, "part"), train_toy(toy, "one_phase")
-    for seed in (0, 1):
-        assert (plain / f"seed-{seed}.safetensors").read_bytes() == (phases / f"seed-{seed}.safetensors").read_bytes()
+    for replicate in (0, 1):
+        assert (plain / f"replicate-{replicate}.safetensors").read_bytes() == (
+            phases / f"replicate-{replicate}.safetensors"
+        ).read_bytes()
     one, other = (pd.read_csv(folder / "history.csv").drop(columns=["plan", "seconds"]) for folder in (plain, phases))
     assert one.equals(other)
     told = [json.loads((folder / "run.json").read_text()) for folder in (plain, phases)]
@@ -40,7 +42,7 @@ def test_the_rate_that_each_part_really_had_stands_in_the_history(toy: Path) -> 
     add_plan(toy, "two", {"phases": phases})
     history = pd.read_csv(train_toy(toy, "two") / "history.csv")
     assert set(history.learning_rate) == {"0.004 then 0.002"}
-    first = history[history.seed == 0]
+    first = history[history.replicate == 0]
     assert first.phase.tolist() == [1, 2, 2]
     assert first.learning_rate_head.tolist() == [0.004, 0.002, 0.002]
     assert first.learning_rate_stage4.tolist()[1:] == [0.001, 0.001]
@@ -54,12 +56,12 @@ def test_every_combination_of_rates_is_tried_and_a_phase_that_they_share_is_trai
     history = pd.read_csv(folder / "history.csv")
     pairs = {"0.01 then 0.003", "0.01 then 0.0003", "0.001 then 0.003", "0.001 then 0.0003"}
     assert set(history.learning_rate) == pairs
-    best = history.groupby(["learning_rate", "seed"]).val_loss.min().groupby("learning_rate").mean().idxmin()
+    best = history.groupby(["learning_rate", "replicate"]).val_loss.min().groupby("learning_rate").mean().idxmin()
     assert json.loads((folder / "run.json").read_text())["learning_rate"] == best
     costs = json.loads((folder / "costs.json").read_text())
-    assert costs["epochs"] == 2 * (2 * 2 + 4 * 1)  # seeds x (rates x epochs of the first, and of the second phase)
+    assert costs["epochs"] == 2 * (2 * 2 + 4 * 1)  # replicates x (rates x epochs of the first, and of the second phase)
     assert costs["train_seconds"] == pytest.approx(
-        costs["prefix_seconds"] + history.drop_duplicates(["seed", "phase", "epoch", "val_loss"]).seconds.sum(),
+        costs["prefix_seconds"] + history.drop_duplicates(["replicate", "phase", "epoch", "val_loss"]).seconds.sum(),
         rel=0.01,
     )
 
@@ -71,7 +73,9 @@ def test_a_run_that_is_killed_in_its_second_phase_goes_on_from_there(
 
     def left() -> list[bytes]:
         folder = train_toy(toy, "two")
-        return [(folder / name).read_bytes() for name in ("run.json", "seed-0.safetensors", "seed-1.safetensors")]
+        return [
+            (folder / name).read_bytes() for name in ("run.json", "replicate-0.safetensors", "replicate-1.safetensors")
+        ]
 
     expected = left()
     save_fit, saves = grid.save_fit, []

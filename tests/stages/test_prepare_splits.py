@@ -1,4 +1,4 @@
-"""Prepared images are split as the study says, for every seed, or refused by their names."""
+"""Prepared images are split as the study says, for every replicate, or refused by their names."""
 
 import json
 from pathlib import Path
@@ -31,22 +31,22 @@ def _write(root: Path, pictures: dict[str, Picture]) -> None:
         (root / name).write_bytes(content)
 
 
-def _prepared(tmp_path: Path, pictures: dict[str, Picture], seeds: int = 2, **data: object) -> Path:
+def _prepared(tmp_path: Path, pictures: dict[str, Picture], replicates: int = 2, **data: object) -> Path:
     """Fetch and prepare a folder of pictures, and return the folder of what was prepared."""
     _write(tmp_path / "images", pictures)
     params = load_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
     source = {"source": "folder", "folder": str(tmp_path / "images"), "image_px": 16, "groups": "none"}
     params["data"].update(source | data)
-    params["study"]["seeds"] = list(range(seeds))
+    params["study"]["replicates"] = list(range(replicates))
     (tmp_path / "params.yaml").write_text(dump_yaml(params), encoding="utf-8")
     fetch.main(params=tmp_path / "params.yaml", out=tmp_path / "raw")
     prepare.main(params=tmp_path / "params.yaml", raw=tmp_path / "raw", out=tmp_path / "prepared")
     return tmp_path / "prepared"
 
 
-def _refusal(tmp_path: Path, pictures: dict[str, Picture], seeds: int = 2, **data: object) -> str:
+def _refusal(tmp_path: Path, pictures: dict[str, Picture], replicates: int = 2, **data: object) -> str:
     with pytest.raises(InputError) as caught:
-        _prepared(tmp_path, pictures, seeds, **data)
+        _prepared(tmp_path, pictures, replicates, **data)
     return str(caught.value)
 
 
@@ -69,11 +69,11 @@ def test_each_row_of_the_arrays_and_tables_is_of_the_same_image(tmp_path: Path) 
         assert table.label[row] == labels[row]
 
 
-def test_every_seed_says_of_every_image_what_it_is(tmp_path: Path) -> None:
-    splits = pd.read_csv(_prepared(tmp_path, CATS | DOGS, seeds=3) / "splits.csv")
-    assert list(splits.columns) == ["seed", "image", "split"]
-    assert [(seed, rows.image.tolist()) for seed, rows in splits.groupby("seed")] == [
-        (seed, list(range(24))) for seed in range(3)
+def test_every_replicate_says_of_every_image_what_it_is(tmp_path: Path) -> None:
+    splits = pd.read_csv(_prepared(tmp_path, CATS | DOGS, replicates=3) / "splits.csv")
+    assert list(splits.columns) == ["replicate", "image", "split"]
+    assert [(replicate, rows.image.tolist()) for replicate, rows in splits.groupby("replicate")] == [
+        (replicate, list(range(24))) for replicate in range(3)
     ]
     assert set(splits.split) == {"train", "validation", "test"}
 
@@ -97,7 +97,7 @@ def test_prepared_json_counts_what_a_person_would_count(tmp_path: Path) -> None:
     assert told["images_per_class"] == {"cat": 13, "dog": 12}
     assert told["exact_duplicates"] == 1
     assert told["groups"] == 24
-    assert told["splits"] == "drawn by seed, groups: none"
+    assert told["splits"] == "drawn by replicate, groups: none"
     assert {sum(counts.values()) for counts in told["images_per_split"].values()} == {25}
 
 
@@ -149,37 +149,37 @@ def test_the_same_pixels_in_two_official_splits_are_refused_naming_the_files(tmp
     )
 
 
-def test_official_splits_are_kept_and_each_seed_draws_its_validation_from_train(tmp_path: Path) -> None:
-    prepared = _prepared(tmp_path, _official(), seeds=4)
+def test_official_splits_are_kept_and_each_replicate_draws_its_validation_from_train(tmp_path: Path) -> None:
+    prepared = _prepared(tmp_path, _official(), replicates=4)
     folders = pd.read_csv(prepared / "images.csv").id.str.split("/").str[0].to_numpy()
     splits = pd.read_csv(prepared / "splits.csv")
     drawn = set()
-    for _, rows in splits.groupby("seed"):
+    for _, rows in splits.groupby("replicate"):
         assert ((rows.split == "test").to_numpy() == (folders == "test")).all()
         drawn.add(tuple(np.flatnonzero(rows.split == "validation")))
     assert len(drawn) == 4
 
 
-def test_duplicates_without_official_splits_stay_in_one_split_for_every_seed(tmp_path: Path) -> None:
+def test_duplicates_without_official_splits_stay_in_one_split_for_every_replicate(tmp_path: Path) -> None:
     twins = {name.replace(".png", "-again.png"): picture for name, picture in (CATS | DOGS).items()}
-    prepared = _prepared(tmp_path, CATS | DOGS | twins, seeds=8)
+    prepared = _prepared(tmp_path, CATS | DOGS | twins, replicates=8)
     stems = pd.read_csv(prepared / "images.csv").id.str.removesuffix(".png").str.removesuffix("-again")
     splits = pd.read_csv(prepared / "splits.csv")
     splits["stem"] = stems.to_numpy()[splits.image]
-    assert (splits.groupby(["seed", "stem"]).split.nunique() == 1).all()
+    assert (splits.groupby(["replicate", "stem"]).split.nunique() == 1).all()
 
 
-def test_blocks_of_files_stay_in_one_split_for_every_seed(tmp_path: Path) -> None:
-    prepared = _prepared(tmp_path, CATS | DOGS, seeds=8, groups="blocks", block_files=2)
+def test_blocks_of_files_stay_in_one_split_for_every_replicate(tmp_path: Path) -> None:
+    prepared = _prepared(tmp_path, CATS | DOGS, replicates=8, groups="blocks", block_files=2)
     splits = pd.read_csv(prepared / "splits.csv")
-    assert (splits.groupby(["seed", splits.image // 2]).split.nunique() == 1).all()
+    assert (splits.groupby(["replicate", splits.image // 2]).split.nunique() == 1).all()
 
 
-def test_a_class_that_an_official_split_lacks_is_refused_naming_class_split_and_seed(tmp_path: Path) -> None:
+def test_a_class_that_an_official_split_lacks_is_refused_naming_class_split_and_replicate(tmp_path: Path) -> None:
     pictures = {name: picture for name, picture in _official().items() if not name.startswith("test/dog")}
     assert _refusal(tmp_path, pictures) == (
-        "the test split of seed 0 must hold every class. Got no image of 'dog' instead. "
-        "Add images of it there, or leave the split folders out: then every seed draws its own."
+        "the test split of replicate 0 must hold every class. Got no image of 'dog' instead. "
+        "Add images of it there, or leave the split folders out: then every replicate draws its own."
     )
 
 
@@ -191,7 +191,7 @@ def test_an_official_split_that_is_one_block_of_files_is_refused_because_nothing
         for name, picture in (_class("cat", 6, green=90) | _class("dog", 6, green=140)).items()
     }
     assert _refusal(tmp_path, official, groups="blocks", block_files=12) == (
-        f"the validation split of seed 0 must hold at least 2 groups of images. Got 1 instead. {MORE_GROUPS}"
+        f"the validation split of replicate 0 must hold at least 2 groups of images. Got 1 instead. {MORE_GROUPS}"
     )
 
 

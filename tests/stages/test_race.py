@@ -98,20 +98,20 @@ def test_all_but_two_plans_stop_where_a_cheaper_one_is_good_enough(raced: Path) 
     assert sum(stop is None for stop in stopped.values()) in (2, 3)  # the cheapest, and the two most accurate
     for plan, stop in stopped.items():
         if stop is not None:
-            assert stop["seeds"] == 1
+            assert stop["replicates"] == 1
             assert stop["least"] > -0.99
-            assert [*told(raced, plan, "run")["seeds"]] == ["0"]
+            assert [*told(raced, plan, "run")["replicates"]] == ["0"]
 
 
 def test_of_the_rates_of_a_plan_the_better_half_goes_on(raced: Path) -> None:
     first, second = told(raced, "part")["dropped"]
-    assert (first["seeds"], first["epochs"]) == (1, 2)  # after half of four epochs, which both rates had
-    assert (second["seeds"], second["epochs"]) == (1, 4)
+    assert (first["replicates"], first["epochs"]) == (1, 2)  # after half of four epochs, which both rates had
+    assert (second["replicates"], second["epochs"]) == (1, 4)
     assert first["val_loss"] > first["kept_val_loss"]
     assert second["val_loss"] > second["kept_val_loss"]
     history = pd.read_csv(raced / f"{BACKBONE}-part" / "history.csv")
     kept = told(raced, "part", "run")["learning_rate"]
-    epochs = history.groupby("learning_rate").seed.agg(["size", "nunique"])
+    epochs = history.groupby("learning_rate").replicate.agg(["size", "nunique"])
     assert sorted(epochs["size"]) == [2, 4, 8 if told(raced, "part")["stopped"] is None else 4]
     assert epochs["size"].idxmax() == kept or told(raced, "part")["stopped"]
 
@@ -119,14 +119,14 @@ def test_of_the_rates_of_a_plan_the_better_half_goes_on(raced: Path) -> None:
 def test_a_plan_that_computes_next_to_nothing_is_spared(raced: Path) -> None:
     assert told(raced, "head") == {"racing": True, "stopped": None, "dropped": []}
     history = pd.read_csv(raced / f"{BACKBONE}-head" / "history.csv")
-    assert history.groupby(["learning_rate", "seed"]).epoch.max().to_list() == [4] * 4
+    assert history.groupby(["learning_rate", "replicate"]).epoch.max().to_list() == [4] * 4
 
 
 def test_what_a_race_trained_to_its_end_is_bit_for_bit_what_the_grid_trains(raced: Path, folder: Path) -> None:
     plan = next(plan for plan in RACED if plan != "head" and told(raced, plan)["stopped"] is None)
     write_race(folder, racing=False)
     alone, mine = train_toy(folder, plan, backbone=BACKBONE), raced / f"{BACKBONE}-{plan}"
-    for name in ("run.json", "seed-0.safetensors", "seed-1.safetensors"):
+    for name in ("run.json", "replicate-0.safetensors", "replicate-1.safetensors"):
         assert (alone / name).read_bytes() == (mine / name).read_bytes(), name
     one, other = (pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (alone, mine))
     kept = told(raced, plan, "run")["learning_rate"]
@@ -135,7 +135,7 @@ def test_what_a_race_trained_to_its_end_is_bit_for_bit_what_the_grid_trains(race
     assert one.equals(other)
 
 
-def test_a_run_that_stopped_gives_back_the_seeds_that_it_had(raced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_stopped_gives_back_the_replicates_that_it_had(raced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(raced.parent)
     plan = next(plan for plan in RACED if told(raced, plan)["stopped"] is not None)
     whole = load_backbone(raced / f"{BACKBONE}-{plan}", 0)
@@ -148,7 +148,7 @@ def test_train_takes_what_the_race_left(raced: Path, toy: Path) -> None:
     taken = train_toy(toy, "head", race=raced / f"{BACKBONE}-head")
     left = {path.name: path.read_bytes() for path in (raced / f"{BACKBONE}-head").iterdir()}
     assert {path.name: path.read_bytes() for path in taken.iterdir()} == left
-    assert {"run.json", "race.json", "costs.json", "history.csv", "seed-0.safetensors"} <= set(left)
+    assert {"run.json", "race.json", "costs.json", "history.csv", "replicate-0.safetensors"} <= set(left)
 
 
 def test_rates_that_all_diverge_are_refused_in_one_line(folder: Path) -> None:

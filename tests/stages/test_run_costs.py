@@ -31,7 +31,7 @@ def test_a_plan_is_trained_on_its_share_of_the_training_images_and_says_so(toy: 
     params["plans"]["head"]["train_percent"] = 20
     write_yaml(toy / "params.yaml", params)
     run = read_run(toys.train_toy(toy, "head"))
-    assert [each["train_images"] for each in run.seeds.values()] == [10, 10]
+    assert [each["train_images"] for each in run.replicates.values()] == [10, 10]
     assert run.definition["train_percent"] == 20
 
 
@@ -55,16 +55,18 @@ def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def test_tensorboard_is_told_what_history_tells_and_changes_nothing(toy: Path) -> None:
     plain = toys.train_toy(toy, "gradual")
-    kept = {path.name: hash_file(path) for path in plain.glob("seed-*")}
+    kept = {path.name: hash_file(path) for path in plain.glob("replicate-*")}
     told = toys.train_toy(toy, "gradual", tensorboard=True)
-    assert {path.name: hash_file(path) for path in told.glob("seed-*")} == kept
+    assert {path.name: hash_file(path) for path in told.glob("replicate-*")} == kept
     history = pd.read_csv(told / "history.csv")
     folders = [*(toy / "logs" / "efficientnet_lite0-gradual").iterdir()]
-    assert len(folders) == 4  # two phases of one rate each, with two seeds
+    assert len(folders) == 4  # two phases of one rate each, with two replicates
     for folder in folders:
         shown = scalars_of(folder)["loss/validation"]
-        seed = history[(history.seed == int(folder.name[-1])) & history.epoch.isin([step for step, _ in shown])]
-        assert [value for _, value in shown] == pytest.approx(seed.val_loss.tolist(), rel=1e-5)
+        replicate = history[
+            (history.replicate == int(folder.name[-1])) & history.epoch.isin([step for step, _ in shown])
+        ]
+        assert [value for _, value in shown] == pytest.approx(replicate.val_loss.tolist(), rel=1e-5)
     assert sorted(len(scalars_of(folder)["loss/validation"]) for folder in folders) == [1, 1, 2, 2]
 
 
@@ -102,7 +104,9 @@ def test_a_run_records_where_its_prefix_was_kept_and_the_bytes_that_it_took(
     plan: str, cache_bytes: int, place: str, toy: Path
 ) -> None:
     costs = json.loads((toys.train_toy(toy, plan, cache_bytes=cache_bytes) / "costs.json").read_text())
-    kept = (32 + 2 * 70) * 1280 * 4  # both seeds' validation, and two views of all, in float32 of the last 1,280 maps
+    kept = (
+        (32 + 2 * 70) * 1280 * 4
+    )  # both replicates' validation, and two views of all, in float32 of the last 1,280 maps
     assert (costs["cache"], costs["cache_bytes"]) == (place, kept if place in ("memory", "scratch") else 0)
 
 
@@ -115,7 +119,7 @@ def test_a_plan_of_one_view_is_shown_one_and_every_run_says_how_many_it_had(toy:
         folder = toys.train_toy(toy, plan)
         kept[read_run(folder).definition["views"]] = json.loads((folder / "costs.json").read_text())["cache_bytes"]
     assert kept == {views: (32 + views * 70) * 1280 * 4 for views in (2, 1)}
-    same = [toys.train_toy(toy, plan, views=1) / "seed-0.safetensors" for plan in ("head", "one_view")]
+    same = [toys.train_toy(toy, plan, views=1) / "replicate-0.safetensors" for plan in ("head", "one_view")]
     assert same[0].read_bytes() == same[1].read_bytes()
 
 
@@ -128,9 +132,9 @@ def work_of(plan: str) -> Work:
 @pytest.mark.parametrize(
     ("plan", "cache_bytes", "through_prefix"),
     [
-        ("head", 10**9, 2 * 70),  # both views of all that any seed trains on, once
+        ("head", 10**9, 2 * 70),  # both views of all that any replicate trains on, once
         ("part", 1_000, 2 * 70),
-        ("part", 0, 2 * 2 * 50),  # each seed's training images in each of two epochs
+        ("part", 0, 2 * 2 * 50),  # each replicate's training images in each of two epochs
         ("all", 10**9, 0),
         ("edges", 10**9, 0),
     ],
@@ -167,7 +171,7 @@ def test_a_run_that_was_killed_and_goes_on_ends_with_the_same_files_and_the_same
     def left() -> tuple[dict[str, object], list[bytes]]:
         folder = toy / "runs" / plan
         costs = json.loads((folder / "costs.json").read_text())
-        names = ("run.json", "seed-0.safetensors", "seed-1.safetensors")
+        names = ("run.json", "replicate-0.safetensors", "replicate-1.safetensors")
         return {name: costs[name] for name in COUNTED}, [(folder / name).read_bytes() for name in names]
 
     toys.train_toy(toy, plan)
@@ -192,7 +196,7 @@ def test_a_run_is_the_same_wherever_its_prefix_was_kept(toy: Path) -> None:
     weights, histories = [], []
     for cache_bytes in (10**9, 1_000, 0):
         folder = toys.train_toy(toy, "head", cache_bytes=cache_bytes)
-        weights.append((folder / "seed-1.safetensors").read_bytes() + (folder / "run.json").read_bytes())
+        weights.append((folder / "replicate-1.safetensors").read_bytes() + (folder / "run.json").read_bytes())
         histories.append(pd.read_csv(folder / "history.csv").drop(columns="seconds"))
     assert weights[0] == weights[1] == weights[2]
     assert histories[0].equals(histories[1])

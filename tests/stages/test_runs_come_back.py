@@ -23,9 +23,9 @@ def damage(path: Path) -> None:
     path.write_bytes(raw)
 
 
-def test_a_seeds_file_that_was_damaged_is_one_line_that_names_it_and_both_hashes(toy: Path) -> None:
+def test_a_replicates_file_that_was_damaged_is_one_line_that_names_it_and_both_hashes(toy: Path) -> None:
     folder = toys.train_toy(toy, "head")
-    path, wanted = folder / "seed-1.safetensors", read_run(folder).weights_sha256["1"]
+    path, wanted = folder / "replicate-1.safetensors", read_run(folder).weights_sha256["1"]
     damage(path)
     with pytest.raises(InputError) as told:
         load_backbone(folder, 1)
@@ -36,12 +36,14 @@ def test_a_seeds_file_that_was_damaged_is_one_line_that_names_it_and_both_hashes
     load_backbone(folder, 0)
 
 
-def test_a_seed_that_is_not_there_is_refused_by_name(toy: Path) -> None:
+def test_a_replicate_that_is_not_there_is_refused_by_name(toy: Path) -> None:
     folder = toys.train_toy(toy, "head")
-    (folder / "seed-1.safetensors").unlink()
-    with pytest.raises(InputError, match=r"seed-1\.safetensors must have the SHA-256 \w{64}\. Got no file instead\."):
+    (folder / "replicate-1.safetensors").unlink()
+    with pytest.raises(
+        InputError, match=r"replicate-1\.safetensors must have the SHA-256 \w{64}\. Got no file instead\."
+    ):
         load_backbone(folder, 1)
-    with pytest.raises(InputError, match=r"^the seed of .* must be 0 or 1\. Got 7 instead\.$"):
+    with pytest.raises(InputError, match=r"^the replicate of .* must be 0 or 1\. Got 7 instead\.$"):
         load_backbone(folder, 7)
 
 
@@ -102,11 +104,13 @@ def test_a_killed_run_whose_weights_file_was_changed_meanwhile_begins_anew(
     assert read_run(toys.train_toy(toy, "all")).weights_sha256 == expected
 
 
-def test_a_seed_that_is_not_prepared_is_refused_with_those_that_are(toy: Path) -> None:
+def test_a_replicate_that_is_not_prepared_is_refused_with_those_that_are(toy: Path) -> None:
     params = read_yaml(toy / "params.yaml")
-    params["study"]["seeds"] = [0, 1, 2]
+    params["study"]["replicates"] = [0, 1, 2]
     write_yaml(toy / "params.yaml", params)
-    with pytest.raises(InputError, match=r"^study\.seeds must be seeds of data/prepared: 0 or 1\. Got 2 instead\.$"):
+    with pytest.raises(
+        InputError, match=r"^study\.replicates must be replicates of data/prepared: 0 or 1\. Got 2 instead\.$"
+    ):
         toys.train_toy(toy, "head")
 
 

@@ -49,7 +49,7 @@ def test_the_cheapest_plan_that_is_surely_within_the_margin_is_advised_in_two_se
         "It costs 0.31 of full fine-tuning's training FLOPs and is not worse than all by more than 1 point "
         "(difference -0.2, 95 % interval -0.6 to +0.2).",
     ]
-    assert (advice["seeds_needed"], advice["images_needed"]) == (None, None)
+    assert (advice["replicates_needed"], advice["images_needed"]) == (None, None)
 
 
 def test_the_choice_is_validations_alone() -> None:
@@ -68,8 +68,8 @@ def test_what_test_does_not_settle_is_not_called_shown() -> None:
         "but test does not settle it (difference -0.7, 95 % interval -1.1 to -0.3 against stage3)"
         in advice["sentences"][1]
     )
-    assert "about 7 more seeds or about 4,800 images instead of 2,624 would tell." in advice["sentences"][1]
-    assert advice["seeds_needed"] == 13  # 2.18 x sqrt(1/13 + 0.2) is the first below 0.75 x 2.57 x sqrt(1/6 + 0.2)
+    assert "about 7 more replicates or about 4,800 images instead of 2,624 would tell." in advice["sentences"][1]
+    assert advice["replicates_needed"] == 13  # 2.18 x sqrt(1/13 + 0.2) is the first below 0.75 x 2.57 x sqrt(1/6 + 0.2)
 
 
 def test_what_test_leaves_open_is_told_against_the_plan_that_leaves_it_open() -> None:
@@ -88,11 +88,11 @@ def test_what_test_refutes_is_not_advised() -> None:
     ]
 
 
-def test_one_seed_shows_nothing() -> None:
-    advice = advise(study(*SETTLED, seeds=1))
+def test_one_replicate_shows_nothing() -> None:
+    advice = advise(study(*SETTLED, replicates=1))
     assert (advice["run"], advice["status"]) == (1, "unconfirmed")
     assert advice["sentences"][1].endswith(
-        "one seed tells nothing of the luck of training, and more of them are needed."
+        "one replicate tells nothing of the luck of training, and more of them are needed."
     )
 
 
@@ -181,15 +181,19 @@ def test_what_is_needed_would_do_and_less_would_not() -> None:
     half = compute_half_width(spread, SEEDS)
     open_ = Interval(-0.005, -0.005 - half, -0.005 + half, spread)
     needed = estimate_needed(made, open_)
-    assert needed.seeds
-    assert compute_half_width(open_.spread, needed.seeds) <= 0.005 < compute_half_width(open_.spread, needed.seeds - 1)
+    assert needed.replicates
+    assert (
+        compute_half_width(open_.spread, needed.replicates)
+        <= 0.005
+        < compute_half_width(open_.spread, needed.replicates - 1)
+    )
     assert needed.images
     assert compute_half_width(open_.spread, SEEDS, needed.images / made.images) <= 0.005
 
 
-def test_overlap_that_no_number_of_seeds_can_cure_is_told_as_images_alone() -> None:
+def test_overlap_that_no_number_of_replicates_can_cure_is_told_as_images_alone() -> None:
     needed = estimate_needed(study(*SETTLED), Interval(-0.005, -0.05, 0.04, Redrawn(variance=0.001, overlap=0.4)))
-    assert needed.seeds is None
+    assert needed.replicates is None
     assert needed.images
 
 

@@ -16,36 +16,38 @@ from frostline.stats.intervals import (
     measure,
     split_variance,
 )
-from frostline.stats.metrics import METRICS, Scored, compute_seed_values, score_predictions, tally_split
+from frostline.stats.metrics import METRICS, Scored, compute_replicate_values, score_predictions, tally_split
 from tests.simulated import CLASSES, Design, predictions, simulate
 
 RESAMPLES = 499
 
 
 def scored(right: list[list[list[int]]], images: list[list[int]] | None = None, train: float = 100.0) -> Scored:
-    """Return runs x seeds x images of hits; all images are of class a."""
+    """Return runs x replicates x images of hits; all images are of class a."""
     tables = []
     for run in right:
         shown = images or [list(range(len(run[0])))] * len(run)
-        seeds = [
-            predictions(seed, np.array(rows), np.zeros(len(rows), dtype=int), np.array(hits) == 1)
-            for seed, (rows, hits) in enumerate(zip(shown, run, strict=True))
+        replicates = [
+            predictions(replicate, np.array(rows), np.zeros(len(rows), dtype=int), np.array(hits) == 1)
+            for replicate, (rows, hits) in enumerate(zip(shown, run, strict=True))
         ]
-        tables.append(pd.concat(seeds))
+        tables.append(pd.concat(replicates))
     groups = np.arange(1 + max(max(rows) for rows in images or [list(range(len(right[0][0])))]))
     return tally_split(tables, CLASSES, groups, train)
 
 
-def hits(rng: np.random.Generator, seeds: int, images: int, accuracy: float) -> list[list[int]]:
-    return (rng.random((seeds, images)) < accuracy).astype(int).tolist()
+def hits(rng: np.random.Generator, replicates: int, images: int, accuracy: float) -> list[list[int]]:
+    return (rng.random((replicates, images)) < accuracy).astype(int).tolist()
 
 
-def test_the_estimate_is_the_mean_over_seeds_of_each_metric_as_scikit_learn_has_it() -> None:
+def test_the_estimate_is_the_mean_over_replicates_of_each_metric_as_scikit_learn_has_it() -> None:
     rng = np.random.default_rng(0)
     of_a = rng.random((3, 40))
     labels = rng.integers(0, 2, 40)
     tables = [
-        pd.DataFrame({"seed": s, "image": np.arange(40), "label": labels, "probability_a": p, "probability_b": 1 - p})
+        pd.DataFrame(
+            {"replicate": s, "image": np.arange(40), "label": labels, "probability_a": p, "probability_b": 1 - p}
+        )
         for s, p in enumerate(of_a)
     ]
     figures = measure(tally_split([pd.concat(tables)], CLASSES, np.arange(40), 100.0), RESAMPLES).figures[0]
@@ -58,7 +60,7 @@ def test_the_estimate_is_the_mean_over_seeds_of_each_metric_as_scikit_learn_has_
 def test_images_are_counted_as_often_as_their_weights_say() -> None:
     made = scored([[[1, 0, 0, 0]]])
     weights = np.array([[1, 1, 1, 1], [3, 1, 0, 0], [0, 0, 2, 2.0]])
-    assert compute_seed_values(made, weights)[0, list(METRICS).index("accuracy"), 0].tolist() == [0.25, 0.75, 0.0]
+    assert compute_replicate_values(made, weights)[0, list(METRICS).index("accuracy"), 0].tolist() == [0.25, 0.75, 0.0]
 
 
 def test_a_draw_is_a_count_of_what_was_chosen() -> None:
@@ -98,29 +100,31 @@ def test_redrawn_splits_are_known_by_their_images_and_their_overlap_is_counted()
     assert not scored([hits(rng, 3, 6, 0.5)]).redrawn
 
 
-def test_the_spread_of_one_seed_is_that_of_its_images() -> None:
+def test_the_spread_of_one_replicate_is_that_of_its_images() -> None:
     values = np.array([[1.0, 0.0, 1.0, 1.0, 0.0]])
     variance, degrees = split_variance(values).estimate_error(1)
     assert (variance, degrees) == (pytest.approx(values.var(ddof=1) / 5), 4)
 
 
 def test_crossed_variances_are_those_of_a_two_way_analysis() -> None:
-    """Worked by hand: effects of seeds (-1, 1) and of images (-2, 0, 2) about 5, and nothing else."""
+    """Worked by hand: effects of replicates (-1, 1) and of images (-2, 0, 2) about 5, and nothing else."""
     values = 5 + np.array([[-1.0], [1.0]]) + np.array([-2.0, 0.0, 2.0])
     found = split_variance(values)
-    assert (found.seed, found.image, found.both) == (pytest.approx(2.0), pytest.approx(4.0), pytest.approx(0.0))
+    assert (found.replicate, found.image, found.both) == (pytest.approx(2.0), pytest.approx(4.0), pytest.approx(0.0))
     assert found.estimate_error(2)[0] == pytest.approx(2 / 2 + 4 / 3)
 
 
 @settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0.01, 1), st.integers(2, 20), st.integers(2, 300))
-def test_more_seeds_or_images_never_make_a_crossed_mean_less_sure(
-    seed: float, image: float, both: float, seeds: int, groups: int
+def test_more_replicates_or_images_never_make_a_crossed_mean_less_sure(
+    replicate: float, image: float, both: float, replicates: int, groups: int
 ) -> None:
-    spread = Crossed(seed, image, both, groups)
-    assert spread.estimate_error(seeds + 1)[0] <= spread.estimate_error(seeds)[0]
-    assert spread.estimate_error(seeds, 2.0)[0] <= spread.estimate_error(seeds)[0]
-    assert spread.estimate_error(seeds)[0] == pytest.approx(seed / seeds + image / groups + both / (seeds * groups))
+    spread = Crossed(replicate, image, both, groups)
+    assert spread.estimate_error(replicates + 1)[0] <= spread.estimate_error(replicates)[0]
+    assert spread.estimate_error(replicates, 2.0)[0] <= spread.estimate_error(replicates)[0]
+    assert spread.estimate_error(replicates)[0] == pytest.approx(
+        replicate / replicates + image / groups + both / (replicates * groups)
+    )
 
 
 def test_a_difference_is_paired_and_turns_round_with_its_pair() -> None:
@@ -136,11 +140,11 @@ def test_a_difference_is_paired_and_turns_round_with_its_pair() -> None:
     assert difference.high - difference.low < 0.6 * (alone.high - alone.low)
 
 
-def test_redrawn_seeds_without_overlap_are_as_sure_as_a_paired_t_test() -> None:
+def test_redrawn_replicates_without_overlap_are_as_sure_as_a_paired_t_test() -> None:
     rng = np.random.default_rng(4)
-    seeds, images = 40, 30
-    shown = [list(range(images * seed, images * (seed + 1))) for seed in range(seeds)]
-    runs = [hits(rng, seeds, images, accuracy) for accuracy in (0.6, 0.7)]
+    replicates, images = 40, 30
+    shown = [list(range(images * replicate, images * (replicate + 1))) for replicate in range(replicates)]
+    runs = [hits(rng, replicates, images, accuracy) for accuracy in (0.6, 0.7)]
     found = measure(scored(runs, shown, train=1e9), 4_999).differences[0, 1]
     means = [np.mean(run, axis=1) for run in runs]
     expected = ttest_rel(*means).confidence_interval()
@@ -148,8 +152,8 @@ def test_redrawn_seeds_without_overlap_are_as_sure_as_a_paired_t_test() -> None:
     assert found.low == pytest.approx(expected.low, abs=0.01)
 
 
-def test_redrawn_seeds_that_agree_by_chance_are_no_surer_than_their_images_allow() -> None:
-    """Two seeds with 80 of 100 right each differ in nothing, yet 100 images cannot know an accuracy to a point."""
+def test_redrawn_replicates_that_agree_by_chance_are_no_surer_than_their_images_allow() -> None:
+    """Two replicates with 80 of 100 right each differ in nothing, yet 100 images cannot know an accuracy to a point."""
     right = [1] * 80 + [0] * 20
     shown = [list(range(100)), list(range(50, 150))]
     found = measure(scored([[right, right]], shown, train=300.0), RESAMPLES).figures[0]["accuracy"]
@@ -174,7 +178,9 @@ def test_a_plan_that_is_always_right_may_yet_be_wrong_about_images_that_were_not
 
 
 def test_no_interval_leaves_what_its_metric_can_be() -> None:
-    made = simulate(np.random.default_rng(5), [0.99, 0.995], Design(redrawn=True, seeds=3, images=120, luck=0.3)).test
+    made = simulate(
+        np.random.default_rng(5), [0.99, 0.995], Design(redrawn=True, replicates=3, images=120, luck=0.3)
+    ).test
     for figures in measure(made, RESAMPLES).figures:
         for name, found in figures.items():
             assert 0 <= found.low <= found.estimate <= found.high
@@ -182,14 +188,18 @@ def test_no_interval_leaves_what_its_metric_can_be() -> None:
 
 
 def test_the_same_scores_give_the_same_intervals() -> None:
-    made = simulate(np.random.default_rng(6), [0.8, 0.85], Design(redrawn=False, seeds=4, images=200, luck=0.1)).test
+    made = simulate(
+        np.random.default_rng(6), [0.8, 0.85], Design(redrawn=False, replicates=4, images=200, luck=0.1)
+    ).test
     one, other = measure(made, RESAMPLES), measure(made, RESAMPLES)
     assert one.figures == other.figures
     assert one.differences == other.differences
 
 
 def test_draws_spread_as_widely_as_the_differences_of_their_plans_do() -> None:
-    made = simulate(np.random.default_rng(7), [0.8, 0.85], Design(redrawn=True, seeds=5, images=800, luck=0.2)).test
+    made = simulate(
+        np.random.default_rng(7), [0.8, 0.85], Design(redrawn=True, replicates=5, images=800, luck=0.2)
+    ).test
     found = measure(made, 2_999)
     variance, _ = found.differences[0, 1].spread.estimate_error(5)
     drawn = found.draws[0] - found.draws[1]

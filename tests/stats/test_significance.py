@@ -17,10 +17,10 @@ from frostline.stats.significance import (
 from frostline.stats.tables import compute_front_probabilities
 
 
-@pytest.mark.parametrize(("seeds", "p"), [(2, 0.5), (3, 0.25), (4, 0.125), (5, 0.0625), (6, 0.03125)])
-def test_seeds_that_all_agree_reach_the_smallest_p_and_no_less(seeds: int, p: float) -> None:
-    assert compute_sign_flip_p(np.full(seeds, 0.01)) == find_smallest_p(seeds) == p
-    assert compute_sign_flip_p(-np.linspace(0.01, 0.02, seeds)) == p
+@pytest.mark.parametrize(("replicates", "p"), [(2, 0.5), (3, 0.25), (4, 0.125), (5, 0.0625), (6, 0.03125)])
+def test_replicates_that_all_agree_reach_the_smallest_p_and_no_less(replicates: int, p: float) -> None:
+    assert compute_sign_flip_p(np.full(replicates, 0.01)) == find_smallest_p(replicates) == p
+    assert compute_sign_flip_p(-np.linspace(0.01, 0.02, replicates)) == p
 
 
 def test_the_p_value_is_the_share_of_sign_patterns_that_are_as_extreme() -> None:
@@ -28,15 +28,15 @@ def test_the_p_value_is_the_share_of_sign_patterns_that_are_as_extreme() -> None
     assert compute_sign_flip_p(np.array([0.03, 0.02, -0.01])) == 0.5
 
 
-def test_plans_that_are_equal_in_every_seed_are_not_told_apart() -> None:
+def test_plans_that_are_equal_in_every_replicate_are_not_told_apart() -> None:
     assert compute_sign_flip_p(np.zeros(6)) == 1.0
 
 
-def test_one_seed_cannot_be_tested() -> None:
+def test_one_replicate_cannot_be_tested() -> None:
     assert compute_sign_flip_p(np.array([0.1])) is None
 
 
-def test_many_seeds_are_tested_by_drawn_patterns_the_same_each_time() -> None:
+def test_many_replicates_are_tested_by_drawn_patterns_the_same_each_time() -> None:
     differences = np.random.default_rng(0).normal(0.3, 1, 30)
     p_value = compute_sign_flip_p(differences)
     assert p_value == compute_sign_flip_p(differences)
@@ -44,7 +44,7 @@ def test_many_seeds_are_tested_by_drawn_patterns_the_same_each_time() -> None:
 
 
 def test_of_two_tests_the_larger_p_counts() -> None:
-    """Six seeds that agree have p 0.031 by their signs; if they share most of their images, t is less sure."""
+    """Six replicates that agree have p 0.031 by their signs; if they share most of their images, t is less sure."""
     differences = np.array([0.010, 0.012, 0.009, 0.011, 0.013, 0.008])
     alone = Interval(0.0105, 0.0, 0.0, Redrawn(variance=differences.var(ddof=1), overlap=0.0))
     shared = Interval(0.0105, 0.0, 0.0, Redrawn(variance=differences.var(ddof=1), overlap=40.0))

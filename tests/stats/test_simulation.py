@@ -10,12 +10,12 @@ from scipy.stats import binom
 from frostline.stats.advice import Option, Study
 from frostline.stats.advice_text import advise
 from frostline.stats.intervals import Measured, measure
-from frostline.stats.metrics import METRICS, Scored, compute_seed_values
+from frostline.stats.metrics import METRICS, Scored, compute_replicate_values
 from frostline.stats.significance import LEVEL, compute_pair_p, correct_by_holm
 from tests.simulated import Design, Simulated, simulate
 
-OFFICIAL = Design(redrawn=False, seeds=6, images=1_200, luck=0.15)
-REDRAWN = Design(redrawn=True, seeds=6, images=800, luck=0.2)
+OFFICIAL = Design(redrawn=False, replicates=6, images=1_200, luck=0.15)
+REDRAWN = Design(redrawn=True, replicates=6, images=800, luck=0.2)
 DESIGNS = pytest.mark.parametrize("design", [OFFICIAL, REDRAWN], ids=["official", "redrawn"])
 FEW, MANY = 25, 200
 RESAMPLES = 999
@@ -65,8 +65,8 @@ def advised(made: Simulated, costs: list[float]) -> tuple[int, bool]:
         Option(f"plan {place}", f"unfreeze plan {place}", "parts", cost, "net") for place, cost in enumerate(costs)
     ]
     measured = [measure(each, RESAMPLES) for each in (made.validation, made.test)]
-    seeds, images = made.test.seeds, round(made.test.train_images)
-    advice = advise(Study(options, *measured, seeds, MARGIN, "train_flops", images, 2 * images))
+    replicates, images = made.test.replicates, round(made.test.train_images)
+    advice = advise(Study(options, *measured, replicates, MARGIN, "train_flops", images, 2 * images))
     return advice["run"], advice["shown"]
 
 
@@ -87,8 +87,8 @@ def wrong_advice(design: Design, studies: int) -> tuple[float, float]:
 
 
 LARGE = [
-    Design(redrawn=False, seeds=6, images=12_000, luck=0.02),
-    Design(redrawn=True, seeds=10, images=20_000, luck=0.02),
+    Design(redrawn=False, replicates=6, images=12_000, luck=0.02),
+    Design(redrawn=True, replicates=10, images=20_000, luck=0.02),
 ]
 
 
@@ -109,7 +109,7 @@ def test_advice_that_is_shown_is_a_truly_non_inferior_plan_in_95_percent(design:
 
 def any_called_better(scored: Scored, found: Measured) -> bool:
     """Return whether any plan is called better than another, by the rule of pairs.csv."""
-    accuracies = compute_seed_values(scored, np.ones((1, scored.groups)))[:, 0, :, 0]
+    accuracies = compute_replicate_values(scored, np.ones((1, scored.groups)))[:, 0, :, 0]
     p_values = [
         compute_pair_p(accuracies[one] - accuracies[other], each) for (one, other), each in found.differences.items()
     ]
@@ -124,8 +124,8 @@ def claims(design: Design, accuracies: list[float], studies: int) -> float:
 
 
 TEN_SEEDS = [
-    Design(redrawn=False, seeds=10, images=1_200, luck=0.15),
-    Design(redrawn=True, seeds=10, images=800, luck=0.15),
+    Design(redrawn=False, replicates=10, images=1_200, luck=0.15),
+    Design(redrawn=True, replicates=10, images=800, luck=0.15),
 ]
 
 

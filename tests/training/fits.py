@@ -56,8 +56,8 @@ def fit_to_end(fit: Fit, asked: Training = TRAINING, taught: Batches | None = No
     return fit
 
 
-def learn(suffix: nn.Sequential, seed: int = 0) -> Fit:
-    return fit_to_end(start_fit(suffix, 0.01, 0.01, seed))
+def learn(suffix: nn.Sequential, replicate: int = 0) -> Fit:
+    return fit_to_end(start_fit(suffix, 0.01, 0.01, replicate))
 
 
 PLACES = {"memory": 2_000_000_000, "scratch": 1, "off": 0}

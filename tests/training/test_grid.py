@@ -30,7 +30,7 @@ several_backbones = pytest.mark.parametrize("name", ["efficientnet_lite0", "vit"
 def test_a_cell_of_the_grid_ends_the_same_alone_or_after_others(name: str, tmp_path: Path) -> None:
     alone, crowded = (toys.job(name, plan("head"), tmp_path / folder) for folder in ("alone", "crowded"))
     expected, feed = train(alone, make_feed(alone), 0.01, 1), make_feed(crowded)
-    fits = {(rate, seed): train(crowded, feed, rate, seed) for (rate,), seed in crowded.list_cells(1)}
+    fits = {(rate, replicate): train(crowded, feed, rate, replicate) for (rate,), replicate in crowded.list_cells(1)}
     assert [*fits] == [(0.001, 0), (0.001, 1), (0.01, 0), (0.01, 1)]
     assert_same(fits[0.01, 1], expected)
 
@@ -80,7 +80,7 @@ def test_the_feed_of_a_plan_that_freezes_a_prefix_is_its_outputs_and_else_the_pi
     free = make_feed(toys.job(name, plan("stem", "head"), tmp_path))
     (vectors,), (batch,) = (feed.cache.inputs([np.arange(32)], 0) for feed in (frozen, free))
     assert vectors.dim() == 2
-    assert frozen.cache.bytes == (32 + 2 * 70) * vectors[0].nbytes  # both seeds' validation, and two views of all
+    assert frozen.cache.bytes == (32 + 2 * 70) * vectors[0].nbytes  # both replicates' validation, and two views of all
     assert frozen.seconds > 0
     assert batch.shape == (32, 3, 32, 32)
     assert (free.cache.place, free.cache.bytes, free.seconds) == ("no prefix", 0, 0.0)
@@ -91,6 +91,6 @@ def test_a_prefix_is_kept_only_if_its_outputs_are_asked_for_more_often_than_comp
     views: int, epochs_asked: int, pays: bool, tmp_path: Path
 ) -> None:
     asked = toys.job("vit", plan("head", learning_rates=[0.01]), tmp_path, training(views=views, epochs=epochs_asked))
-    asked = replace(asked, seeds=[0])  # one cell: training sees each view once, validation sees one in every epoch
+    asked = replace(asked, replicates=[0])  # one cell: training sees each view once, validation sees one in every epoch
     assert would_pay(asked, list_wanted_rows(asked)) == pays
     assert make_feed(asked).cache.place == ("memory" if pays else "off")

@@ -113,7 +113,7 @@ def test_predicting_uses_what_was_learned_and_changes_nothing() -> None:
     assert torch.equal(logits, suffix.eval()(points()))  # without dropout, and with the statistics of training
 
 
-def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_seed_others() -> None:
+def test_the_same_replicate_gives_the_same_weights_bit_for_bit_and_another_replicate_others() -> None:
     assert_same(learn(restless(), 5), learn(restless(), 5))
     assert differing(learn(restless(), 5).best, learn(restless(), 6).best)
 

@@ -28,31 +28,31 @@ def phased(*phases: tuple[str, int], rates: list[float] | None = None, **more: A
     return Plan.model_validate({"weights": "pretrained", "phases": [phase | more for phase in asked]})
 
 
-def trained(job: Job, rates: tuple[float, ...] | None = None, seed: int = 0) -> list[list[dict[str, Tensor]]]:
+def trained(job: Job, rates: tuple[float, ...] | None = None, replicate: int = 0) -> list[list[dict[str, Tensor]]]:
     """Train a cell through all phases; return for each phase all tensors as they were before and after its epochs."""
     states, loaded = [], whole(job)
-    for fits in phase_by_phase(job, rates, seed):
+    for fits in phase_by_phase(job, rates, replicate):
         states.append(
             [loaded | {name: tensor.clone() for name, tensor in fit.suffix.state_dict().items()} for fit in fits]
         )
     return states
 
 
-def phase_by_phase(job: Job, rates: tuple[float, ...] | None = None, seed: int = 0) -> Iterator[Iterator[Fit]]:
+def phase_by_phase(job: Job, rates: tuple[float, ...] | None = None, replicate: int = 0) -> Iterator[Iterator[Fit]]:
     labels = torch.from_numpy(job.data.labels)
     rates = rates or tuple(phase.learning_rates[0] for phase in job.phases)
     for phase in range(1, len(job.phases) + 1):
-        yield train_cell(job, make_feed(job, phase), labels, rates[:phase], seed)
+        yield train_cell(job, make_feed(job, phase), labels, rates[:phase], replicate)
 
 
-def last_fit(job: Job, seed: int = 0) -> Fit:
-    for fits in phase_by_phase(job, seed=seed):
+def last_fit(job: Job, replicate: int = 0) -> Fit:
+    for fits in phase_by_phase(job, replicate=replicate):
         *_, fit = fits
     return fit
 
 
-def whole(job: Job, seed: int = 0) -> dict[str, Tensor]:
-    prefix, suffix = build_parts(job, seed)
+def whole(job: Job, replicate: int = 0) -> dict[str, Tensor]:
+    prefix, suffix = build_parts(job, replicate)
     return toys.copied(prefix.state_dict() | suffix.state_dict())
 
 

@@ -31,7 +31,7 @@ AT_ONCE = 2
 
 
 def asked(folder: Path, first: str = "head", place: str = "memory", **changes: object) -> Job:
-    """Return a job with four cells. Frozen weights must be the same for all seeds, and random ones are not."""
+    """Return a job with four cells. Frozen weights must be the same for all replicates, and random ones are not."""
     folder.mkdir(exist_ok=True)
     name, weights = ("cnn3", "none") if first == "stem" else ("efficientnet_lite0", "pretrained")
     taught = training(cache_bytes=PLACES[place], **changes)
@@ -40,7 +40,7 @@ def asked(folder: Path, first: str = "head", place: str = "memory", **changes: o
 
 def fit_all(job: Job, at_once: int) -> dict[tuple[float, int], Trained]:
     fits = train_fits(job, make_feed(job), job.list_cells(1), at_once, lambda _: None)
-    return {(fit.rates[0], fit.seed): fit for fit in fits}
+    return {(fit.rates[0], fit.replicate): fit for fit in fits}
 
 
 def timeless(fit: Trained) -> list[Epoch]:
@@ -55,10 +55,10 @@ def test_fits_side_by_side_are_bit_for_bit_those_one_after_the_other(first: str,
     beside, alone = (asked(tmp_path / name, first, place) for name in ("beside", "alone"))
     fits, expected = fit_all(beside, AT_ONCE), fit_all(alone, 1)
     assert set(fits) == {(0.001, 0), (0.001, 1), (0.01, 0), (0.01, 1)}
-    for (rate, seed), fit in fits.items():
-        assert timeless(fit) == timeless(expected[rate, seed])
-        assert fit.audited == expected[rate, seed].audited
-        mine, other = (read_best(locate_checkpoint(job, (rate,), seed)) for job in (beside, alone))
+    for (rate, replicate), fit in fits.items():
+        assert timeless(fit) == timeless(expected[rate, replicate])
+        assert fit.audited == expected[rate, replicate].audited
+        mine, other = (read_best(locate_checkpoint(job, (rate,), replicate)) for job in (beside, alone))
         assert differing(mine, other) == set()
 
 
@@ -138,7 +138,7 @@ def frozen(job: Job) -> nn.Sequential:
 @pytest.mark.parametrize(("rates", "threads"), [(1, 8), (2, 4), (3, 2), (8, 1), (20, 1)])
 def test_all_cores_work_however_few_fits_there_are(rates: int, threads: int, tmp_path: Path) -> None:
     several = plan(from_="stem", weights="none", learning_rates=[0.001 * (1 + rate) for rate in range(rates)])
-    job = replace(asked(tmp_path), plan=several)  # two seeds
+    job = replace(asked(tmp_path), plan=several)  # two replicates
     assert share_cores(job, frozen(job)).threads == threads
 
 
