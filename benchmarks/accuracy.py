@@ -1,4 +1,4 @@
-"""Whether what is faster learns as well: the scripts trained to the end, from the same weights, over replicates."""
+"""Whether what is faster learns as well: the scripts trained to the end, from the same weights, over seeds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,20 +12,20 @@ from benchmarks.tables import Row, make_table
 from benchmarks.task import Task
 
 
-def train_all(tasks: Sequence[Task], scripts: Sequence[str], replicates: int) -> Iterator[Row]:
-    """Yield a row for every plan, replicate and script: the accuracy on the validation images after the last epoch.
+def train_all(tasks: Sequence[Task], scripts: Sequence[str], seeds: int) -> Iterator[Row]:
+    """Yield a row for every plan, seed and script: the accuracy on the validation images after the last epoch.
 
     No epoch is chosen, so that the validation images are as unseen as test images would be.
     """
     for task in tasks:
-        for replicate, script in take_turns(scripts, replicates):
-            accuracy = get_script(script)(replace(task, replicate=replicate)).accuracies[-1]
-            print(f"{task.plan}, replicate {replicate}, {script}: {accuracy:.4f}", flush=True)
-            yield {"plan": task.plan, "replicate": replicate, "script": script, "val_accuracy": accuracy}
+        for seed, script in take_turns(scripts, seeds):
+            accuracy = get_script(script)(replace(task, seed=seed)).accuracies[-1]
+            print(f"{task.plan}, seed {seed}, {script}: {accuracy:.4f}", flush=True)
+            yield {"plan": task.plan, "seed": seed, "script": script, "val_accuracy": accuracy}
 
 
-def average_over_replicates(runs: Sequence[Row]) -> list[Row]:
-    """Return a row for every plan: each script's mean and standard deviation over replicates (0 for one replicate)."""
+def average_over_seeds(runs: Sequence[Row]) -> list[Row]:
+    """Return a row for every plan: each script's mean and standard deviation over seeds (0 for one seed)."""
     rows: dict[str, Row] = {}
     for run in runs:
         rows.setdefault(run["plan"], {"plan": run["plan"]}).setdefault(run["script"], []).append(run["val_accuracy"])

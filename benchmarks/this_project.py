@@ -22,7 +22,8 @@ from frostline.errors import InputError
 from frostline.files import read_yaml, write_yaml
 from frostline.hardware import keep_freed_memory, resolve_precision
 from frostline.params import Augmentation, Plan, load_params
-from frostline.training.grid import Job, build_parts, make_feed
+from frostline.training.grid import build_parts, make_feed
+from frostline.training.job import Job
 from frostline.training.results import build_frozen_backbone
 from frostline.training.workers import count_workers, train_fits
 
@@ -41,8 +42,9 @@ def train(task: Task) -> Outcome:
         began = time.perf_counter()
         job = make_job(task, Path(scratch))
         many = replace(job, training=job.training.model_copy(update={"epochs": MANY}))
+        cells = [(rates, task.seed) for rates in job.list_rates(1)]
         feed, at_once = make_feed(many), count_workers(many, build_frozen_backbone(many, task.plan), 1)
-        fits = list(train_fits(limit_job(job, task), feed, job.list_cells(1), at_once, lambda _: None))
+        fits = list(train_fits(limit_job(job, task), feed, cells, at_once, lambda _: None))
         took = time.perf_counter() - began
     epochs = list(zip(*(fit.history for fit in fits), strict=True))
     seconds = [median(epoch.seconds for epoch in of_fits) / at_once for of_fits in epochs]
@@ -59,7 +61,7 @@ def make_job(task: Task, scratch: Path) -> Job:
     data = read_prepared(task.prepared)
     threads = max(1, torch.get_num_threads() // task.fits)
     plan, precision = make_plan(task), choose_precision()
-    return Job(data, task.backbone, plan, training, [task.replicate], precision, DEVICE, scratch, threads=threads)
+    return Job(data, task.backbone, plan, training, [task.seed], precision, DEVICE, scratch, threads=threads)
 
 
 def make_plan(task: Task) -> Plan:
@@ -84,12 +86,12 @@ def limit_job(job: Job, task: Task) -> Job:
     return replace(job, data=replace(job.data, splits=few))
 
 
-def prepare_images(folder: Path, image_px: int, replicates: int) -> float:
+def prepare_images(folder: Path, image_px: int, seeds: int) -> float:
     """Fetch and prepare the images below `folder` by this project's own stages; return the seconds."""
     params = read_yaml(PARAMS)
     images, prepared = folder / "images", folder / "prepared"
     params["data"] |= {"source": "folder", "folder": str(images), "image_px": image_px, "groups": "none"}
-    params["study"]["replicates"] = list(range(replicates))
+    params["study"]["repeats"] = -(-seeds // params["data"]["folds"])  # a seed is a fold
     written = folder / "params.yaml"
     write_yaml(written, params)
     from stages import fetch, prepare
@@ -104,18 +106,18 @@ def prepare_images(folder: Path, image_px: int, replicates: int) -> float:
 def count_images(task: Task) -> tuple[int, int]:
     """Return how many images are trained on and validated on."""
     data = read_prepared(task.prepared)
-    return len(data.list_rows("train", [task.replicate])), len(data.list_rows("validation", [task.replicate]))
+    return len(data.list_rows("train", [task.seed])), len(data.list_rows("validation", [task.seed]))
 
 
 def build_initial_parts(task: Task) -> nn.Sequential:
     """Return the backbone as every script starts from it, as the sequence stem ... head."""
-    torch.manual_seed(task.replicate)
+    torch.manual_seed(task.seed)
     return build_backbone(task.backbone, task.weights, task.classes)
 
 
 def cut_parts(task: Task) -> tuple[nn.Sequential, nn.Sequential]:
     """Return prefix and suffix, frozen by the task's plan."""
-    return build_parts(make_job(task, task.prepared), task.replicate)
+    return build_parts(make_job(task, task.prepared), task.seed)
 
 
 def choose_weights(backbone: str) -> str:

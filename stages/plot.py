@@ -1,8 +1,8 @@
 """Draw the study: pictures and one page that a person can use as they are.
 
 Reads: the tables that compare wrote, what look saw inside the advised run, and `source.json`.
-Writes: `figures/` (tradeoff against each cost, curves, confusion, and what the study shows beside, as SVG and PNG) and
-`report.html` (one file that needs no network).
+Writes: `figures/` (difference and accuracy over each cost, curves, confusion, and what the study shows beside, as SVG
+and PNG) and `report.html` (one file that needs no network).
 """
 
 import shutil
@@ -16,7 +16,8 @@ from frostline.report.comparison import Comparison, read_comparison
 from frostline.report.figures import draw_confusion, draw_curves
 from frostline.report.lessons import list_lessons
 from frostline.report.page import render_report
-from frostline.report.tradeoff import KEYS, draw_tradeoff, label_plans, list_points
+from frostline.report.points import KEYS, label_plans, list_views
+from frostline.report.tradeoff import draw_tradeoff
 
 
 def main(*, reports: Path, look: Path, source: Path, figures: Path, report: Path) -> None:
@@ -29,12 +30,12 @@ def main(*, reports: Path, look: Path, source: Path, figures: Path, report: Path
 
 
 def draw(study: Comparison, folder: Path) -> None:
-    """Draw the study's pictures into the folder; `tradeoff` is that of the cost by which the advice goes."""
+    """Draw the study's pictures into the folder; `difference` and `accuracy` go by the cost that advice goes by."""
     for cost in COSTS:
-        picture = draw_tradeoff(list_points(study.plans, study.costs, study.runs, cost, study.mark), cost, study.title)
-        save_figure(picture, folder, f"tradeoff_{cost}")
-        for kind in ("svg", "png") if cost == study.advice["cost"] else ():
-            shutil.copy(folder / f"tradeoff_{cost}.{kind}", folder / f"tradeoff.{kind}")
+        for view in list_views(study, cost):
+            save_figure(draw_tradeoff(view, study.title), folder, f"{view.kind}_{cost}")
+            for kind in ("svg", "png") if cost == study.advice["cost"] else ():
+                shutil.copy(folder / f"{view.kind}_{cost}.{kind}", folder / f"{view.kind}.{kind}")
     save_figure(draw_curves(study.history, study.plans), folder, "curves")
     advised = study.plans.iloc[study.advised]
     its = study.confusion[(study.confusion[KEYS] == advised[KEYS]).all(axis=1)]

@@ -25,8 +25,8 @@ def trained_run(classes: list[str]) -> Run:
     return Run(
         backbone="toy", plan="head", definition={"from": "head", "weights": "pretrained"}, learned=["head"],
         classes=classes, trainable_parameters=2, parameters=9, backbone_sha256="", weights_sha256={},
-        learning_rate=0.001, replicates={"0": {}}, precision="float32", device="cpu", processor="", threads=1, versions={},
-        audit="passed", audited_tensors=1,
+        learning_rate=0.001, replicates={"0": {}}, precision="float32", device="cpu", processor="", threads=1,
+        versions={}, audit="passed", audited_tensors=1,
     )  # fmt: skip
 
 
@@ -58,8 +58,8 @@ def made_up(classes: tuple[str, ...] = CLASSES, side: int = 24, filters: int = 8
     ]
     groups = {"Worst mistakes": mistakes, "Confident hits": hits}
     return Inside(
-        run=trained_run([*classes]), replicate=0, filters=Filters(bank, bank, [*range(filters)], filters), mapped=hits[0],
-        maps=maps, groups=groups, evidence=Evidence("stage3.0", heat), moved=moved,
+        run=trained_run([*classes]), replicate=0, filters=Filters(bank, bank, [*range(filters)], filters),
+        mapped=hits[0], maps=maps, groups=groups, evidence=Evidence("stage3.0", heat), moved=moved,
     )  # fmt: skip
 
 

@@ -23,14 +23,17 @@ UNKNOWN = [
     (
         "data.imagepx",
         "data must hold only source, package, folder, hub, elpv_defective, image_px, groups, block_files, "
-        "validation_percent or test_percent. Got 'imagepx' instead.",
+        "splits, folds or validation_percent. Got 'imagepx' instead.",
     ),
-    ("study.seed", "study must hold only seeds, plans, racing or shifts. Got 'seed' instead."),
+    (
+        "study.repeat",
+        "study must hold only plans, repeats, tune, racing or shifts. Got 'repeat' instead.",
+    ),
     (
         "training.epoch",
         "training must hold only epochs, patience, batch_size, weight_decay, precision, schedule, plateau_factor, "
-        "plateau_patience, warmup_epochs, label_smoothing, augmentation, views, cache_bytes, augmentation_seed or "
-        "tensorboard. Got 'epoch' instead.",
+        "plateau_patience, warmup_epochs, label_smoothing, augmentation, views, cache_bytes, keep_bytes, "
+        "augmentation_seed or tensorboard. Got 'epoch' instead.",
     ),
     (
         "plans.head.learning_rate",
@@ -48,7 +51,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path, name: st
 @pytest.mark.parametrize(
     ("name", "line"),
     [(right, line) for right, (_, line) in zip(
-        ["training", "data.image_px", "study.seeds", "training.epochs", "plans.head.learning_rates"],
+        ["training", "data.image_px", "study.repeats", "training.epochs", "plans.head.learning_rates"],
         UNKNOWN,
         strict=True,
     )],
@@ -121,7 +124,6 @@ def test_a_plan_says_either_from_or_train(tmp_path: Path, said: dict[str, object
 @pytest.mark.parametrize(
     ("name", "value", "twice"),
     [
-        ("study.seeds", [0, 1, 0], "0"),
         ("study.plans", ["head", "head"], "'head'"),
         ("backbones", ["efficientnet_lite0"] * 2, "'efficientnet_lite0'"),
         ("plans.head.learning_rates", [0.1, 0.1], "0.1"),
@@ -132,21 +134,9 @@ def test_what_is_named_more_than_once_is_refused(tmp_path: Path, name: str, valu
     assert refusal_of(tmp_path, changed(name, value)) == line
 
 
-@pytest.mark.parametrize(("validation", "test", "total"), [(75, 25, "100"), (60, 50.5, "110.5")])
-def test_percents_that_leave_nothing_to_train_on_are_refused(
-    tmp_path: Path, validation: float, test: float, total: str
-) -> None:
-    params = changed("data.validation_percent", validation)
-    params["data"]["test_percent"] = test
-    assert refusal_of(tmp_path, params) == (
-        "data must leave images to train on: data.validation_percent + data.test_percent below 100. "
-        f"Got {total} instead."
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("study.seeds", []), ("study.plans", []), ("backbones", []), ("plans", {}), ("plans.head.learning_rates", [])],
+    [("study.plans", []), ("backbones", []), ("plans", {}), ("plans.head.learning_rates", [])],
 )
 def test_an_empty_list_is_refused_in_plain_words(tmp_path: Path, name: str, value: object) -> None:
     line = f"{name} must hold at least one value. Got {value!r} instead."

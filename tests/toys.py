@@ -23,10 +23,12 @@ from frostline.backbones.registry import build_backbone
 from frostline.backbones.small_networks import build_cnn3
 from frostline.data.augmentation import Augmenter
 from frostline.data.images import Prepared, Rows
-from frostline.files import read_yaml, write_json, write_yaml
+from frostline.files import hash_file, read_yaml, write_json, write_yaml
 from frostline.params import Augmentation, Plan, Training
-from frostline.training.grid import Feed, Job, train_cell
+from frostline.training.grid import Feed, train_cell
+from frostline.training.job import Job
 from frostline.training.loop import Batches, Epoch, Fit, start_fit, train_epochs
+from frostline.training.results import Cell
 from stages import train as train_stage
 from tests.project import read_study
 
@@ -36,7 +38,7 @@ FLIPPED = AS_THEY_ARE.model_copy(update={"flips": "both"})
 TRAINING = Training(
     epochs=3, patience=3, batch_size=24, weight_decay=0.01, precision="float32", schedule="constant",
     plateau_factor=0.5, plateau_patience=3, warmup_epochs=0, label_smoothing=0.0, augmentation=FLIPPED, views=2,
-    cache_bytes=2_000_000_000, augmentation_seed=0, tensorboard=False,
+    cache_bytes=2_000_000_000, keep_bytes=2_000_000_000, augmentation_seed=0, tensorboard=False,
 )  # fmt: skip
 
 
@@ -76,7 +78,8 @@ def write_prepared(folder: Path) -> Path:
     np.save(folder / "labels.npy", data.labels)
     pd.DataFrame({"id": data.ids, "group": range(len(data.ids))}).to_csv(folder / "images.csv", index=False)
     data.splits.to_csv(folder / "splits.csv", index=False)
-    (folder / "prepared.json").write_text(json.dumps({"classes": data.classes}))
+    digests = {name: hash_file(folder / name) for name in ("images.npy", "labels.npy")}
+    (folder / "prepared.json").write_text(json.dumps({"classes": data.classes, "sha256": digests}))
     return folder
 
 
@@ -84,6 +87,11 @@ def job(
     name: str, asked: Plan, scratch: Path, taught: Training = TRAINING, side: int = 32, precision: str = "float32"
 ) -> Job:
     return Job(prepared(side), name, asked, taught, [0, 1], precision, CPU, scratch)
+
+
+def cells(asked: Job, phase: int = 1) -> list[Cell]:
+    """Return every cell of the phase, where all replicates try every rate."""
+    return [(rates, replicate) for rates in asked.list_rates(phase) for replicate in asked.replicates]
 
 
 def start(asked: Job, feed: Feed, learning_rate: float = 0.001, replicate: int = 0) -> Iterator[Fit]:
@@ -229,7 +237,7 @@ def write_study(folder: Path) -> None:
         name: {"weights": "pretrained", **what} | ({} if "phases" in what else {"learning_rates": [0.003]})
         for name, what in PLANS.items()
     }
-    params["study"] = {"replicates": [0, 1], "plans": [*PLANS], "racing": False, "shifts": []}
+    params["study"] = {"plans": [*PLANS], "repeats": 1, "tune": "all", "racing": False, "shifts": []}
     params["training"] |= {"epochs": 2, "batch_size": 24, "precision": "float32", "views": 2}
     params["training"]["augmentation"]["flips"] = "both"
     write_yaml(folder / "params.yaml", params)

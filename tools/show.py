@@ -9,7 +9,7 @@ from rich.table import Table
 
 from frostline.constants import COSTS
 from frostline.files import read_csv, read_json
-from frostline.report.tradeoff import label_plans
+from frostline.report.points import label_plans
 from frostline.units import format_cost, format_percent
 
 COLUMNS = ("plan", "test accuracy, 95 %", "parameters", "compute", "time", "memory", "front")

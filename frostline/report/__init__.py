@@ -4,7 +4,8 @@ In go the tables of reports/ and what the stage look found; out come reports/fig
 stage plot needs the whole of it.
 
 comparison: the tables of a study, read
-tradeoff: accuracy over a cost, drawn
+points: what a picture shows of each plan over a cost, as a difference or as an accuracy
+tradeoff: scores over a cost, drawn
 figures: learning curves and confusions, drawn
 lessons: figures that a study earns by its plans: losses, shifts, sizes
 descriptions: figures in words, for those who do not see them

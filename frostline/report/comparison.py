@@ -37,11 +37,6 @@ class Comparison:
         """Which images it is about."""
         return f"{self.source['images']:,} images, {self.source['origin']}"
 
-    @property
-    def mark(self) -> str:
-        """What is special about that row: where the data cannot tell, it is only the best on validation."""
-        return "best on validation" if self.advice["status"] == "open" else "advised"
-
 
 def read_comparison(reports: Path, source: Path) -> Comparison:
     """Return what lies in the folder `reports`, and the file `source`."""

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from frostline.report.comparison import Comparison
-from frostline.report.tradeoff import KEYS, label_plans
+from frostline.report.points import KEYS, label_plans
 from frostline.units import format_percent
 
 MOST_CONFUSIONS = 10

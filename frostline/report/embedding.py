@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,8 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from frostline.plotting import write_svg
-from frostline.report.tradeoff import Point
-from frostline.units import COST_LABELS, format_cost, format_percent
+from frostline.report.points import Point, View
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ElementTree.register_namespace("", SVG)
@@ -30,7 +28,7 @@ class Tip:
 
 @dataclass(frozen=True)
 class Tradeoff:
-    """A picture of accuracy over a cost as SVG, and a tip for each point, along the cost."""
+    """A picture of scores over a cost as SVG, and a tip for each point, along the cost."""
 
     svg: str
     tips: list[Tip]
@@ -41,8 +39,9 @@ def embed_picture(picture: Path) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(picture.read_bytes()).decode("ascii")
 
 
-def embed_tradeoff(figure: Figure, points: Sequence[Point], cost: str, name: str) -> Tradeoff:
+def embed_tradeoff(figure: Figure, view: View, name: str) -> Tradeoff:
     """Return the picture with each point a thing to focus; the name tells its ids from those of others in the page."""
+    points = view.points
     written = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none"}):  # words of a page can be found and copied
         write_svg(figure, written)
@@ -50,7 +49,7 @@ def embed_tradeoff(figure: Figure, points: Sequence[Point], cost: str, name: str
     _drop_metadata(root)
     root.attrib.pop("height")
     root.attrib |= {"class": "tradeoff", "role": "group"}
-    root.set("aria-label", f"Test accuracy against {COST_LABELS[cost]}, of each plan")
+    root.set("aria-label", f"{view.score}, over {view.cost}, of each plan")
     axes = next(element for element in root.iter() if element.get("id") == "axes_1")
     order = sorted(range(len(points)), key=lambda index: points[index].cost)
     groups = [_group_parts(axes, index) for index in order]
@@ -59,12 +58,12 @@ def embed_tradeoff(figure: Figure, points: Sequence[Point], cost: str, name: str
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     tips = []
     for place, (index, group) in enumerate(zip(order, groups, strict=True), start=1):
-        told = describe_point(points[index], cost)
+        told = describe_point(points[index])
         group.attrib |= {"class": f"point p{place}", "tabindex": "0", "role": "img", "aria-label": told}
         axes.append(group)
         use = next(group[-1].iter(f"{{{SVG}}}use"))
         x, y = (100 * float(use.attrib[key]) / side for key, side in (("x", width), ("y", height)))
-        tips.append(Tip(list_numbers(points[index], cost), x, y))
+        tips.append(Tip(list_numbers(points[index]), x, y))
     _rename_ids(root, name)
     return Tradeoff(ElementTree.tostring(root, encoding="unicode"), tips)
 
@@ -98,21 +97,11 @@ def _rename_ids(root: ElementTree.Element, name: str) -> None:
                 element.set(key, value.replace("#", f"#{name}-", 1))
 
 
-def describe_point(point: Point, cost: str) -> str:
+def describe_point(point: Point) -> str:
     """Return all numbers of a point in one sentence, for those who do not see it."""
-    return (
-        f"{point.name}{f', {point.mark}' if point.mark else ''}: accuracy {point.accuracy:.3f}, 95 % interval "
-        f"{point.low:.3f} to {point.high:.3f}; {COST_LABELS[cost]} {format_cost(point.cost, cost)}; "
-        f"probability of being on the front {format_percent(point.front)}."
-    )
+    return f"{point.name}{f', {point.mark}' if point.mark else ''}: {'; '.join(point.lines)}."
 
 
-def list_numbers(point: Point, cost: str) -> tuple[str, ...]:
+def list_numbers(point: Point) -> tuple[str, ...]:
     """Return all numbers of a point in lines, for those who point at it."""
-    return (
-        point.name,
-        f"accuracy {point.accuracy:.3f} ({point.low:.3f} to {point.high:.3f})",
-        f"{COST_LABELS[cost]} {format_cost(point.cost, cost)}",
-        f"on the front: {format_percent(point.front)}",
-        *([point.mark] if point.mark else []),
-    )
+    return (point.name, *point.lines, *([point.mark] if point.mark else []))

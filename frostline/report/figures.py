@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from frostline.plotting import COLOURS, GREY, INK, measure_width, shorten_text
-from frostline.report.tradeoff import label_plans
+from frostline.report.points import label_plans
 from frostline.units import format_percent
 
 LABEL_PT = 9.5

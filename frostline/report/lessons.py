@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from frostline.constants import PARTS
 from frostline.plotting import COLOURS
 from frostline.report.comparison import Comparison
-from frostline.report.tradeoff import KEYS, label_plans
+from frostline.report.points import KEYS, label_plans
 from frostline.units import format_number, format_percent
 
 LINES = ("-", "--", "-.", ":")
@@ -60,7 +60,7 @@ def describe_losses(study: Comparison) -> Lesson:
         sentences=[],
         told=f"Training loss over epochs, a line for each network, means over replicates: {told}.",
         caption="Mean training loss over replicates, at the learning rate that was kept. A deeper network can compute "
-        "all that a shallower one can; where it ends above it, it is not overfitting that is in its way, but optimization.",
+        "all that a shallower one can; where it ends above it, not overfitting is in its way, but optimization.",
         draw=partial(draw_losses, lines),
     )
 

@@ -12,8 +12,17 @@ from frostline.report.comparison import Comparison
 from frostline.report.descriptions import describe_confusion, describe_curves
 from frostline.report.embedding import Tradeoff, embed_picture, embed_tradeoff
 from frostline.report.lessons import list_lessons
-from frostline.report.tradeoff import KEYS, draw_tradeoff, label_plans, list_points
-from frostline.units import COST_LABELS, format_cost, format_number, format_percent, typeset_points
+from frostline.report.points import KEYS, label_plans, list_views, name_reference
+from frostline.report.tradeoff import draw_tradeoff
+from frostline.units import (
+    COST_LABELS,
+    format_cost,
+    format_margin,
+    format_number,
+    format_percent,
+    format_unsigned_points,
+    typeset_points,
+)
 
 MEASURES = {
     "accuracy": "accuracy",
@@ -38,6 +47,7 @@ def render_report(study: Comparison, figures: Path, look: Path) -> str:
     here.filters |= {
         "human_cost": format_cost,
         "p_value": format_p,
+        "bare_points": format_unsigned_points,
         "percent": format_percent,
         "points": typeset_points,
     }
@@ -51,13 +61,14 @@ def render_report(study: Comparison, figures: Path, look: Path) -> str:
         source=study.source,
         plans=rows,
         advised=advised,
-        mark=study.mark,
+        reference=name_reference(study),
+        within=format_margin(study.advice["margin"] / 100),
         pairs=list_pair_rows(study),
         views=describe_views(study),
         stopped=list_stopped_rows(study),
         costs={cost: COST_LABELS[cost] for cost in COSTS},
         measures={name: label for name, label in MEASURES.items() if name in study.plans},
-        tradeoffs={cost: draw_tradeoffs(study, cost) for cost in COSTS},
+        tradeoffs=draw_tradeoffs(study),
         lessons=lessons,
         pictures={
             name: embed_picture(figures / f"{name}.svg")
@@ -120,15 +131,18 @@ def _list_records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def draw_tradeoffs(study: Comparison, cost: str) -> dict[str, Tradeoff]:
-    """Return the pictures of accuracy against the cost, for screens and for phones."""
-    points = list_points(study.plans, study.costs, study.runs, cost, study.mark)
-    return {
-        size: embed_tradeoff(
-            draw_tradeoff(points, cost, study.title, narrow=size == "narrow"), points, cost, f"{cost}-{size}"
-        )
-        for size in ("wide", "narrow")
-    }
+def draw_tradeoffs(study: Comparison) -> dict[str, dict[str, dict[str, Tradeoff]]]:
+    """Return the pictures by their kind, difference first, by cost, and by size: for screens and for phones."""
+    pictures: dict[str, dict[str, dict[str, Tradeoff]]] = {}
+    for cost in COSTS:
+        for view in list_views(study, cost):
+            pictures.setdefault(view.kind, {})[cost] = {
+                size: embed_tradeoff(
+                    draw_tradeoff(view, study.title, narrow=size == "narrow"), view, f"{view.kind}-{cost}-{size}"
+                )
+                for size in ("wide", "narrow")
+            }
+    return pictures
 
 
 def format_p(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Accuracy over a cost: each plan a point with its interval, drawn once, for paper, for a screen and for a phone."""
+"""Scores over a cost: each plan a point with its interval, drawn once, for paper, for a screen and for a phone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,18 +6,15 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.optimize import isotonic_regression
 
-from frostline.plotting import COLOURS, INK, measure_width, shorten_text
-from frostline.units import COST_LABELS, format_cost, format_percent
+from frostline.plotting import GREY, INK, measure_width, shorten_text
+from frostline.report.points import Point, View
 
-KEYS = ["backbone", "plan"]
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDE_PT, NARROW_PT = 390.0, 186.0
 """How wide the axes are, in points: on paper and a screen, where labels stand beside them, and on a phone."""
 LABEL_PT = 9.5
@@ -40,25 +37,6 @@ MULTIPLES = (
 
 
 @dataclass(frozen=True)
-class Point:
-    """A plan in the picture: accuracies are shares, `front` is the probability that no plan beats it.
-
-    `mark` says what is special about it ("advised"), and is empty for all plans but one.
-    """
-
-    name: str
-    cost: float
-    front: float
-    accuracy: float
-    low: float
-    high: float
-    replicates: tuple[float, ...]
-    mark: str
-    colour: str
-    marker: str
-
-
-@dataclass(frozen=True)
 class CostAxis:
     """What a cost's axis shows, in decades: from `low` to `high`, with ticks."""
 
@@ -71,62 +49,29 @@ class CostAxis:
         return (np.asarray(decades, np.float64) - self.low) / (self.high - self.low)
 
 
-def label_plans(plans: pd.DataFrame) -> list[str]:
-    """Return what each plan is called in pictures and tables: with its backbone where there are several.
+def draw_tradeoff(view: View, title: str, *, narrow: bool = False) -> Figure:
+    """Draw what the view is of over a cost: each plan's score, its 95 % interval and its single replicates.
 
-    Where all backbones have the same one plan, the backbone alone tells them apart.
-    """
-    if plans.backbone.nunique() == 1:
-        return [str(plan) for plan in plans.plan]
-    if plans.plan.nunique() == 1:
-        return [str(backbone) for backbone in plans.backbone]
-    return [f"{backbone} {plan}" for backbone, plan in zip(plans.backbone, plans.plan, strict=True)]
-
-
-def list_points(plans: pd.DataFrame, costs: pd.DataFrame, runs: pd.DataFrame, cost: str, mark: str) -> list[Point]:
-    """Return a point per plan, in the order of the table, with its value of `cost`; `mark` is for the advised one."""
-    charged = costs.set_index(KEYS)
-    replicates = runs.groupby(KEYS).accuracy.agg(tuple)
-    points = []
-    for index, (name, plan) in enumerate(zip(label_plans(plans), plans.to_dict("records"), strict=True)):
-        key = (plan["backbone"], plan["plan"])
-        points.append(
-            Point(
-                name=name,
-                cost=float(charged.loc[key, cost]),
-                front=float(charged.loc[key, f"front_{cost}"]),
-                accuracy=plan["accuracy"],
-                low=plan["accuracy_low"],
-                high=plan["accuracy_high"],
-                replicates=replicates[key],
-                mark=mark if plan["advised"] else "",
-                colour=COLOURS[index % len(COLOURS)],
-                marker=MARKERS[(index + index // len(COLOURS)) % len(MARKERS)],
-            )
-        )
-    return points
-
-
-def draw_tradeoff(points: Sequence[Point], cost: str, title: str, *, narrow: bool = False) -> Figure:
-    """Draw test accuracy over one of COSTS: each plan's mean, its 95 % interval and its single replicates.
-
-    The fuller a mark, the likelier its plan is on the Pareto front; a ring says that it is likelier than not, and the
-    label says how likely. Deep plans crowd to the right, so that labels stand in one column there, each led to its
+    The fuller a mark, the likelier its plan is what the view asks for; a ring says that it is likelier than not, and
+    the label says how likely. Deep plans crowd to the right, so that labels stand in one column there, each led to its
     point; a point with room beside it has its label there. A narrow picture has them in a list below it.
     """
-    width_pt = NARROW_PT if narrow else WIDE_PT
+    points, width_pt = view.points, NARROW_PT if narrow else WIDE_PT
     height = 3.8 if narrow else max(4.4, 0.44 * len(points) + 1.8)
     figure = Figure(figsize=(3.4 if narrow else 8, height))
     axes = figure.add_axes((0.1, 0.6 / height, width_pt / 72 / figure.get_figwidth(), 1 - 1 / height))
     axis = span_costs(points)
     axes.set_xlim(axis.low, axis.high)
-    axes.set_ylim(*_span_accuracies(points))
-    ticks = _thin_out([(tick, format_cost(10**tick, cost)) for tick in axis.ticks], width_pt / (axis.high - axis.low))
+    axes.set_ylim(*_span_scores(view))
+    ticks = _thin_out([(tick, view.format_cost(10**tick)) for tick in axis.ticks], width_pt / (axis.high - axis.low))
     axes.set_xticks([tick for tick, _ in ticks], [label for _, label in ticks])
     aside = "log scale" if narrow else "log scale; plans of nearly equal cost stand side by side"
-    axes.set_xlabel(f"{COST_LABELS[cost]} ({aside})")
-    axes.set_ylabel("test accuracy, with its 95 % interval")
+    axes.set_xlabel(f"{view.narrow_cost if narrow else view.cost} ({aside})")
+    axes.set_ylabel(view.score)
     axes.set_title(shorten_text(title, 1.1 * width_pt, 10), loc="left", fontsize=10)
+    if view.margin is not None:
+        axes.axhspan(-view.margin, view.margin, color=GREY, alpha=0.14, linewidth=0)
+        axes.axhline(0, color=GREY, linewidth=0.8)
     gap = POINT_GAP_PT / width_pt
     shares = spread(axis.share(np.log10([point.cost for point in points])), gap, gap / 2, 1 - gap / 2)
     for index, (point, share) in enumerate(zip(points, shares, strict=True)):
@@ -147,19 +92,19 @@ def _draw_point(axes: Axes, point: Point, x: float, name: str) -> None:
     axes.vlines(x, point.low, point.high, color=point.colour, linewidth=1.8, gid=f"{name}-interval")
     places = np.full(len(point.replicates), x)
     axes.plot(places, point.replicates, "_", color=point.colour, markersize=8, alpha=0.8, gid=f"{name}-replicates")
-    mark = _make_mark(point, [x], [point.accuracy])
+    mark = _make_mark(point, [x], [point.score])
     mark.set_gid(f"{name}-mark")
     rings: list[dict[str, Any]] = [{"markersize": 21, "markeredgecolor": FOCUS, "alpha": 0, "gid": f"{name}-focus"}]
-    if point.front >= 0.5:
+    if point.strength >= 0.5:
         rings.append({"markersize": 15, "markeredgecolor": INK, "gid": f"{name}-ring"})
     for ring in reversed(rings):
-        axes.plot(x, point.accuracy, "o", markerfacecolor="none", clip_on=False, **ring)
+        axes.plot(x, point.score, "o", markerfacecolor="none", clip_on=False, **ring)
     axes.add_line(mark)
 
 
 def _make_mark(point: Point, x: Sequence[float] = (), y: Sequence[float] = ()) -> Line2D:
     mark = Line2D(x, y, linestyle="none", marker=point.marker, markersize=8, markeredgecolor=INK, markeredgewidth=0.9)
-    mark.set_markerfacecolor(fade(point.colour, point.front))
+    mark.set_markerfacecolor(fade(point.colour, point.strength))
     return mark
 
 
@@ -170,15 +115,15 @@ def fade(colour: str, strength: float) -> tuple[float, float, float]:
 
 
 def _write_label(point: Point) -> str:
-    """Return what stands beside the point, in two lines; a long name is shorten_text."""
+    """Return what stands beside the point, in two lines; a long name is shortened."""
     mark = f", {point.mark}" if point.mark else ""
     name = shorten_text(point.name, 15 * LABEL_PT, LABEL_PT)
-    return f"{name}  {point.accuracy:.3f}\non front {format_percent(point.front)}{mark}"
+    return f"{name}  {point.shown}\n{point.told}{mark}"
 
 
 def _list_labels(axes: Axes, points: Sequence[Point]) -> None:
     """Put the labels below the axes, best first, each behind its mark."""
-    best = sorted(points, key=lambda point: -point.accuracy)
+    best = sorted(points, key=lambda point: -point.score)
     listed = axes.legend(
         [_make_mark(point) for point in best],
         [_write_label(point) for point in best],
@@ -196,7 +141,7 @@ def _list_labels(axes: Axes, points: Sequence[Point]) -> None:
 def _place_labels(axes: Axes, points: Sequence[Point], shares: np.ndarray, height_pt: float) -> None:
     """Put the labels beside the points, or in columns right of those that stand together."""
     low, high = axes.get_ylim()
-    stand = np.column_stack([shares, [(point.accuracy - low) / (high - low) for point in points]])
+    stand = np.column_stack([shares, [(point.score - low) / (high - low) for point in points]])
     labels = [_write_label(point) for point in points]
     widths = [
         (2 * LABEL_GAP_PT + max(measure_width(line, LABEL_PT, bold=bool(point.mark)) for line in label.split("\n")))
@@ -240,10 +185,11 @@ def span_costs(points: Sequence[Point]) -> CostAxis:
     return CostAxis(low, high, tuple(ticks[:: -(-len(ticks) // 5)]))
 
 
-def _span_accuracies(points: Sequence[Point]) -> tuple[float, float]:
-    """Return limits that hold every interval and every replicate."""
-    shown = [value for point in points for value in (point.low, point.high, *point.replicates)]
-    pad = max(0.06 * (max(shown) - min(shown)), 0.004)
+def _span_scores(view: View) -> tuple[float, float]:
+    """Return limits that hold every interval, every replicate, and the margin about 0 where there is one."""
+    shown = [value for point in view.points for value in (point.low, point.high, *point.replicates)]
+    shown += [] if view.margin is None else [-view.margin, view.margin]
+    pad = max(0.06 * (max(shown) - min(shown)), 0.004 * view.unit)
     return min(shown) - pad, max(shown) + pad
 
 

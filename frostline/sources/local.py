@@ -180,10 +180,10 @@ def _check_folder(root: Path, files: list[tuple[str | None, str, Path]], classes
     if len(classes) < 2:
         raise _make_folder_error("hold at least two classes", f"only {classes[0]!r} in {str(root)!r}")
     splits = {split for split, _, _ in files}
-    if splits != {None} and not {"train", "test"} <= splits:
+    if splits != {None} and ("train" not in splits or len(splits) == 1):
         got = " and ".join(split for split in SPLITS if split in splits)
-        fix = "Without split folders every seed draws its own."
-        raise _make_folder_error("hold train and test if it holds splits", f"only {got}", fix)
+        fix = "Without split folders every image is tested, in folds."
+        raise _make_folder_error("hold train beside validation or test if it holds splits", f"only {got}", fix)
 
 
 def _make_folder_error(must: str, got: str, hint: str = "") -> InputError:

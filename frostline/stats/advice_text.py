@@ -119,7 +119,7 @@ def _compare_cost(study: Study, plan: int) -> tuple[float, str]:
         return ratio, "and it is full fine-tuning"
     if full is None and ratio == 1:
         alike = all(option.cost == mine.cost for option in study.options)
-        return ratio, f"at the {cost} of {'any other plan' if alike else 'the dearest plan'}"
+        return ratio, f"at the same {cost} as any other" if alike else f"at the highest {cost} of all"
     name = dearest.named if full is None else f"full fine-tuning of {mine.backbone}" if several else "full fine-tuning"
     share = f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}" if ratio >= 0.01 else f"1/{1 / ratio:,.0f}"
     return ratio, f"at {share} of {name}'s {cost}"

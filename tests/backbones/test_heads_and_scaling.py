@@ -24,7 +24,8 @@ from frostline.constants import PARTS
 from frostline.data.images import Prepared
 from frostline.errors import InputError, join_names
 from frostline.params import Plan
-from frostline.training.grid import Job, build_parts
+from frostline.training.grid import build_parts
+from frostline.training.job import Job
 from tests import toys
 
 pytestmark = pytest.mark.usefixtures("one_thread")

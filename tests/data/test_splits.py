@@ -1,4 +1,4 @@
-"""What may never happen to a split, on toys and on the real order of the solar cells."""
+"""What may never happen to a fold, on toys and on the real order of the solar cells."""
 
 from itertools import combinations
 
@@ -7,152 +7,117 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostline.data.splits import Integers, Names, complete_official, draw_splits, encode_values, join_groups
-from frostline.errors import InputError
+from frostline.data.splits import (
+    Integers,
+    count_groups_needed,
+    draw_folds,
+    draw_validation,
+    encode_values,
+    join_groups,
+)
 from frostline.sources.local import read_elpv
 
-SEEDS = st.integers(0, 2**31 - 1)
+REPEATS = st.integers(0, 1_000)
+FOLDS = st.integers(2, 7)
 some = settings(max_examples=30, deadline=None)  # a draw takes 30 ms, more on a busy machine
-SHARES = st.sampled_from([0.05, 0.1, 0.15, 0.2, 0.25, 0.3])
+
+
+@st.composite
+def _pure_groups(draw: st.DrawFn) -> tuple[Integers, Integers]:
+    """Return groups of 1 to 5 images, in any order of the images, each of which lies within one of three classes."""
+    sizes = draw(st.lists(st.integers(1, 5), min_size=12, max_size=40))
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    order = np.array(draw(st.permutations(range(len(groups)))))
+    return groups[order], (groups % 3)[order]
 
 
 @st.composite
 def _mixed_groups(draw: st.DrawFn) -> tuple[Integers, Integers]:
-    """Return groups of 2 to 6 images, in any order of the images, and strata that alternate within each."""
+    """Return groups of 2 to 6 images, in any order of the images, and classes that alternate within each."""
     sizes = draw(st.lists(st.integers(2, 6), min_size=12, max_size=40))
     groups = np.repeat(np.arange(len(sizes)), sizes)
-    order = draw(st.permutations(range(len(groups))))
+    order = np.array(draw(st.permutations(range(len(groups)))))
     return groups[order], (np.arange(len(groups)) % 2)[order]
 
 
-def _splits_of_each_group(groups: Integers, splits: Names) -> list[int]:
-    return [len(set(splits[groups == group])) for group in np.unique(groups)]
-
-
-def _share(chosen: Names, name: str) -> float:
-    return float((chosen == name).mean())
+def _count_torn(groups: Integers, labels: np.ndarray) -> int:
+    return sum(len(set(labels[groups == group])) > 1 for group in np.unique(groups))
 
 
 @some
-@given(_mixed_groups(), SHARES, SHARES, SEEDS)
-def test_no_group_is_torn_between_splits(
-    images: tuple[Integers, Integers], validation: float, test: float, seed: int
+@given(st.one_of(_pure_groups(), _mixed_groups()), FOLDS, REPEATS)
+def test_each_image_is_tested_by_one_fold_of_which_none_is_empty_and_no_group_is_torn(
+    images: tuple[Integers, Integers], folds: int, repeat: int
 ) -> None:
+    groups, classes = images
+    fold_of = draw_folds(groups, classes, classes, folds, repeat)
+    assert len(fold_of) == len(groups)
+    assert set(fold_of) == set(range(folds))
+    assert _count_torn(groups, fold_of) == 0
+
+
+@some
+@given(_pure_groups(), FOLDS, REPEATS)
+def test_strata_are_balanced_to_within_a_group(images: tuple[Integers, Integers], folds: int, repeat: int) -> None:
     groups, strata = images
-    splits = draw_splits(groups, strata, validation, test, seed)
-    assert set(_splits_of_each_group(groups, splits)) == {1}
+    fold_of = draw_folds(groups, strata, strata, folds, repeat)
+    for stratum in range(3):
+        its = strata == stratum
+        filled = np.bincount(fold_of[its], minlength=folds)
+        assert filled.max() - filled.min() <= np.bincount(groups[its]).max()
 
 
 @some
-@given(_mixed_groups(), SHARES, SHARES, SEEDS)
-def test_every_split_gets_images(images: tuple[Integers, Integers], validation: float, test: float, seed: int) -> None:
-    splits = draw_splits(*images, validation, test, seed)
-    assert set(splits) == {"train", "validation", "test"}
+@given(st.one_of(_pure_groups(), _mixed_groups()), FOLDS, REPEATS)
+def test_a_repeat_always_draws_the_same_folds(images: tuple[Integers, Integers], folds: int, repeat: int) -> None:
+    groups, classes = images
+    drawn = [draw_folds(groups, classes, classes, folds, repeat) for _ in range(2)]
+    assert (drawn[0] == drawn[1]).all()
 
 
 @some
-@given(st.integers(20, 60), SHARES, SHARES, SEEDS)
-def test_shares_of_equal_mixed_groups_are_within_a_group_of_what_was_asked(
-    count: int, validation: float, test: float, seed: int
-) -> None:
-    groups, strata = np.repeat(np.arange(count), 4), np.tile([0, 0, 1, 1], count)
-    splits = draw_splits(groups, strata, validation, test, seed)
-    assert abs(_share(splits, "test") - test) <= 1 / count
-    assert abs(_share(splits, "validation") - validation) <= 1 / count
-
-
-@some
-@given(st.integers(1, 3), st.integers(1, 4), SHARES, SHARES, SEEDS)
-def test_groups_within_one_stratum_are_stratified_exactly(
-    few: int, many: int, validation: float, test: float, seed: int
-) -> None:
-    """20 groups are the fewest of which each of the shares is a whole number."""
-    strata_of_groups = np.repeat([0, 1], [20 * few, 20 * many])
-    groups, strata = np.repeat(np.arange(len(strata_of_groups)), 3), np.repeat(strata_of_groups, 3)
-    splits = draw_splits(groups, strata, validation, test, seed)
-    for name, share in (("validation", validation), ("test", test)):
-        drawn = np.bincount(strata[splits == name], minlength=2)
-        assert drawn.tolist() == [round(60 * few * share), round(60 * many * share)]
-
-
-@some
-@given(_mixed_groups(), SEEDS)
-def test_a_seed_always_draws_the_same_split(images: tuple[Integers, Integers], seed: int) -> None:
-    assert (draw_splits(*images, 0.15, 0.25, seed) == draw_splits(*images, 0.15, 0.25, seed)).all()
-
-
-@some
-@given(st.sampled_from(["pure", "mixed"]), st.lists(SEEDS, min_size=2, max_size=5, unique=True))
-def test_seeds_draw_different_splits(kind: str, seeds: list[int]) -> None:
+@given(st.sampled_from(["pure", "mixed"]), st.lists(REPEATS, min_size=2, max_size=5, unique=True))
+def test_repeats_draw_different_folds(kind: str, repeats: list[int]) -> None:
     groups = np.repeat(np.arange(60), 2)
-    strata = groups % 2 if kind == "pure" else np.arange(120) % 2
-    drawn = [draw_splits(groups, strata, 0.15, 0.25, seed) for seed in seeds]
+    classes = groups % 2 if kind == "pure" else np.arange(120) % 2
+    drawn = [draw_folds(groups, classes, classes, 5, repeat) for repeat in repeats]
     assert all((one != other).any() for one, other in combinations(drawn, 2))
-
-
-@pytest.mark.parametrize("groups", [[0, 0, 0, 0], [0, 0, 1, 1]])
-def test_too_few_groups_to_draw_from_are_refused_in_plain_words(groups: list[int]) -> None:
-    with pytest.raises(InputError) as caught:
-        draw_splits(np.array(groups), np.array([0, 1, 0, 1]), 0.15, 0.25, seed=0)
-    line = "data must have enough groups of images to draw {} of them with every class. Got only 1 instead. "
-    fix = "Add images, lower data.block_files, or use data.groups: none."
-    assert str(caught.value) == line.format("25%" if max(groups) == 0 else "20%") + fix
-
-
-def test_too_few_groups_of_a_class_are_refused_in_plain_words() -> None:
-    with pytest.raises(InputError) as caught:
-        draw_splits(np.arange(9), np.array([0] * 8 + [1]), 0.15, 0.25, seed=0)
-    assert str(caught.value) == (
-        "data must have enough groups of images to draw 25% of them with every class. Got only 9 instead. "
-        "Add images, lower data.block_files, or use data.groups: none."
-    )
-
-
-OFFICIAL = np.array(["train"] * 40 + ["test"] * 20)
-ALONE = np.arange(60)
-EVEN = np.arange(60) % 2
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_official_splits_that_are_complete_are_kept_for_every_seed(seed: int) -> None:
-    official = np.array(["train", "validation", "test"] * 20)
-    assert (complete_official(official, ALONE, EVEN, 0.25, 0.25, seed) == official).all()
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_missing_official_validation_is_drawn_from_train_and_test_is_kept(seed: int) -> None:
-    splits = complete_official(OFFICIAL, ALONE, EVEN, 0.25, 0.25, seed)
-    assert (splits[40:] == "test").all()
-    assert np.bincount(EVEN[splits == "validation"]).tolist() == [5, 5]
-    assert (splits[:40] == "train").sum() == 30
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_missing_official_test_is_drawn_from_train_and_validation_is_kept(seed: int) -> None:
-    official = np.where(OFFICIAL == "test", "validation", OFFICIAL)
-    splits = complete_official(official, ALONE, EVEN, 0.25, 0.25, seed)
-    assert (splits[40:] == "validation").all()
-    assert np.bincount(EVEN[splits == "test"]).tolist() == [5, 5]
-    assert (splits[:40] == "train").sum() == 30
 
 
 @some
-@given(st.lists(SEEDS, min_size=2, max_size=4, unique=True))
-def test_seeds_draw_different_validation_images_from_official_train(seeds: list[int]) -> None:
-    drawn = [complete_official(OFFICIAL, ALONE, EVEN, 0.25, 0.25, seed) for seed in seeds]
-    assert all((one != other).any() for one, other in combinations(drawn, 2))
+@given(st.one_of(_pure_groups(), _mixed_groups()), st.integers(0, 9))
+def test_validation_tears_no_group_and_leaves_every_class_to_both(images: tuple[Integers, Integers], seed: int) -> None:
+    groups, classes = images
+    drawn = draw_validation(groups, classes, classes, 0.15, [seed])
+    assert _count_torn(groups, drawn) == 0
+    assert set(classes[drawn]) == set(classes[~drawn]) == set(classes)
 
 
-def test_no_group_is_torn_when_validation_is_drawn_from_official_train() -> None:
-    groups = np.arange(60) // 4
-    splits = complete_official(OFFICIAL, groups, EVEN, 0.25, 0.25, seed=0)
-    assert set(_splits_of_each_group(groups, splits)) == {1}
+@some
+@given(st.integers(20, 60), st.sampled_from([0.1, 0.15, 0.25]), st.integers(0, 9))
+def test_validation_is_of_each_class_the_share_that_was_asked_to_within_a_group(
+    count: int, share: float, seed: int
+) -> None:
+    groups, classes = np.repeat(np.arange(2 * count), 3), np.repeat(np.arange(2 * count) % 2, 3)
+    drawn = draw_validation(groups, classes, classes, share, [seed])
+    assert (np.abs(np.bincount(classes[drawn]) - share * 3 * count) <= 3).all()
 
 
-def test_official_splits_are_not_changed_in_place() -> None:
-    official = OFFICIAL.copy()
-    complete_official(official, ALONE, EVEN, 0.25, 0.25, seed=0)
-    assert (official == OFFICIAL).all()
+@some
+@given(FOLDS, REPEATS, st.integers(0, 2))
+def test_the_fewest_groups_of_a_class_that_are_said_to_do_leave_each_fold_two_of_them(
+    folds: int, repeat: int, strata_of_rare: int
+) -> None:
+    """The rare class lies in one to three strata of its own, beside a common one."""
+    rare = count_groups_needed(folds)
+    classes = np.array([0] * 30 + [1] * rare)
+    strata = np.array([0] * 30 + [1 + place % (strata_of_rare + 1) for place in range(rare)])
+    fold_of = draw_folds(np.arange(len(classes)), strata, classes, folds, repeat)
+    for fold in range(folds):
+        rest = np.flatnonzero(fold_of != fold)
+        assert (classes[rest] == 1).sum() >= 2
+        drawn = draw_validation(rest, strata[rest], classes[rest], 0.15, [repeat, fold])
+        assert set(classes[rest][drawn]) == set(classes[rest][~drawn]) == {0, 1}
 
 
 def test_groups_are_joined_by_way_of_others() -> None:
@@ -183,57 +148,52 @@ def test_codes_count_in_the_order_of_first_appearance() -> None:
 
 
 @pytest.fixture(scope="module")
-def cells() -> tuple[Integers, Integers]:
-    """Return the block and the stratum (class x module type) of every ELPV cell, in the published order."""
+def cells() -> tuple[Integers, Integers, Integers]:
+    """Return the block, the stratum (class x module type) and the class of every ELPV cell, in the published order."""
     examples = list(read_elpv("probability >= 0.5").examples())
     blocks = np.arange(len(examples)) // 60
     strata = encode_values((example["label"], example["stratum"]) for example in examples)
-    return join_groups(blocks, encode_values(example["id"] for example in examples)), strata
+    classes = encode_values(example["label"] for example in examples)
+    return join_groups(blocks, encode_values(example["id"] for example in examples)), strata, classes
 
 
 @pytest.fixture(scope="module")
-def drawn(cells: tuple[Integers, Integers]) -> list[Names]:
-    """Return the splits of the default study's seeds."""
-    return [draw_splits(*cells, validation_share=0.15, test_share=0.25, seed=seed) for seed in range(4)]
+def drawn(cells: tuple[Integers, Integers, Integers]) -> list[Integers]:
+    """Return the default study's folds in its first repeats."""
+    return [draw_folds(*cells, folds=5, repeat=repeat) for repeat in range(4)]
 
 
-def test_solar_cells_make_44_blocks_of_which_none_is_torn(cells: tuple[Integers, Integers], drawn: list[Names]) -> None:
-    groups, _ = cells
+def test_solar_cells_make_44_blocks_of_which_none_is_torn(
+    cells: tuple[Integers, Integers, Integers], drawn: list[Integers]
+) -> None:
+    groups, _, _ = cells
     assert np.bincount(groups).tolist() == [60] * 43 + [44]
-    assert all(set(_splits_of_each_group(groups, splits)) == {1} for splits in drawn)
+    assert all(_count_torn(groups, fold_of) == 0 for fold_of in drawn)
 
 
-def test_solar_cells_are_split_differently_by_each_seed(drawn: list[Names]) -> None:
-    """Unrelated draws of a quarter would share 1/16 of all as test; twice that is far from the same."""
+def test_solar_cells_are_tested_beside_others_in_each_repeat(drawn: list[Integers]) -> None:
+    """In unrelated folds of fifths, two images share a fold of both repeats with probability 1/25."""
     for one, other in combinations(drawn, 2):
-        assert ((one == "test") & (other == "test")).mean() < 1 / 8
+        together = (one[:, None] == one) & (other[:, None] == other)
+        assert together.mean() < 2 / 25
 
 
-def test_solar_cells_are_drawn_near_60_15_25_percent(drawn: list[Names]) -> None:
-    for splits in drawn:
-        shares = [_share(splits, name) for name in ("train", "validation", "test")]
-        assert shares == pytest.approx([0.60, 0.15, 0.25], abs=0.015)
-
-
-def test_solar_cells_of_each_class_and_module_type_are_drawn_near_their_share(
-    cells: tuple[Integers, Integers], drawn: list[Names]
+def test_folds_of_solar_cells_hold_near_a_fifth_of_each_class_and_module_type(
+    cells: tuple[Integers, Integers, Integers], drawn: list[Integers]
 ) -> None:
-    _, strata = cells
-    for splits in drawn:
-        for name, share in (("validation", 0.15), ("test", 0.25)):
-            found = np.bincount(strata[splits == name]) / np.bincount(strata)
-            assert found == pytest.approx([share] * 4, abs=0.02)
+    _, strata, _ = cells
+    for fold_of in drawn:
+        for fold in range(5):
+            found = np.bincount(strata[fold_of == fold], minlength=4) / np.bincount(strata)
+            assert found == pytest.approx([0.2] * 4, abs=0.05)
 
 
-def test_blocks_of_solar_cells_are_better_balanced_than_a_plain_draw(
-    cells: tuple[Integers, Integers], drawn: list[Names]
+def test_solar_cells_that_validate_are_near_the_share_of_each_class_and_module_type(
+    cells: tuple[Integers, Integers, Integers], drawn: list[Integers]
 ) -> None:
-    groups, strata = cells
-
-    def imbalance(chosen: np.ndarray) -> float:
-        return float(np.abs(np.bincount(strata[chosen], minlength=4) - np.bincount(strata) / 4).sum())
-
-    plain = [
-        imbalance(np.isin(groups, np.random.default_rng(seed).choice(44, 11, replace=False))) for seed in range(50)
-    ]
-    assert max(imbalance(splits == "test") for splits in drawn) < np.quantile(plain, 0.1)
+    for repeat, fold_of in enumerate(drawn[:2]):
+        for fold in range(5):
+            groups, strata, classes = (column[fold_of != fold] for column in cells)
+            validates = draw_validation(groups, strata, classes, 0.15, [repeat, fold])
+            found = np.bincount(strata[validates], minlength=4) / np.bincount(strata)
+            assert found == pytest.approx([0.15] * 4, abs=0.03)

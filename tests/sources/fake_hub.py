@@ -110,6 +110,7 @@ def study(tmp_path: Path, source: str = "hub", **asked: str | None) -> Path:
     """Return a params file whose images are those of the data set, or of a folder."""
     params = read_study("quick")
     params["data"] |= {"source": source, "folder": str(tmp_path / "images"), "image_px": 16}
+    params["study"]["repeats"] = 2
     usual = {"dataset": NAME, "revision": COMMIT, "image": "image", "label": "labels"}
     params["data"]["hub"] = usual | {split: split for split in PUBLISHED} | asked
     path = tmp_path / f"{source}.yaml"

@@ -96,26 +96,28 @@ def test_a_folder_is_read_in_the_order_of_its_sorted_names_and_the_hub_in_that_o
         )
 
 
-@pytest.mark.parametrize(
-    ("missing", "counts"),
-    [
-        (("validation",), {"train": 31, "validation": 5, "test": 18}),  # 15 % of 36 are drawn from train
-        (("test",), {"train": 27, "validation": 18, "test": 9}),  # 25 % of 36
-        (("validation", "test"), {"train": 22, "validation": 5, "test": 9}),
-    ],
-)
-def test_a_split_that_is_null_is_drawn_from_train_and_the_others_are_kept(
-    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], missing: tuple[str, ...], counts: dict[str, int]
+def test_a_validation_split_that_is_null_is_drawn_from_train_and_the_others_are_kept(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
 ) -> None:
     server.publish(leaves)
-    out = prepared(tmp_path, study(tmp_path, **dict.fromkeys(missing)), "hub")
+    out = prepared(tmp_path, study(tmp_path, validation=None), "hub")
+    counts = {"train": 30, "validation": 6, "test": 18}  # 15 % of 36, of each class alike
     assert read_json(out / "prepared.json")["images_per_split"] == {"0": counts, "1": counts}
     splits = pd.read_csv(out / "splits.csv")
     official = pd.read_csv(out / "images.csv").id.str.split("/").str[0].to_numpy()[splits.image]
-    kept = ~np.isin(official, ["train", *missing])
-    assert (splits.split[kept] == official[kept]).all()
-    first, second = (set(splits[(splits.seed == seed) & (splits.split == missing[0])].image) for seed in (0, 1))
+    assert ((splits.split == "test") == (official == "test")).all()
+    first, second = (set(rows[rows.split == "validation"].image) for _, rows in splits.groupby("replicate"))
     assert first != second
+
+
+def test_without_a_test_split_every_image_is_tested_in_folds(
+    server: FakeHub, tmp_path: Path, leaves: dict[str, bytes]
+) -> None:
+    server.publish(leaves)
+    splits = pd.read_csv(prepared(tmp_path, study(tmp_path, test=None), "hub") / "splits.csv")
+    tested = splits[splits.split == "test"]
+    assert set(tested.image.value_counts()) == {2}  # the study has two repeats
+    assert set(tested.image) == set(splits.image)
 
 
 def test_several_files_of_a_split_are_read_in_the_order_of_their_names(server: FakeHub, tmp_path: Path) -> None:

@@ -17,6 +17,6 @@ def study(tmp_path: Path) -> Path:
     write_cell(tmp_path, "head", 20, 1_000)
     write_cell(tmp_path, "stage4", 700, 4_000)
     params = load_yaml((ROOT / "params.yaml").read_text())
-    params["study"] = {"replicates": [0, 1], "plans": ["head", "stage4"], "racing": False, "shifts": []}
+    params["study"] = {"plans": ["head", "stage4"], "repeats": 2, "tune": "all", "racing": False, "shifts": []}
     (tmp_path / "params.yaml").write_text(dump_yaml(params))
     return tmp_path

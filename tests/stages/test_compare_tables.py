@@ -14,6 +14,7 @@ from tests.stages.compared import (
     definition,
     edit_run,
     edit_scores,
+    set_param,
 )
 
 
@@ -22,15 +23,16 @@ def test_every_pair_has_its_difference_interval_and_corrected_p(study: Path) -> 
     assert (pair["plan"], pair["other_plan"]) == ("head", "stage4")
     assert pair["difference"] == pytest.approx(-0.15)
     assert pair["low"] < -0.15 < pair["high"]
-    assert (pair["p_value"], pair["p_holm"]) == (1.0, 1.0)
+    assert pair["p_value"] == pair["p_holm"] > 0.05
     assert pd.isna(pair["better"])
 
 
-def test_a_plan_that_is_both_cheaper_and_as_good_in_every_draw_drives_the_other_off_the_front(study: Path) -> None:
+def test_a_plan_that_is_cheaper_and_likely_better_drives_the_other_off_the_front(study: Path) -> None:
     edit_scores(study, "efficientnet_lite0-head", lambda table: table.assign(probability_a=0.9, probability_b=0.1))
     costs = pd.read_csv(compared(study) / "costs.csv").set_index("plan")
-    assert costs.front_train_flops.to_dict() == {"head": 1.0, "stage4": 0.0}
-    assert costs.front_train_seconds["head"] == 1.0
+    assert costs.front_train_flops["head"] == 1.0
+    assert costs.front_train_flops["stage4"] < 0.25
+    assert costs.front_train_seconds["head"] > 0.75  # as much time as the other
     assert costs.inference_images_per_second["head"] == 250.0
 
 
@@ -43,9 +45,8 @@ def test_one_replicate_has_no_standard_deviation_rather_than_zero(study: Path) -
     reports = compared(study)
     assert pd.read_csv(reports / "plans.csv").accuracy_sd.isna().all()
     assert json.loads((reports / "metrics.json").read_text())["accuracy_sd"] is None
-    assert pd.read_csv(reports / "pairs.csv").p_value.isna().all()
     notes = " ".join(json.loads((reports / "study.json").read_text())["notes"])
-    assert "the luck of training and of the split is not covered" in notes
+    assert "with one replicate the luck of training is not covered" in notes
 
 
 def test_runs_that_are_not_of_the_study_are_left_out(study: Path) -> None:
@@ -104,17 +105,13 @@ def test_nothing_is_told_of_views_where_plans_differ_in_something_else_or_in_not
     assert views_of(study) == []
 
 
-@pytest.mark.parametrize(
-    ("views", "depth"), [(1, "to unfreeze norms, head with 4 views is"), (4, "to unfreeze norms, head is")]
-)
+@pytest.mark.parametrize(("views", "depth"), [(1, "Unfreeze norms, head with 4 views."), (4, "Unfreeze norms, head.")])
 def test_the_advice_says_how_many_views_where_plans_of_one_depth_have_others(
     study: Path, views: int, depth: str
 ) -> None:
-    params = load_yaml((study / "params.yaml").read_text())
-    params["advice"]["margin"] = 99.0
-    (study / "params.yaml").write_text(dump_yaml(params))
+    set_param(study, "margin", 99.0)
     edit_run(study, CHANGED, definition=definition("head", views=views))
-    assert depth in json.loads((compared(study) / "advice.json").read_text())["sentences"][0]
+    assert json.loads((compared(study) / "advice.json").read_text())["sentences"][0] == depth
 
 
 def test_a_plan_that_a_race_stopped_is_told_apart_and_has_no_part_in_the_comparison(study: Path) -> None:
@@ -152,9 +149,7 @@ def test_a_plan_with_phases_is_compared_like_any_other_and_told_phase_by_phase(s
     path = study / "runs" / "efficientnet_lite0-head" / "history.csv"
     history = pd.read_csv(path)
     history.assign(learning_rate=history.learning_rate.map({0.01: rates, 0.1: "another"})).to_csv(path, index=False)
-    params = load_yaml((study / "params.yaml").read_text())
-    params["advice"]["margin"] = 99.0
-    (study / "params.yaml").write_text(dump_yaml(params))
+    set_param(study, "margin", 99.0)
     reports = compared(study)
     assert pd.read_csv(reports / "plans.csv").learning_rate.tolist() == [rates, "0.01"]
     history = pd.read_csv(reports / "history.csv")
@@ -163,4 +158,4 @@ def test_a_plan_with_phases_is_compared_like_any_other_and_told_phase_by_phase(s
         "stage4": ["0.01"],
     }
     advice = json.loads((reports / "advice.json").read_text())
-    assert "to unfreeze from head, then from stage4, then stem, head is not worse" in advice["sentences"][0]
+    assert advice["sentences"][0] == "Unfreeze from head, then from stage4, then stem, head."

@@ -31,22 +31,22 @@ def _write(root: Path, pictures: dict[str, Picture]) -> None:
         (root / name).write_bytes(content)
 
 
-def _prepared(tmp_path: Path, pictures: dict[str, Picture], replicates: int = 2, **data: object) -> Path:
+def _prepared(tmp_path: Path, pictures: dict[str, Picture], repeats: int = 1, **data: object) -> Path:
     """Fetch and prepare a folder of pictures, and return the folder of what was prepared."""
     _write(tmp_path / "images", pictures)
     params = load_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
     source = {"source": "folder", "folder": str(tmp_path / "images"), "image_px": 16, "groups": "none"}
     params["data"].update(source | data)
-    params["study"]["replicates"] = list(range(replicates))
+    params["study"]["repeats"] = repeats
     (tmp_path / "params.yaml").write_text(dump_yaml(params), encoding="utf-8")
     fetch.main(params=tmp_path / "params.yaml", out=tmp_path / "raw")
     prepare.main(params=tmp_path / "params.yaml", raw=tmp_path / "raw", out=tmp_path / "prepared")
     return tmp_path / "prepared"
 
 
-def _refusal(tmp_path: Path, pictures: dict[str, Picture], replicates: int = 2, **data: object) -> str:
+def _refusal(tmp_path: Path, pictures: dict[str, Picture], repeats: int = 1, **data: object) -> str:
     with pytest.raises(InputError) as caught:
-        _prepared(tmp_path, pictures, replicates, **data)
+        _prepared(tmp_path, pictures, repeats, **data)
     return str(caught.value)
 
 
@@ -70,12 +70,43 @@ def test_each_row_of_the_arrays_and_tables_is_of_the_same_image(tmp_path: Path) 
 
 
 def test_every_replicate_says_of_every_image_what_it_is(tmp_path: Path) -> None:
-    splits = pd.read_csv(_prepared(tmp_path, CATS | DOGS, replicates=3) / "splits.csv")
+    splits = pd.read_csv(_prepared(tmp_path, CATS | DOGS, repeats=3, folds=4) / "splits.csv")
     assert list(splits.columns) == ["replicate", "image", "split"]
     assert [(replicate, rows.image.tolist()) for replicate, rows in splits.groupby("replicate")] == [
-        (replicate, list(range(24))) for replicate in range(3)
+        (replicate, list(range(24))) for replicate in range(12)
     ]
     assert set(splits.split) == {"train", "validation", "test"}
+
+
+def test_a_repeat_tests_each_image_once_and_differs_from_the_others(tmp_path: Path) -> None:
+    splits = pd.read_csv(_prepared(tmp_path, CATS | DOGS, repeats=3, folds=4) / "splits.csv")
+    tested = splits[splits.split == "test"]
+    by_repeat = [rows.sort_values("image") for _, rows in tested.groupby(tested.replicate // 4)]
+    assert all(rows.image.tolist() == list(range(24)) for rows in by_repeat)
+    assert len({tuple(rows.replicate % 4) for rows in by_repeat}) == 3
+
+
+def test_a_repeat_is_the_same_whatever_their_number(tmp_path: Path) -> None:
+    one, three = (
+        pd.read_csv(_prepared(tmp_path / str(repeats), CATS | DOGS, repeats=repeats) / "splits.csv")
+        for repeats in (1, 3)
+    )
+    pd.testing.assert_frame_equal(one, three[three.replicate < 5])
+
+
+def test_folds_can_be_asked_for_where_the_source_has_splits_of_its_own(tmp_path: Path) -> None:
+    splits = pd.read_csv(_prepared(tmp_path, _official(), splits="folds") / "splits.csv")
+    assert splits[splits.split == "test"].image.value_counts().tolist() == [1] * 36
+
+
+def test_without_a_test_split_of_its_own_the_source_is_split_in_folds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = {name.replace("test/", "validation/"): picture for name, picture in _official().items()}
+    splits = pd.read_csv(_prepared(tmp_path, pictures) / "splits.csv")
+    assert splits[splits.split == "test"].image.value_counts().tolist() == [1] * 36
+    told = "prepare: 36 images of 16 px, 5 folds that test every image once (the source's own splits have no test)"
+    assert told in capsys.readouterr().out
 
 
 def test_more_images_than_one_batch_keep_their_order(tmp_path: Path) -> None:
@@ -97,7 +128,7 @@ def test_prepared_json_counts_what_a_person_would_count(tmp_path: Path) -> None:
     assert told["images_per_class"] == {"cat": 13, "dog": 12}
     assert told["exact_duplicates"] == 1
     assert told["groups"] == 24
-    assert told["splits"] == "drawn by replicate, groups: none"
+    assert told["splits"] == "folds"
     assert {sum(counts.values()) for counts in told["images_per_split"].values()} == {25}
 
 
@@ -150,7 +181,7 @@ def test_the_same_pixels_in_two_official_splits_are_refused_naming_the_files(tmp
 
 
 def test_official_splits_are_kept_and_each_replicate_draws_its_validation_from_train(tmp_path: Path) -> None:
-    prepared = _prepared(tmp_path, _official(), replicates=4)
+    prepared = _prepared(tmp_path, _official(), repeats=4)
     folders = pd.read_csv(prepared / "images.csv").id.str.split("/").str[0].to_numpy()
     splits = pd.read_csv(prepared / "splits.csv")
     drawn = set()
@@ -162,7 +193,7 @@ def test_official_splits_are_kept_and_each_replicate_draws_its_validation_from_t
 
 def test_duplicates_without_official_splits_stay_in_one_split_for_every_replicate(tmp_path: Path) -> None:
     twins = {name.replace(".png", "-again.png"): picture for name, picture in (CATS | DOGS).items()}
-    prepared = _prepared(tmp_path, CATS | DOGS | twins, replicates=8)
+    prepared = _prepared(tmp_path, CATS | DOGS | twins, repeats=2)
     stems = pd.read_csv(prepared / "images.csv").id.str.removesuffix(".png").str.removesuffix("-again")
     splits = pd.read_csv(prepared / "splits.csv")
     splits["stem"] = stems.to_numpy()[splits.image]
@@ -170,37 +201,50 @@ def test_duplicates_without_official_splits_stay_in_one_split_for_every_replicat
 
 
 def test_blocks_of_files_stay_in_one_split_for_every_replicate(tmp_path: Path) -> None:
-    prepared = _prepared(tmp_path, CATS | DOGS, replicates=8, groups="blocks", block_files=2)
+    prepared = _prepared(tmp_path, CATS | DOGS, repeats=2, groups="blocks", block_files=2)
     splits = pd.read_csv(prepared / "splits.csv")
     assert (splits.groupby(["replicate", splits.image // 2]).split.nunique() == 1).all()
 
 
-def test_a_class_that_an_official_split_lacks_is_refused_naming_class_split_and_replicate(tmp_path: Path) -> None:
+def test_a_class_that_an_official_split_lacks_is_refused_naming_class_and_split(tmp_path: Path) -> None:
     pictures = {name: picture for name, picture in _official().items() if not name.startswith("test/dog")}
     assert _refusal(tmp_path, pictures) == (
-        "the test split of replicate 0 must hold every class. Got no image of 'dog' instead. "
-        "Add images of it there, or leave the split folders out: then every replicate draws its own."
+        "the test split must hold every class. Got no image of 'dog' instead. "
+        "Add images of it there, or say data.splits: folds, which tests every image."
     )
 
 
-def test_an_official_split_that_is_one_block_of_files_is_refused_because_nothing_is_sure_about_it(
+def test_an_official_test_that_is_one_block_of_files_is_refused_because_nothing_is_sure_about_it(
     tmp_path: Path,
 ) -> None:
-    official = _official() | {
-        f"validation/{name}": picture
-        for name, picture in (_class("cat", 6, green=90) | _class("dog", 6, green=140)).items()
-    }
-    assert _refusal(tmp_path, official, groups="blocks", block_files=12) == (
-        f"the validation split of replicate 0 must hold at least 2 groups of images. Got 1 instead. {MORE_GROUPS}"
+    """The train split fills two blocks of 24, the test split is within the first."""
+    test = {f"test/{name}": picture for name, picture in (_class("cat", 6, 50) | _class("dog", 6, 250)).items()}
+    train = {f"train/{name}": picture for name, picture in (_class("cat", 30, 0) | _class("dog", 30, 200)).items()}
+    assert _refusal(tmp_path, test | train, groups="blocks", block_files=12) == (
+        "the test split must hold at least 2 groups of images. Got 1 instead. "
+        "Add images of it there, or say data.splits: folds, which tests every image."
     )
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_a_class_with_too_few_images_to_split_is_refused_by_name(tmp_path: Path, count: int) -> None:
-    assert _refusal(tmp_path, CATS | _class("dog", count, green=200)) == (
-        "data must hold every class in at least 3 groups of images, one for each split. "
-        f"Got 'dog' in {count} instead. {MORE_GROUPS}"
+@pytest.mark.parametrize(("folds", "count", "needed"), [(5, 1, 3), (5, 2, 3), (3, 2, 3), (2, 3, 4)])
+def test_a_class_with_too_few_images_for_the_folds_is_refused_with_how_many_it_takes(
+    tmp_path: Path, folds: int, count: int, needed: int
+) -> None:
+    noun = "image" if count == 1 else "images"
+    assert _refusal(tmp_path, CATS | _class("dog", count, green=200), folds=folds) == (
+        f"data must hold at least {needed} images of every class for {folds} folds. "
+        f"Got {count} {noun} of 'dog' instead. Add images of it."
     )
+
+
+@pytest.mark.parametrize(("folds", "count"), [(5, 3), (3, 3), (2, 4), (10, 3)])
+def test_a_class_with_as_many_images_as_that_message_asks_for_is_taken(tmp_path: Path, folds: int, count: int) -> None:
+    prepared = _prepared(tmp_path, CATS | _class("dog", count, green=200), repeats=3, folds=folds)
+    splits, labels = pd.read_csv(prepared / "splits.csv"), np.load(prepared / "labels.npy")
+    dogs = splits[labels[splits.image] == 1]
+    assert (dogs[dogs.split == "train"].groupby("replicate").size().reindex(range(3 * folds), fill_value=0) > 0).all()
+    validates = dogs[dogs.split == "validation"].groupby("replicate").size()
+    assert (validates.reindex(range(3 * folds), fill_value=0) > 0).all()
 
 
 @pytest.mark.parametrize(("block_files", "groups"), [(60, 1), (12, 1), (16, 1), (10, 2)])
@@ -209,8 +253,8 @@ def test_blocks_too_long_for_the_number_of_images_are_refused_in_plain_words(
 ) -> None:
     """Of 24 images, blocks of 60 make one group; blocks of 12 or 10 leave the cats in 1 or 2."""
     assert _refusal(tmp_path, CATS | DOGS, groups="blocks", block_files=block_files) == (
-        "data must hold every class in at least 3 groups of images, one for each split. "
-        f"Got 'cat' in {groups} instead. {MORE_GROUPS}"
+        "data must hold at least 3 groups of images of every class for 5 folds. "
+        f"Got 12 images of 'cat' in {groups} instead. {MORE_GROUPS}"
     )
 
 

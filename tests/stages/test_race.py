@@ -21,7 +21,7 @@ from frostline.errors import InputError
 from frostline.files import read_yaml, write_yaml
 from frostline.params import load_params
 from frostline.racing import Worker, make_worker, start_workers
-from frostline.training.grid import make_job
+from frostline.training.job import make_job
 from stages import race as race_stage
 from stages.race import tell
 from tests import toys

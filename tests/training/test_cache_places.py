@@ -165,9 +165,9 @@ def test_a_kept_prefix_runs_once_for_each_image_and_view_whatever_the_number_of_
     looked = 16 + 16 + 16  # the audit's two looks at batch mates, and one batch to learn the shape
     once = 32 + views * 70  # both replicates together validate on 32 images, and train on all 70
     assert counter.images == once + looked
-    for (rate,), replicate in job.list_cells(1):
+    for (rate,), replicate in toys.cells(job):
         train(job, feed, rate, replicate)
-    assert len(job.list_cells(1)) == 4
+    assert len(toys.cells(job)) == 4
     assert counter.images == once + looked
 
 
@@ -176,6 +176,6 @@ def test_a_prefix_that_is_not_kept_runs_in_every_epoch_of_every_cell(counter: Co
     job = toys.job("efficientnet_lite0", plan("head"), tmp_path, asked)
     feed = make_feed(job)
     before = counter.images
-    for (rate,), replicate in job.list_cells(1):
+    for (rate,), replicate in toys.cells(job):
         train(job, feed, rate, replicate)
     assert counter.images - before == 4 * 2 * (50 + 16)

@@ -1,12 +1,25 @@
 """A fit that was interrupted goes on as if it had not been, where code, params and data are the same."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from frostline.training import checkpoints
-from frostline.training.checkpoints import locate_checkpoints, read_best, remove_checkpoints, restore_fit, save_fit
+from frostline.training.checkpoints import (
+    drop_oldest,
+    fingerprint,
+    hash_code,
+    hold,
+    keep_best,
+    locate_scratch,
+    read_best,
+    restore_fit,
+    save_fit,
+)
 from frostline.training.loop import start_fit, train_epochs
 from tests.project import ROOT
 from tests.toys import TRAINING, assert_same, differing, training
@@ -57,39 +70,85 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_same_code_params_and_data_have_the_same_folder_wherever_the_code_lies(
-    request: pytest.FixtureRequest,
-) -> None:
-    before = locate_checkpoints("data", "params")
+def test_a_fit_of_which_the_best_is_kept_comes_back_as_that(tmp_path: Path) -> None:
+    fit = fit_to_end(start_fit(line(), 0.1, 0.0, 0), training(epochs=30, patience=2), doubted_batches())
+    path = tmp_path / "fit.pt"
+    save_fit(path, fit)
+    whole = path.stat().st_size
+    keep_best(path, fit)
+    assert path.stat().st_size < whole
+    restored = start_fit(line(), 0.1, 0.0, 0)
+    restore_fit(path, restored)
+    assert (restored.history, restored.best_hits) == (fit.history, fit.best_hits)
+    assert differing(restored.suffix.state_dict(), fit.best) == set()
+
+
+def test_the_same_code_and_inputs_have_the_same_name_wherever_the_code_lies(request: pytest.FixtureRequest) -> None:
+    before = fingerprint("data", "params")
     request.getfixturevalue("code")
-    assert locate_checkpoints("data", "params") == before
+    assert fingerprint("data", "params") == before
 
 
-def test_other_params_or_data_have_another_folder() -> None:
-    asked = [("data", "params"), ("data", "params2"), ("data2", "params"), ("datap", "arams"), ("data", "params", "")]
-    assert len({locate_checkpoints(*inputs) for inputs in asked}) == len(asked)
+def test_other_inputs_have_another_name() -> None:
+    asked: list[tuple[object, ...]] = [
+        ("data", "params"), ("data", "params2"), ("data2", "params"), ("datap", "arams"), ("data", "params", ""),
+        ("data", ["params"]), ("data", 1), ("data", "1"), ("data", 1.5),
+    ]  # fmt: skip
+    assert len({fingerprint(*inputs) for inputs in asked}) == len(asked)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_file_that_changed_in_any_room_leaves_older_checkpoints_where_no_run_finds_them(
-    code: Path, folder: Path
-) -> None:
-    before = locate_checkpoints("data", "params")
+def test_a_file_that_changed_in_any_room_leaves_older_fits_where_no_run_finds_them(code: Path, folder: Path) -> None:
+    before = fingerprint("data", "params")
     for source in sorted(folder.glob("*.py")):
         edited = code / source.relative_to(ROOT)
         edited.write_text(edited.read_text() + "# edited\n")
-        after = locate_checkpoints("data", "params")
+        hash_code.cache_clear()
+        after = fingerprint("data", "params")
         assert after != before
         before = after
 
 
-def test_checkpoints_lie_in_dvcs_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fits_lie_in_dvcs_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", "/somewhere")
-    assert locate_checkpoints("data").parent == Path("/somewhere/.dvc/tmp/frostline")
+    assert locate_scratch() == Path("/somewhere/.dvc/tmp/frostline")
 
 
-def test_removed_checkpoints_are_gone_and_may_be_removed_again(tmp_path: Path) -> None:
-    save_fit(tmp_path / "run" / "fit.pt", learn(line()))
-    remove_checkpoints(tmp_path / "run")
-    remove_checkpoints(tmp_path / "run")
-    assert [*tmp_path.iterdir()] == []
+def write_checkpoints(folder: Path, *names: str) -> None:
+    """Write checkpoints of 1,000 bytes, one later than the other."""
+    for place, name in enumerate(names):
+        for suffix in (".pt", ".json", ".lock"):
+            (folder / f"{name}{suffix}").write_bytes(bytes(1_000 if suffix == ".pt" else 1))
+        os.utime(folder / f"{name}.pt", (place, place))
+
+
+@pytest.mark.parametrize(
+    ("budget", "left"), [(0, []), (999, []), (1_000, ["c"]), (2_500, ["b", "c"]), (9_999, ["a", "b", "c"])]
+)
+def test_of_fits_beyond_the_budget_those_used_longest_ago_go_with_all_that_is_theirs(
+    budget: int, left: list[str], tmp_path: Path
+) -> None:
+    write_checkpoints(tmp_path, "a", "b", "c")
+    drop_oldest(tmp_path, budget)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        f"{name}{suffix}" for name in left for suffix in (".pt", ".json", ".lock")
+    )
+
+
+def test_a_fit_that_is_being_trained_is_not_dropped(tmp_path: Path) -> None:
+    write_checkpoints(tmp_path, "a", "b")
+    with hold(tmp_path / "a.pt"):
+        drop_oldest(tmp_path, 0)
+    assert sorted(path.name for path in tmp_path.glob("*.pt")) == ["a.pt"]
+
+
+def test_a_process_that_would_train_the_same_fit_waits_for_the_other(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from frostline.training.checkpoints import hold\n"
+        "with hold(Path(sys.argv[1])): print('held', flush=True)"
+    )
+    with hold(tmp_path / "fit.pt"):
+        other = subprocess.Popen([sys.executable, "-c", code, tmp_path / "fit.pt"], stdout=subprocess.PIPE, cwd=ROOT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(timeout=20)
+    assert other.communicate(timeout=60)[0] == b"held\n"

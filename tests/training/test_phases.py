@@ -11,7 +11,8 @@ from torch import Tensor
 from frostline.backbones.audit import AuditError
 from frostline.params import Plan
 from frostline.training.checkpoints import read_best
-from frostline.training.grid import Job, build_parts, locate_checkpoint, make_feed, train_cell
+from frostline.training.grid import build_parts, make_feed, train_cell
+from frostline.training.job import Job, locate_checkpoint
 from frostline.training.loop import Fit
 from frostline.training.optimizer import State, get_named_state
 from tests import toys

@@ -7,10 +7,10 @@ import pytest
 
 from frostline.constants import PARTS
 from frostline.training.grid import (
-    locate_checkpoint,
     make_feed,
     measure_step,
 )
+from frostline.training.job import locate_checkpoint
 from tests import toys
 from tests.toys import assert_same, plan, train, training
 from tests.training.fits import PLACES
@@ -28,7 +28,9 @@ def test_a_step_is_measured_alike_wherever_its_prefix_is_kept_and_leaves_the_fit
     assert feed.cache.place == place
     expected = train(job, feed)
     measured = measure_step(job, feed)
-    locate_checkpoint(job, (0.001,), 0).unlink()
+    checkpoint = locate_checkpoint(job, (0.001,), 0)
+    for suffix in (".pt", ".json"):
+        checkpoint.with_suffix(suffix).unlink()
     assert_same(train(job, feed), expected)
     learned = [each for each in expected.suffix.parameters() if each.requires_grad]
     assert measured[1] == sum(2 * each.nbytes + 4 for each in learned)

@@ -17,11 +17,12 @@ from torch import nn
 from frostline.backbones.audit import AuditError
 from frostline.errors import InputError
 from frostline.training import workers
-from frostline.training.checkpoints import read_best
-from frostline.training.grid import Job, locate_checkpoint, make_feed
+from frostline.training.checkpoints import Trained, read_best
+from frostline.training.grid import make_feed
+from frostline.training.job import Job, locate_checkpoint
 from frostline.training.loop import Epoch
 from frostline.training.results import build_frozen_backbone
-from frostline.training.workers import Trained, count_workers, share_cores, train_fits
+from frostline.training.workers import count_workers, share_cores, train_fits
 from tests import toys
 from tests.project import ROOT
 from tests.toys import differing, plan, training
@@ -39,7 +40,7 @@ def asked(folder: Path, first: str = "head", place: str = "memory", **changes: o
 
 
 def fit_all(job: Job, at_once: int) -> dict[tuple[float, int], Trained]:
-    fits = train_fits(job, make_feed(job), job.list_cells(1), at_once, lambda _: None)
+    fits = train_fits(job, make_feed(job), toys.cells(job), at_once, lambda _: None)
     return {(fit.rates[0], fit.replicate): fit for fit in fits}
 
 
@@ -65,9 +66,9 @@ def test_fits_side_by_side_are_bit_for_bit_those_one_after_the_other(first: str,
 def test_epochs_are_told_as_they_end_and_those_that_an_early_end_spared_too(tmp_path: Path) -> None:
     job = asked(tmp_path, "stem", epochs=50, patience=1)
     heard: list[int] = []
-    fits = list(train_fits(job, make_feed(job), job.list_cells(1), AT_ONCE, heard.append))
-    assert sum(len(fit.history) for fit in fits) < 50 * len(job.list_cells(1))
-    assert sum(heard) == 50 * len(job.list_cells(1))
+    fits = list(train_fits(job, make_feed(job), toys.cells(job), AT_ONCE, heard.append))
+    assert sum(len(fit.history) for fit in fits) < 50 * len(toys.cells(job))
+    assert sum(heard) == 50 * len(toys.cells(job))
     assert len(heard) > len(fits)
 
 
@@ -76,7 +77,7 @@ def test_what_a_worker_refuses_is_raised_here_and_no_worker_is_left(tmp_path: Pa
     feed = make_feed(job)
     meddled = replace(feed, pretrained=dict.fromkeys(feed.pretrained, "other"))
     with pytest.raises(AuditError):
-        list(train_fits(job, meddled, job.list_cells(1), AT_ONCE, lambda _: None))
+        list(train_fits(job, meddled, toys.cells(job), AT_ONCE, lambda _: None))
     assert multiprocessing.active_children() == []
 
 
@@ -90,7 +91,7 @@ def test_a_worker_that_the_system_ends_is_told_of_in_one_line(tmp_path: Path) ->
 
     line = r"^memory must hold the fits that are trained at once\. Got a process that the system ended instead\. No"
     with pytest.raises(InputError, match=line):
-        list(train_fits(job, make_feed(job), job.list_cells(1), AT_ONCE, end_one))
+        list(train_fits(job, make_feed(job), toys.cells(job), AT_ONCE, end_one))
     assert multiprocessing.active_children() == []
 
 
@@ -100,13 +101,14 @@ import multiprocessing, os
 from pathlib import Path
 from frostline.training.grid import make_feed
 from frostline.training.workers import train_fits
+from tests import toys
 from tests.training.test_workers import asked
 if __name__ == "__main__":
     job = asked(Path.cwd() / "scratch", epochs=1000, patience=1000)
     def end(_):
         print(*(process.pid for process in multiprocessing.active_children()), flush=True)
         os.kill(os.getpid(), 9)
-    list(train_fits(job, make_feed(job), job.list_cells(1), 2, end))
+    list(train_fits(job, make_feed(job), toys.cells(job), 2, end))
 """
     script = tmp_path / "run.py"
     script.write_text(code)
