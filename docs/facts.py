@@ -64,20 +64,20 @@ class Facts:
 
     @cached_property
     def drift(self) -> Row | None:
-        """What held and drifting BatchNorm statistics came to, with means over seeds."""
+        """What held and drifting BatchNorm statistics came to, with means over folds."""
         path = self.root / "docs" / "drift" / "drift.json"
         if not path.is_file():
             return None
         measured: Row = read_json(path)
-        seeds = measured["of_seeds"]
-        means = [sum(row[f"{name}_statistics"] for row in seeds) / len(seeds) for name in CROSSED]
+        folds = measured["of_folds"]
+        means = [sum(row[f"{name}_statistics"] for row in folds) / len(folds) for name in CROSSED]
         return measured | {
             "means": means,
-            "table": [[row["seed"], *(row[f"{name}_statistics"] for name in CROSSED)] for row in seeds],
-            "moved": {name: max(row[f"{name}_moved_tensors"] for row in seeds) for name in ("held", "drifting")},
-            "frozen": seeds[0]["frozen_tensors"],
+            "table": [[row["fold"], *(row[f"{name}_statistics"] for name in CROSSED)] for row in folds],
+            "moved": {name: max(row[f"{name}_moved_tensors"] for row in folds) for name in ("held", "drifting")},
+            "frozen": folds[0]["frozen_tensors"],
             "norms": {
-                name: sum(row[f"relative_norm_of_{name}"] for row in seeds) / len(seeds)
+                name: sum(row[f"relative_norm_of_{name}"] for row in folds) / len(folds)
                 for name in ("means", "variances")
             },
         }
@@ -89,7 +89,7 @@ class Facts:
         if not (kept / "history.csv").is_file():
             return None
         history = read_csv(kept / "history.csv")
-        last = history[history.chosen].sort_values("epoch", kind="stable").groupby(["seed", "backbone"])
+        last = history[history.chosen].sort_values("epoch", kind="stable").groupby(["replicate", "backbone"])
         ends = last.train_loss.last().unstack("backbone")
         plans = as_rows(read_csv(kept / "plans.csv"))
         for plan in plans:
@@ -214,9 +214,9 @@ def find_difference(pairs: pd.DataFrame, plan: Row, other: Row) -> Row:
 
 
 def compare_losses(ends: pd.DataFrame, shallow: str, deep: str) -> Row:
-    """Return by how much (nats) the deeper network's last training loss is the higher one, and on how many seeds."""
+    """Return by how much (nats) the deeper network's last training loss is the higher, and in how many replicates."""
     apart = ends[deep] - ends[shallow]
-    counts = {"seeds": len(apart), "count": int((apart > 0).sum()), "same": not apart.any()}
+    counts = {"replicates": len(apart), "count": int((apart > 0).sum()), "same": not apart.any()}
     return {"shallow": shallow, "deep": deep, "difference": apart.mean(), **counts}
 
 

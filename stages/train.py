@@ -25,7 +25,8 @@ from frostline.hardware import choose_device, keep_freed_memory
 from frostline.params import load_params
 from frostline.training.checkpoints import Trained, drop_oldest, read_trained
 from frostline.training.grid import Feed, make_feed
-from frostline.training.job import Job, locate_checkpoint, make_job
+from frostline.training.job import Job, locate_checkpoint, make_job, name_cell
+from frostline.training.loop import open_board
 from frostline.training.results import (
     Cell,
     Phased,
@@ -84,6 +85,9 @@ class Trainer:
         found = {cell: read_trained(locate_checkpoint(self.job, *cell)) for cell in cells}
         known = {cell: fit for cell, fit in found.items() if fit is not None}
         self.trained.setdefault(phase, {}).update(known)
+        for (rates, replicate), fit in known.items():
+            with open_board(self.job.logs and self.job.logs / name_cell(rates, replicate), fit.history):
+                pass  # which writes what it knows
         new = [cell for cell in cells if cell not in known]
         if known:
             fits = f"{len(known)} fit{'' if len(known) == 1 else 's'}"

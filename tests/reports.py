@@ -14,6 +14,7 @@ import pandas as pd
 
 from frostline.constants import COSTS, name_run
 from frostline.files import read_csv, read_json, write_csv, write_json
+from frostline.report.comparison import Comparison
 from tests.insides import write_made_up_look
 from tests.project import ROOT
 
@@ -32,14 +33,14 @@ class Study:
 
     plans: tuple[str, ...] = PLANS
     backbones: tuple[str, ...] = ("efficientnet_lite0",)
-    replicates: int = 4
+    replicates: int = 5
     classes: tuple[str, ...] = ("functional", "defective")
     origin: str = "PyPI package elpv-dataset"
     advised: str = "head"
-    best: str = "all"
+    reference: str = "all"
     cost: str = "train_flops"
-    shown: bool = True
-    splits: str = "drawn"
+    confidence: str = "sure"
+    splits: str = "folds"
     equal_costs: bool = False
     shift: float = 0.0
     racing: bool = False
@@ -63,17 +64,17 @@ VARIANTS = {
     "twelve_plans": Study(
         plans=(*PLANS, "norms", "biases", "stage2", "stage1", "surgical_first_block", "stage4_last_block", "stem_head")
     ),
-    "one_plan": Study(plans=("head",), best="head"),
+    "one_plan": Study(plans=("head",), reference="head"),
     "official_split": Study(splits="official"),
-    "undecided": Study(shown=False, advised="all"),
+    "leaning": Study(confidence="leaning", advised="all"),
     "equal_costs": Study(equal_costs=True),
     "race": Study(racing=True),
     "phases": Study(phased=("stage4", "all")),
     "one_view": Study(plans=("head", "head_one_view", "stage4", "all"), views=True),
     "networks": Study(
-        backbones=NETWORKS, plans=("scratch",), advised="scratch", best="scratch", recorded="docs/digits"
+        backbones=NETWORKS, plans=("scratch",), advised="scratch", reference="scratch", recorded="docs/digits"
     ),
-    "sizes": Study(plans=SIZES, sizes=True, advised="head_100", best="all_100", recorded="docs/size"),
+    "sizes": Study(plans=SIZES, sizes=True, advised="head_100", reference="all_100", recorded="docs/size"),
     "cost_is_memory": Study(cost="peak_memory_bytes"),
     "long_names": Study(
         classes=("microcrack across both busbars", "electrically insulated cell part", "no finger interruption at all"),
@@ -133,6 +134,12 @@ def make_table(name: str, study: Study) -> pd.DataFrame:
 def _edit_plans(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     accuracies = ["accuracy", "accuracy_low", "accuracy_high"]
     table[accuracies] += study.shift
+    place = study.plans.index(study.reference)
+    apart = table.accuracy - table.accuracy.iloc[place]
+    half = (0.3 * (table.accuracy_high - table.accuracy_low)).where(table.index != place, 0.0)
+    table["difference"], table["difference_low"], table["difference_high"] = apart, apart - half, apart + half
+    table["expected_shortfall"] = 100 * (apart.max() - apart)
+    table["probability"] = (1 - table.expected_shortfall / 3).clip(0.004, 0.996)
     table["advised"] = [index == study.plans.index(study.advised) for index in range(len(table))]
     table["replicates"] = study.replicates
     if study.replicates == 1:
@@ -204,18 +211,17 @@ def _make_stopped(study: Study) -> pd.DataFrame:
 def make_advice(study: Study) -> dict[str, Any]:
     """Return advice.json."""
     recorded = read_json(ROOT / REPORTS / "advice.json")
-    accuracy = make_table("plans", study).set_index("plan").accuracy
-    difference = float(accuracy[[study.advised]].iloc[0] - accuracy[[study.best]].iloc[0])
-    alike = study.advised == study.best
-    says = "costs 1.1 % of the computation that all costs" if study.shown else "cannot be told from the others yet"
-    backbones = {"backbone": study.backbones[0], "against_backbone": study.backbones[0]}
-    return recorded | backbones | {
-        "cost": study.cost, "shown": study.shown, "status": "shown" if study.shown else "open",
-        "plan": study.advised, "against_plan": study.best, "cost_ratio": None if alike else 0.011,
-        "difference": None if alike else difference, "low": None if alike else difference - 0.02,
-        "high": None if alike else difference + 0.02,
-        "replicates_needed": None if study.shown else 11, "images_needed": None if study.shown else 5_300,
-        "sentences": [f"Unfreeze {study.advised} and nothing else.", f"It {says}."],
+    plans = make_table("plans", study)
+    advised = plans[plans.advised].iloc[0]
+    sure = study.confidence == "sure"
+    backbone = study.backbones[0]
+    sentences = [f"Unfreeze {study.advised} and nothing else.", "96 % sure that it is within 1 point of the best."]
+    return recorded | {
+        "cost": study.cost, "advice": study.confidence, "backbone": backbone, "plan": study.advised,
+        "reference_backbone": backbone, "reference_plan": study.reference, "margin": 1.0, "metric": "accuracy",
+        "probability": float(advised.probability), "expected_shortfall": float(advised.expected_shortfall),
+        "resolution": 0.8 if sure else 2.6, "finest_margin": 0.7 if sure else 1.9, "after_choice": 0.812,
+        "sentences": sentences if sure else [*sentences, "To be sure, let it train 3 more repeats."],
     }  # fmt: skip
 
 
@@ -226,7 +232,16 @@ def make_facts(study: Study) -> dict[str, Any]:
     sentence = "1 view instead of 4 (head_one_view against head): accuracy -0.3 points (95 % interval -1.2 to +0.6)."
     return facts | {
         "classes": list(study.classes), "replicates": list(range(study.replicates)), "splits": study.splits,
+        "folds": 5 if study.splits == "folds" else 1, "repeats": 1 if study.splits == "folds" else study.replicates,
+        "test_images": 2_624, "test_groups": 44, "test_predictions": 2_624, "validation_images": 300,
         "backbone_sha256": {name_run(*cell): "ab" * 32 for cell in study.cells},
         "views": [pair | {"sentence": sentence}] if study.views else [],
         "sizes": [size for size in facts["sizes"] if size["plan"] in study.plans] if study.sizes else [],
     }  # fmt: skip
+
+
+def make_comparison(study: Study) -> Comparison:
+    """Return what is read of such a folder."""
+    tables: dict[str, Any] = {name: make_table(name, study) for name in TABLES}
+    source = read_json(ROOT / "docs" / "elpv_random" / "source.json") | {"origin": study.origin}
+    return Comparison(**tables, advice=make_advice(study), study=make_facts(study), source=source)

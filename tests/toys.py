@@ -238,7 +238,14 @@ def write_study(folder: Path) -> None:
         for name, what in PLANS.items()
     }
     params["study"] = {"plans": [*PLANS], "repeats": 1, "tune": "all", "racing": False, "shifts": []}
-    params["training"] |= {"epochs": 2, "batch_size": 24, "precision": "float32", "views": 2}
+    params["training"] |= {
+        "epochs": 2,
+        "batch_size": 24,
+        "precision": "float32",
+        "views": 2,
+        "schedule": "constant",
+        "keep_bytes": 0,
+    }
     params["training"]["augmentation"]["flips"] = "both"
     write_yaml(folder / "params.yaml", params)
     write_prepared(folder / "prepared")
@@ -262,6 +269,10 @@ def train_toy(
         out=toy / "runs" / plan,
     )
     return toy / "runs" / plan
+
+
+def list_checkpoints(toy: Path) -> list[Path]:
+    return [path for path in left_in_scratch(toy) if path.suffix == ".pt"]
 
 
 def left_in_scratch(toy: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The picture of drifting statistics: accuracy over epochs, and each head on either statistics, seed by seed."""
+"""The picture of drifting statistics: accuracy over epochs, and each head on either statistics, fold by fold."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ STATISTICS = {"loaded": "published", "drifted": "drifted"}
 
 
 def draw(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Return the picture of what `drifting.compare_ways` returned for each seed."""
+    """Return the picture of what `drifting.compare_ways` returned for each fold."""
     figure = Figure(figsize=(8.6, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     draw_curves(left, rows)
@@ -35,7 +35,7 @@ def draw(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def draw_curves(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    """Draw the accuracy on validation after each epoch: a thin line for each seed, a thick one for their mean."""
+    """Draw the accuracy on validation after each epoch: a thin line for each fold, a thick one for their mean."""
     for way in WAYS:
         colour, line, mark = LOOKS[way]
         curves = np.array([row["curves"][way] for row in rows])
@@ -44,12 +44,12 @@ def draw_curves(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
         axes.plot(epochs, curves.mean(0), line, color=colour, linewidth=2.2, marker=mark, label=f"head: {TOLD[way]}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
-    axes.set_ylabel("validation accuracy (thick: mean over seeds)")
+    axes.set_ylabel("validation accuracy (thick: mean over folds)")
     axes.set_title("as it is trained", loc="left", fontsize=10)
 
 
 def draw_crossed(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    """Draw the test accuracy of each head on either statistics; a line joins what one seed's head comes to."""
+    """Draw the test accuracy of each head on either statistics; a line joins what one fold's head comes to."""
     places: list[float] = []
     for way, begin in zip(WAYS, (0.0, 2.4), strict=True):
         colour, line, mark = LOOKS[way]
@@ -62,5 +62,5 @@ def draw_crossed(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
         places += where
     axes.set_xticks(places, [f"on {label}\nstatistics" for _ in WAYS for label in STATISTICS.values()])
     axes.set_xlim(-0.4, places[-1] + 0.4)
-    axes.set_ylabel("test accuracy (thick: mean over seeds)")
+    axes.set_ylabel("test accuracy (thick: mean over folds)")
     axes.set_title("each head on either statistics", loc="left", fontsize=10)

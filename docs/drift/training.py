@@ -35,13 +35,13 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Lesson:
-    """What both ways are taught: uint8 images (N x H x W x 3), their labels, one seed's splits, and how."""
+    """What both ways are taught: uint8 images (N x H x W x 3), their labels, one fold's splits, and how."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     rows: Mapping[str, Rows]
     classes: int
-    seed: int
+    fold: int
     epochs: int
     batch: int
     learning_rate: float
@@ -62,34 +62,37 @@ class Taught:
 
 
 def compare_ways(lesson: Lesson) -> dict[str, Any]:
-    """Return what both ways come to with this seed: what moved, and test accuracies of each head on either statistics.
+    """Return what both ways come to in this fold: what moved, and test accuracies of each head on either statistics.
 
-    Heads are crossed with statistics, as the frozen weights beneath them are the same.
+    Heads are crossed with statistics, as the frozen weights beneath them are the same. `hits` says which of the test
+    images, `tested`, each names rightly.
     """
     loaded = read_statistics(build_fresh(lesson))
     taught = {way: teach(lesson, way) for way in WAYS}
     drifted = read_statistics(taught["drifting"].model)
-    crossed = {
-        f"{way}_head_{name}_statistics": score(set_statistics(taught[way].model, statistics), lesson, "test")
+    hits = {
+        f"{way}_head_{name}_statistics": find_hits(set_statistics(taught[way].model, statistics), lesson, "test")
         for way in WAYS
         for name, statistics in (("loaded", loaded), ("drifted", drifted))
     }
     return {
-        "seed": lesson.seed,
+        "fold": lesson.fold,
         "train_images": len(lesson.rows["train"]),
         "test_images": len(lesson.rows["test"]),
         "frozen_tensors": taught["drifting"].frozen,
         **{f"{way}_moved_tensors": len(taught[way].moved) for way in WAYS},
         "relative_norm_of_means": compute_relative_change(loaded, drifted, "running_mean"),
         "relative_norm_of_variances": compute_relative_change(loaded, drifted, "running_var"),
-        **crossed,
+        **{name: float(found.mean()) for name, found in hits.items()},
+        "tested": lesson.rows["test"],
+        "hits": hits,
         "curves": {way: taught[way].curve for way in WAYS},
     }
 
 
 def build_fresh(lesson: Lesson) -> nn.Sequential:
-    """Return the backbone with the seed's new head, which alone has `requires_grad`."""
-    torch.manual_seed(lesson.seed)
+    """Return the backbone with the fold's new head, which alone has `requires_grad`."""
+    torch.manual_seed(lesson.fold)
     model = build_backbone(BACKBONE, lesson.weights, lesson.classes)
     model.requires_grad_(requires_grad=False)
     model.get_submodule("head").requires_grad_(requires_grad=True)
@@ -115,8 +118,8 @@ def teach(lesson: Lesson, way: str) -> Taught:
 
 
 def train_one_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, lesson: Lesson, epoch: int) -> None:
-    """Show the model every training image once, in the order that seed and epoch say."""
-    order = np.random.default_rng([lesson.seed, epoch]).permutation(lesson.rows["train"])
+    """Show the model every training image once, in the order that fold and epoch say."""
+    order = np.random.default_rng([lesson.fold, epoch]).permutation(lesson.rows["train"])
     for rows in split_batches(order, lesson.batch):
         loss = cross_entropy(model(scale_images(lesson, rows)), torch.from_numpy(lesson.labels[rows]))
         optimizer.zero_grad()
@@ -125,12 +128,18 @@ def train_one_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, lesson: 
 
 
 @torch.no_grad()
-def score(model: nn.Module, lesson: Lesson, split: str) -> float:
-    """Return the accuracy on the split, in eval mode."""
+def find_hits(model: nn.Module, lesson: Lesson, split: str) -> NDArray[np.bool_]:
+    """Return which images of the split are named rightly, in eval mode."""
     model.eval()
     rows = lesson.rows[split]
     told = torch.cat([model(scale_images(lesson, batch)).argmax(1) for batch in split_batches(rows, SCORED_AT_ONCE)])
-    return float((told.numpy() == lesson.labels[rows]).mean())
+    hits: NDArray[np.bool_] = told.numpy() == lesson.labels[rows]
+    return hits
+
+
+def score(model: nn.Module, lesson: Lesson, split: str) -> float:
+    """Return the accuracy on the split, in eval mode."""
+    return float(find_hits(model, lesson, split).mean())
 
 
 def scale_images(lesson: Lesson, rows: Rows) -> Tensor:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -25,10 +26,11 @@ from benchmarks.tables import Row, make_table, open_console
 from frostline.backbones.precision import compute_deterministically
 from frostline.constants import Rates, name_run
 from frostline.errors import InputError, end_in_one_line
-from frostline.files import read_json, write_csv, write_json, write_yaml
+from frostline.files import read_csv, read_json, write_csv, write_json, write_yaml
 from frostline.params import Params, load_params
 from frostline.racing import Answer, Asked, TrialResult, Worker, read_result
-from frostline.training.grid import make_job
+from frostline.training.checkpoints import drop_oldest
+from frostline.training.job import make_job
 from frostline.training.loop import Epoch
 from frostline.training.results import Histories, choose_rates
 from stages import compare, evaluate, fetch, prepare
@@ -65,8 +67,8 @@ class Noted(Worker):
 
     def run(self) -> None:
         """Train every cell from its first epoch to its end, noting how it stood after each."""
-        self.clean_up()  # of a run that was killed, whose first epochs nobody noted
-        for rates, seed in self.job.list_cells(len(self.job.phases)):
+        self.clean_up()  # of fits that somebody trained before, whose first epochs nobody noted
+        for rates, seed in product(self.job.list_rates(len(self.job.phases)), self.job.replicates):
             self.notes[rates, seed] = {len(fit.history): read_result(fit) for fit in self.train_cell(rates, seed)}
         self.full = [dict(histories) for histories in self.histories]
         for (rates, seed), results in self.notes.items():
@@ -82,6 +84,10 @@ class Noted(Worker):
             for (other, its_seed), results in self.notes.items()
             if (other[: epoch.phase], its_seed) == (shared, seed) and epoch.epoch in results
         )
+
+    def clean_up(self) -> None:
+        """Remove all fits."""
+        drop_oldest(self.job.scratch, 0)
 
     def forget(self) -> None:
         """Stand at the start again."""
@@ -120,13 +126,12 @@ def main(options: Options) -> None:
 
 
 def arrange(options: Options, folder: Path, split: int) -> Params:
-    """Return the study on a split, which is drawn by seeds of its own, and written into params.yaml in the folder.
+    """Return the study on a split, in the folds of a repeat of its own, written into params.yaml in the folder.
 
-    Of a folder the images of all official splits are put together, and split anew by each seed.
+    Of a folder the images of all official splits are put together, and split anew.
     """
     params = read_study(options.study, ROOT)
-    seeds = len(params["study"]["seeds"])
-    params["study"] |= {"seeds": [seeds * split + number for number in range(seeds)], "racing": True}
+    params["study"] |= {"repeats": split + 1, "racing": True}
     if options.folder is not None:
         paths: dict[str, list[Path]] = {}
         for _, name, path in find_folder_images(options.folder):
@@ -153,6 +158,7 @@ def run_grid(settings: Params, folder: Path) -> Iterator[dict[str, Noted]]:
         with contextlib.redirect_stdout(io.StringIO()):
             fetch.main(params=params, out=raw)
             prepare.main(params=params, raw=raw, out=prepared)
+            keep_last_repeat(prepared, settings)
             for backbone in settings.backbones:
                 for plan in settings.study.plans:
                     name = name_run(backbone, plan)
@@ -164,18 +170,25 @@ def run_grid(settings: Params, folder: Path) -> Iterator[dict[str, Noted]]:
             worker.clean_up()
 
 
+def keep_last_repeat(prepared: Path, settings: Params) -> None:
+    """Leave of the prepared splits those of the last repeat alone."""
+    splits = read_csv(prepared / "splits.csv")
+    last = splits.replicate // settings.data.folds == settings.study.repeats - 1
+    write_csv(prepared / "splits.csv", splits[last])
+
+
 def compare_arms(workers: Mapping[str, Noted], settings: Params, folder: Path) -> Row:
     """Return what grid and race cost and advise on this split."""
     with contextlib.redirect_stdout(io.StringIO()):
         for name, worker in workers.items():
             written = folder / "grid" / name
             written.mkdir(parents=True)
-            worker.write(written, choose_rates(worker.full[-1]), settings.study.seeds)
+            worker.write(written, choose_rates(worker.full[-1]), worker.job.replicates)
             write_json(written / "race.json", UNRACED)
         for trial in race_over_notes(workers, settings, folder / "prepared"):
             written = folder / "race" / trial.name
             written.mkdir(parents=True)
-            trial.ask(Worker.write, written, trial.rates[0], trial.seeds)
+            trial.ask(Worker.write, written, trial.rates[0], trial.replicates)
             write_json(written / "race.json", tell(trial))
         return {key: value for arm in ("grid", "race") for key, value in read_outcome(folder, arm).items()}
 
@@ -211,8 +224,8 @@ def read_outcome(folder: Path, arm: str) -> Row:
     return {
         f"{arm}_seconds": sum(read_json(run / "costs.json")["train_seconds"] for run in runs.iterdir()),
         f"{arm}_plan": name_run(advice["backbone"], advice["plan"]),
-        f"{arm}_status": advice["status"],
-        f"{arm}_stopped": " ".join(f"{name}@{stop['seeds']}" for name, stop in sorted(races.items()) if stop),
+        f"{arm}_status": advice["advice"],
+        f"{arm}_stopped": " ".join(f"{name}@{stop['replicates']}" for name, stop in sorted(races.items()) if stop),
     }
 
 
@@ -220,7 +233,7 @@ def report_outcome(row: Row) -> str:
     """Return in a line what came of a split."""
     stopped = row["race_stopped"] or "no plan"
     advised = f"advised {row['race_plan']} ({row['race_status']}), in full {row['grid_plan']} ({row['grid_status']})"
-    return f"split {row['split']}: {advised}; stopped after so many seeds: {stopped}"
+    return f"split {row['split']}: {advised}; stopped after so many folds: {stopped}"
 
 
 def show_outcomes(rows: Sequence[Row]) -> Table:
@@ -249,7 +262,7 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--study", default="default", help="a study by its name, whose images are taken")
     add("--folder", type=Path, help="its images: all splits of it are put together and drawn anew")
     add("--px", type=int, help="side of the square images, in place of the study's")
-    add("--splits", type=int, default=5, help="on how many splits, each by seeds of its own")
+    add("--splits", type=int, default=5, help="on how many splits, each in folds of its own")
     add("--name", default="default", help="of the results: <name>.json and .csv")
     add("--out", type=Path, default=Path(__file__).parent, help="folder for the results")
     options = Options(**vars(parser.parse_args(arguments)))

@@ -154,7 +154,10 @@ def hash_like(path: Path, wanted: str) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-OFFLINE = "Offline, run make study STUDY=quick, STUDY=views or STUDY=elpv_random, or take images of your own: data.source: folder."
+OFFLINE = (
+    "Offline, run make study STUDY=quick, STUDY=views or STUDY=elpv_random, or take images of your own: "
+    "data.source: folder."
+)
 TROUBLES = (httpx2.TransportError, HfHubHTTPError)
 """What the library raises where the hub gives no answer, or one that is no success."""
 

@@ -48,7 +48,7 @@ class Feed:
 
     `prefix` is as it runs, folded, with the digests of its tensors `before` it ran. Of what was loaded the
     digests alone are kept: `pretrained` has every tensor that no fit learned up to this phase, the suffix's too.
-    It feeds so many `fits`.
+    It feeds the fits of these `replicates`.
     """
 
     phase: int
@@ -57,7 +57,7 @@ class Feed:
     before: dict[str, str]
     pretrained: dict[str, str]
     seconds: float
-    fits: int
+    replicates: list[int]
 
 
 def build_frozen(job: Job, replicate: int, phase: int) -> nn.Sequential:
@@ -104,19 +104,21 @@ def make_feed(job: Job, phase: int = 1, replicates: list[int] | None = None) -> 
     They are kept for these replicates, of none of which nothing is kept, and else for all.
     """
     began, served = time.perf_counter(), job.replicates if replicates is None else replicates
-    training, device, fits = job.training, job.device, sum(job.count_fits(phase, replicate) for replicate in served)
+    training, device = job.training, job.device
     augmented = Augmenter.of(job.data.ids, training.augmentation, training.augmentation_seed)
     live = LiveInputs(Images.hold(job.data.images, device), job.backbone, augmented)
     prefix, pretrained = load_prefix(job, phase)
     if not len(prefix):
-        return Feed(phase, Cache(live, "no prefix", 0), prefix, {}, pretrained, 0.0, fits)
+        return Feed(phase, Cache(live, "no prefix", 0), prefix, {}, pretrained, 0.0, served)
     before = digest_frozen(prefix)
     prefixed = PrefixedInputs(prefix, live, job.data.images.shape[1], job.precision, device)
     audit_prefix(job, prefix, live)
+    if not served:
+        return Feed(phase, Cache(prefixed, "off", 0), prefix, before, pretrained, time.perf_counter() - began, served)
     wanted = list_wanted_rows(job, phase, served)
     budget = training.cache_bytes // len(job.phases) if would_pay(job, wanted, phase, served) else 0
     cache = cache_inputs(prefixed, wanted, budget, job.scratch, device)
-    return Feed(phase, cache, prefix, before, pretrained, time.perf_counter() - began, fits)
+    return Feed(phase, cache, prefix, before, pretrained, time.perf_counter() - began, served)
 
 
 def hand_over(feed: Feed) -> Feed | None:
@@ -193,7 +195,8 @@ def note_end(job: Job, feed: Feed, fit: Fit, rates: Rates) -> None:
         return
     if feed.phase == len(job.phases):
         keep_best(checkpoint, fit)
-    took = feed.seconds / feed.fits, feed.cache.place, feed.cache.bytes
+    fits = sum(job.count_fits(feed.phase, replicate) for replicate in feed.replicates)
+    took = feed.seconds / fits, feed.cache.place, feed.cache.bytes
     audited, peak = fit.audited or 0, measure_peak_memory()
     write_trained(checkpoint, Trained(rates, fit.replicate, fit.history, audited, peak, *took))
 
@@ -217,9 +220,10 @@ def measure_step(job: Job, feed: Feed) -> tuple[int, int]:
 
     The steps are real ones, of a suffix that nobody trains on.
     """
-    replicate, learning_rate = job.replicates[0], job.phases[feed.phase - 1].learning_rates[0]
+    replicate = (feed.replicates or job.replicates)[0]
+    learning_rate = job.phases[feed.phase - 1].learning_rates[0]
     fit = start_fresh_fit(job, feed, load_suffix(job, feed, replicate).train(), learning_rate, replicate)
-    rows = job.data.list_rows("train", job.replicates[:1])
+    rows = job.data.list_rows("train", [replicate])
     view = (feed.phase - 1) % job.training.views
 
     def step(images: int) -> None:

@@ -258,11 +258,11 @@ def test_a_race_that_cannot_be_measured_is_refused_in_one_line(arguments: list[s
 
 
 def test_races_are_summed_up_over_splits() -> None:
-    row = {"grid_plan": "a", "race_plan": "a", "grid_status": "open", "race_status": "open"}
+    row = {"grid_plan": "a", "race_plan": "a", "grid_status": "likely", "race_status": "likely"}
     rows = [
         row | {"grid_seconds": 30.0, "race_seconds": 10.0},
         row | {"grid_seconds": 10.0, "race_seconds": 10.0, "race_plan": "b"},
-        row | {"grid_seconds": 10.0, "race_seconds": 5.0, "race_status": "shown"},
+        row | {"grid_seconds": 10.0, "race_seconds": 5.0, "race_status": "sure"},
     ]
     assert racing.summarise(rows) == {"splits": 3, "same_plan": 2, "same_status": 2, "ratio": 0.5}
 
@@ -278,6 +278,6 @@ def test_the_images_of_all_splits_of_a_folder_are_raced_on_splits_drawn_anew(tmp
     options = racing.parse(["--study", study, "--folder", str(tmp_path / "images"), "--px", "32"])
     (tmp_path / "raced").mkdir()
     settings = racing.arrange(options, tmp_path / "raced", split=2)
-    assert (settings.study.seeds, settings.data.image_px) == ([12, 13, 14, 15, 16, 17], 32)
+    assert (settings.study.repeats, settings.data.image_px) == (3, 32)
     assert settings.study.racing
     assert listed(Path(settings.data.folder).parent) == {"images/cat": 12, "images/dog": 12}

@@ -27,7 +27,7 @@ def lesson() -> Lesson:
     random, labels = np.random.default_rng(0), np.arange(48) % 2
     images = (random.integers(0, 100, (48, 32, 32, 3)) + 120 * labels[:, None, None, None]).astype(np.uint8)
     rows = {"train": np.arange(24), "validation": np.arange(24, 32), "test": np.arange(32, 48)}
-    return Lesson(images, labels, rows, 2, seed=3, epochs=2, batch=8, learning_rate=0.01, weights="none")
+    return Lesson(images, labels, rows, 2, fold=3, epochs=2, batch=8, learning_rate=0.01, weights="none")
 
 
 @pytest.fixture(scope="module")
@@ -79,18 +79,23 @@ def test_a_relative_norm_is_that_of_the_change_over_that_of_what_was_loaded() ->
     assert compute_relative_change(before, after, "running_mean") == 0.2
 
 
-def test_differences_are_paired_by_seed_with_the_interval_of_redrawn_splits() -> None:
-    """Differences of 0.1, 0.2 and 0.3: variance 0.01, times 1/3 + 1/2; Student's t with two degrees is 4.3027."""
-    rows = [{"a": 0.5 + d, "b": 0.5, "test_images": 30, "train_images": 60} for d in (0.1, 0.2, 0.3)]
-    found = drift.measure_difference(rows, "a", "b")
-    half = 4.302653 * (0.01 * (1 / 3 + 1 / 2)) ** 0.5
-    assert found == pytest.approx({"estimate": 0.2, "low": 0.2 - half, "high": 0.2 + half}, abs=1e-6)
+def test_differences_are_those_of_all_images_each_of_which_one_fold_has_tested() -> None:
+    """Of 40 images in two folds, all are named rightly by a, and all but every fourth by b."""
+    rows = [
+        {"tested": tested, "hits": {"a": np.ones(20, bool), "b": tested % 4 > 0}}
+        for tested in (np.arange(0, 40, 2), np.arange(1, 40, 2))
+    ]
+    found = drift.measure_difference(rows, np.arange(40), "a", "b")
+    assert found["estimate"] == pytest.approx(0.25)
+    assert 0 <= found["low"] < 0.25 < found["high"] < 1
+    turned = drift.measure_difference(rows, np.arange(40), "b", "a")
+    assert turned == pytest.approx({"estimate": -0.25, "low": -found["high"], "high": -found["low"]})
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("--seeds 1", "--seeds must be at least 2. Got 1 instead."),
+        ("--batch 1", "--batch must be at least 2. Got 1 instead."),
         ("--epochs 0", "--epochs must be at least 1. Got 0 instead."),
         ("--learning-rate 0", "--learning-rate must be more than 0. Got 0 instead."),
         ("--study bean", f"STUDY must name a file in studies: {join_names(STUDIES)}. Got 'bean' instead."),

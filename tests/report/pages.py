@@ -1,10 +1,14 @@
-"""The reports of made-up studies, and a browser to open them in."""
+"""What is seen of the figures of a report."""
 
 from playwright.sync_api import Page
 
 from frostline.constants import COSTS
 
+KINDS = ("difference", "accuracy")
+"""The figures of scores over a cost, in the order of the page."""
 
-def shown_costs(page: Page) -> list[str]:
-    """Return the costs whose pictures are seen."""
-    return [cost for cost in COSTS if page.locator(f".by-{cost} svg:visible").count()]
+
+def shown_costs(page: Page, kind: str = KINDS[0]) -> list[str]:
+    """Return the costs whose pictures are seen in the figure."""
+    figure = page.locator(f"figure:has(#{kind}-by-{COSTS[0]})")
+    return [cost for cost in COSTS if figure.locator(f".by-{cost} svg:visible").count()]

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from frostline.answer.estimator import Estimate
 from frostline.files import read_csv
 from frostline.report.comparison import Comparison, read_comparison
 from frostline.report.lessons import Lesson, list_lessons
 from frostline.stats.ablations import compare_sizes, describe_share
 from frostline.stats.advice import Option
-from frostline.stats.intervals import Interval, Measured, Redrawn
-from frostline.stats.metrics import METRICS
+from frostline.stats.measured import Measured
 from tests.reports import VARIANTS, write_study
 
 
@@ -80,15 +80,13 @@ def test_no_two_texts_of_a_lesson_overlap(tmp_path: Path, name: str, which: str)
 
 
 def measured(*accuracies: float) -> Measured:
-    """Return accuracies, and differences between them that are known to a point."""
-    spread = Redrawn(0.0, 0.4)
+    """Return accuracies that are known to half a point."""
+    known = np.eye(len(accuracies)) * 0.0025**2
+    return Measured({"accuracy": Estimate(np.array(accuracies), known, np.zeros_like(known), 10_000, 5)})
 
-    def interval(value: float) -> Interval:
-        return Interval(value, value - 0.01, value + 0.01, spread)
 
-    pairs = [(one, other) for one in range(len(accuracies)) for other in range(one + 1, len(accuracies))]
-    differences = {pair: interval(accuracies[pair[0]] - accuracies[pair[1]]) for pair in pairs}
-    return Measured([dict.fromkeys(METRICS, interval(each)) for each in accuracies], differences, np.zeros((1, 1)))
+def sizes_of(runs: list[dict[str, Any]], options: list[Option], found: Measured) -> list[dict[str, Any]]:
+    return compare_sizes(runs, options, found, found.estimates["accuracy"], 0.01)
 
 
 def option(named: str, learns: str) -> Option:
@@ -104,26 +102,26 @@ RUNS = [run_of("head_10", 10, 150), run_of("all_10", 10, 150), run_of("head", No
 OPTIONS = [option("head_10", "head"), option("all_10", "all"), option("head", "head"), option("all", "all")]
 
 
-def test_of_every_size_the_best_depth_on_validation_is_told_beside_the_rule_of_thumb() -> None:
-    told = compare_sizes(
-        RUNS, OPTIONS, {"validation": measured(0.7, 0.75, 0.8, 0.9), "test": measured(0.72, 0.7, 0.8, 0.9)}
-    )
+def test_of_every_size_the_depth_to_take_is_told_with_its_probability_beside_the_rule_of_thumb() -> None:
+    told = sizes_of(RUNS, OPTIONS, measured(0.72, 0.7, 0.8, 0.9))
     assert [each["sentence"] for each in told] == [
-        "150 images (10 %): all_10 is best on validation. The rule of thumb says only the head: on test head_10 is "
-        "+2.0 points, 95 % interval +1.0 to +3.0 from it.",
-        "1,500 images (100 %): all is best on validation. The rule of thumb says the last parts, which no plan does.",
+        "150 images (10 %): head_10, 100 % sure that it is within 1 point of the best. The rule of thumb says only the "
+        "head too.",
+        "1,500 images (100 %): all, 100 % sure that it is within 1 point of the best. The rule of thumb says the last "
+        "parts, which no plan does.",
     ]
 
 
-def test_where_the_best_depth_is_that_of_the_rule_of_thumb_it_says_so() -> None:
-    both = measured(0.8, 0.75, 0.8, 0.9)
-    (small, _) = compare_sizes(RUNS, OPTIONS, {"validation": both, "test": both})
-    assert small["sentence"].endswith("head_10 is best on validation. The rule of thumb says only the head too.")
+def test_where_another_depth_is_advised_it_says_by_how_much_the_rule_of_thumb_is_off() -> None:
+    (small, _) = sizes_of(RUNS, OPTIONS, measured(0.7, 0.72, 0.8, 0.9))
+    assert small["sentence"].endswith(
+        "The rule of thumb says only the head: head_10 is -2.0 points, 95 % interval -2.7 to -1.3 from it."
+    )
+    assert (small["learns"], small["rule"]) == ("all", "head")
 
 
 def test_a_study_of_one_size_has_nothing_to_tell_of_sizes() -> None:
-    both = measured(0.8, 0.9)
-    assert compare_sizes(RUNS[2:], OPTIONS[2:], {"validation": both, "test": both}) == []
+    assert sizes_of(RUNS[2:], OPTIONS[2:], measured(0.8, 0.9)) == []
 
 
 def test_advice_says_on_how_many_of_the_images_where_plans_differ_in_it() -> None:

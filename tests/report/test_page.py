@@ -13,8 +13,8 @@ from tests.browser import open_page
 from tests.reports import VARIANTS, make_advice
 
 HEADINGS = [
-    "Advice", "Accuracy against cost", "The plans", "How sure", "What it cost", "Learning curves",
-    "What head confuses", "Looking inside", "What was run",
+    "Advice", "What each plan gives up, and what it costs", "Accuracy against cost", "The plans", "How sure",
+    "What it cost", "Learning curves", "What head confuses", "Looking inside", "What was run",
 ]  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def test_a_plan_that_took_longer_saves_no_time() -> None:
     assert describe_saving(8.0, 7.6) == "It saves no time: 8 s of training instead of 7.6 s."
 
 
-@pytest.mark.parametrize(("name", "kind"), [("usual", "advice"), ("undecided", "advice open")])
+@pytest.mark.parametrize(("name", "kind"), [("usual", "advice"), ("leaning", "advice leaning")])
 def test_an_advice_that_is_not_shown_looks_otherwise(
     browser: Browser, reports: dict[str, Path], name: str, kind: str
 ) -> None:

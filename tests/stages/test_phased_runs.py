@@ -10,7 +10,7 @@ import pytest
 from frostline.files import read_yaml, write_yaml
 from frostline.training import grid
 from frostline.training.loop import Fit
-from tests.toys import left_in_scratch, train_toy
+from tests.toys import left_in_scratch, list_checkpoints, train_toy
 
 
 def phase(depth: str, epochs: int, *rates: float, **more: object) -> dict[str, Any]:
@@ -90,6 +90,6 @@ def test_a_run_that_is_killed_in_its_second_phase_goes_on_from_there(
         patched.setattr(grid, "save_fit", killed)
         with pytest.raises(KeyboardInterrupt):
             train_toy(toy, "two")
-    assert len(left_in_scratch(toy)) == 3
+    assert len(list_checkpoints(toy)) == 3
     assert left() == expected
     assert left_in_scratch(toy) == []

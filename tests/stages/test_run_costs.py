@@ -76,7 +76,7 @@ def test_without_being_asked_nothing_is_written_for_tensorboard(toy: Path) -> No
 
 
 def test_inference_is_measured_in_test_images_by_the_second() -> None:
-    each = [evaluate.Predicted(pd.DataFrame(index=range(9)), pd.DataFrame(index=range(4)), 0.5, pd.DataFrame())] * 2
+    each = [evaluate.Predicted(pd.DataFrame(index=range(4)), 0.5, pd.DataFrame())] * 2
     assert evaluate.measure_costs(each) == {"inference_images_per_second": 8.0}
 
 
@@ -187,7 +187,7 @@ def test_a_run_that_was_killed_and_goes_on_ends_with_the_same_files_and_the_same
         patched.setattr(grid, "save_fit", killed)
         with pytest.raises(KeyboardInterrupt):
             toys.train_toy(toy, plan)
-    assert len(toys.left_in_scratch(toy)) == 2
+    assert len(toys.list_checkpoints(toy)) == 2
     toys.train_toy(toy, plan)
     assert left() == expected
 
@@ -238,7 +238,7 @@ def test_a_run_whose_audit_fails_fails_and_leaves_no_results(
     with pytest.raises(AuditError, match=found):
         toys.train_toy(toy, "surgical", cache_bytes=1_000)
     assert not (toy / "runs" / "surgical").exists()
-    assert all(path.suffix == ".pt" for path in toys.left_in_scratch(toy))  # checkpoints, and none of the cache
+    assert all(path.suffix in (".pt", ".json", ".lock") for path in toys.left_in_scratch(toy))  # and none of the cache
 
 
 def test_a_plan_that_names_a_block_that_the_backbone_lacks_is_refused_by_name(toy: Path) -> None:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from frostline.backbones.registry import build_original_classifier
 from frostline.backbones.runs import load_backbone, read_run
 from frostline.errors import InputError
-from frostline.files import hash_file, read_yaml, write_yaml
+from frostline.files import hash_file
 from frostline.training import grid
 from frostline.training.checkpoints import save_fit
 from frostline.training.loop import Fit
@@ -102,16 +102,6 @@ def test_a_killed_run_whose_weights_file_was_changed_meanwhile_begins_anew(
             toys.train_toy(toy, "all")
     save_file(other, weights)
     assert read_run(toys.train_toy(toy, "all")).weights_sha256 == expected
-
-
-def test_a_replicate_that_is_not_prepared_is_refused_with_those_that_are(toy: Path) -> None:
-    params = read_yaml(toy / "params.yaml")
-    params["study"]["replicates"] = [0, 1, 2]
-    write_yaml(toy / "params.yaml", params)
-    with pytest.raises(
-        InputError, match=r"^study\.replicates must be replicates of data/prepared: 0 or 1\. Got 2 instead\.$"
-    ):
-        toys.train_toy(toy, "head")
 
 
 @pytest.mark.parametrize(("plan", "views", "shown"), [("head", 8, 2), ("gradual", 8, 2), ("head", 1, 1)])

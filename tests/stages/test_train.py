@@ -6,6 +6,7 @@ from math import nan
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -78,9 +79,10 @@ def test_a_run_gives_back_the_backbone_as_its_plan_froze_and_trained_it(plan: st
 
 def test_other_test_images_and_labels_change_neither_weights_nor_choices(toy: Path) -> None:
     params = load_yaml((toy / "params.yaml").read_text())
-    params["study"]["replicates"] = [0]
     params["plans"]["head"]["learning_rates"] = [0.003, 0.03]
     (toy / "params.yaml").write_text(dump_yaml(params))
+    splits = pd.read_csv(toy / "prepared" / "splits.csv")
+    splits[splits.replicate == 0].to_csv(toy / "prepared" / "splits.csv", index=False)  # another trains on these
     before = read_run(toys.train_toy(toy, "head"))
     labels, images = (np.load(toy / "prepared" / f"{name}.npy") for name in ("labels", "images"))
     rows = toys.prepared().list_rows("test", [0])
