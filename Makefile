@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONUNBUFFERED := 1
 
-SHOWN := Experiment|advised_plan|advice|accuracy|accuracy_low|accuracy_high|trainable_parameters|train_flops|train_seconds|peak_memory_bytes
+SHOWN := Experiment|advised_plan|advice|probability|expected_shortfall|resolution|accuracy|accuracy_low|accuracy_high|trainable_parameters|train_flops|train_seconds|peak_memory_bytes
 
 # `make record` keeps what a study found in docs/$(INTO).
 INTO ?= $(STUDY)
@@ -45,7 +45,7 @@ look: setup ## see inside RUN (a folder of data/runs) what it makes of IMAGE (a 
 	@python -m tools.look "$$RUN" "$$IMAGE"
 
 show: setup ## the experiments so far, one row each (dvc exp show)
-	@COLUMNS=150 dvc exp show --no-pager --hide-failed --hide-queued --hide-workspace --drop '.*' --keep '^($(SHOWN))$$' --sort-by trainable_parameters
+	@COLUMNS=190 dvc exp show --no-pager --hide-failed --hide-queued --hide-workspace --drop '.*' --keep '^($(SHOWN))$$' --sort-by trainable_parameters
 
 record: setup ## run studies/$(STUDY).yaml, keep its results in docs/$(INTO), and restore the study of params.yaml
 	@test -f "studies/$(STUDY).yaml" || { echo "STUDY must name a file in studies/. Got '$(STUDY)' instead."; exit 1; }

@@ -26,7 +26,8 @@ def tiny_study(folder: Path) -> Path:
     copy_project(folder)
     params = read_study("quick")
     params["backbones"] = [BACKBONE]
-    params["training"] |= {"epochs": 2, "batch_size": 128}
+    params["data"]["folds"] = 2
+    params["training"] |= {"epochs": 2, "batch_size": 128, "schedule": "constant"}
     for plan in ("head", "stage4"):
         params["plans"][plan] |= {"weights": cnn3_weights(folder), "learning_rates": [0.001]}
     write_params(folder, params)
@@ -53,8 +54,10 @@ def test_a_second_repro_runs_nothing(study: Path) -> None:
     assert "Data and pipelines are up to date." in output
 
 
-def test_the_study_leaves_no_scratch_and_nothing_unfinished(study: Path) -> None:
-    assert not list(study.glob(".dvc/tmp/frostline/*"))
+def test_the_study_leaves_finished_fits_and_nothing_unfinished(study: Path) -> None:
+    kept = list(study.glob(".dvc/tmp/frostline/*"))
+    assert {path.suffix for path in kept} == {".pt", ".json", ".lock"}
+    assert len(kept) == 3 * 4  # two plans in two folds
     assert not [path for path in study.rglob("*unfinished*") if ".dvc" not in path.parts]
 
 
@@ -62,27 +65,29 @@ def test_all_plans_are_scored_on_the_same_images_of_each_replicate(study: Path) 
     head, stage4 = (
         pd.read_parquet(study / f"data/scores/{BACKBONE}-{plan}/predictions.parquet") for plan in ("head", "stage4")
     )
-    about = ["replicate", "split", "image", "id", "label"]
+    about = ["replicate", "image", "id", "label"]
     assert head[about].equals(stage4[about])
-    test = head[head.split == "test"]
-    assert set(test[test.replicate == 0].image) != set(test[test.replicate == 1].image)
+    tested = [set(mine.image) for _, mine in head.groupby("replicate")]
+    assert len(tested) == 2
+    assert not tested[0] & tested[1]
+    assert len(tested[0] | tested[1]) == len(head)
 
 
 def test_no_test_image_of_a_replicate_is_trained_or_validated_on(study: Path) -> None:
     splits = pd.read_csv(study / "data/prepared/splits.csv")
     scored = pd.read_parquet(study / f"data/scores/{BACKBONE}-head/predictions.parquet")
     for replicate, mine in splits.groupby("replicate"):
-        for split, predicted in scored[scored.replicate == replicate].groupby("split"):
-            assert set(predicted.image) == set(mine[mine.split == split].image)
+        assert set(scored[scored.replicate == replicate].image) == set(mine[mine.split == "test"].image)
         assert len(mine) == mine.image.nunique()
 
 
 def test_the_headline_is_flat_with_fixed_keys(study: Path) -> None:
     headline = json.loads((study / "reports/metrics.json").read_text())
     assert list(headline) == [
-        *("advised_plan", "advised_backbone", "advice", "accuracy", "accuracy_low", "accuracy_high", "accuracy_sd"),
+        *("advised_plan", "advised_backbone", "advice", "probability", "expected_shortfall", "resolution"),
+        *("accuracy", "accuracy_low", "accuracy_high", "accuracy_sd"),
         *("trainable_parameters", "trainable_percent", "train_flops", "train_seconds", "peak_memory_bytes"),
-        *("plans", "audit", "replicates"),
+        *("plans", "audit", "accuracy_after_choice", "repeats", "replicates"),
     ]
     assert headline["advised_plan"] == "stage4"
     assert (headline["plans"], headline["audit"], headline["replicates"]) == (2, "passed", 2)
@@ -120,9 +125,14 @@ def test_two_fresh_runs_give_the_same_bytes(study: Path, tmp_path: Path) -> None
     runs = [f"data/runs/{BACKBONE}-{plan}" for plan in ("head", "stage4")]
     measured = {f"{each}/{name}" for each in runs for name in ("costs.json", "history.csv")}
     measured |= {f"{each.replace('runs', 'scores')}/costs.json" for each in runs}
-    measured |= {f"reports/{name}" for name in ("costs.csv", "metrics.json", "report.html")}
+    measured |= {f"reports/{name}" for name in ("advice.json", "costs.csv", "metrics.json", "report.html")}
     costs = ("train_seconds", "peak_memory_bytes")
-    measured |= {f"reports/figures/tradeoff_{cost}.{kind}" for cost in costs for kind in ("svg", "png")}
+    measured |= {
+        f"reports/figures/{what}_{cost}.{kind}"
+        for what in ("difference", "accuracy")
+        for cost in costs
+        for kind in ("svg", "png")
+    }
     assert differing <= measured
     headlines = [json.loads(each["reports/metrics.json"]) for each in (first, second)]
     assert all(each.pop(cost) > 0 for each in headlines for cost in costs)
@@ -144,6 +154,24 @@ def test_editing_one_plan_reruns_that_plan_alone_and_the_comparison(study: Path)
     restored = run(study, "dvc", "repro").stdout
     assert f"Stage 'train@{BACKBONE}-head' is cached" in restored
     run(study, "git", "checkout", "--quiet", ".")
+
+
+def test_more_repeats_train_only_what_is_new_in_an_experiment_and_by_repro(study: Path) -> None:
+    def list_trained(told: str) -> list[str]:
+        return sorted(re.findall(r"replicate (\d+): best of", told))
+
+    one = json.loads((study / "reports/metrics.json").read_text())
+    told = run(study, "dvc", "exp", "run", "-S", "study.repeats=2").stdout
+    assert list_trained(told) == ["2", "2", "3", "3"]
+    assert told.count("found, trained before; ") == 4  # of each plan the one that tunes, then the others
+    two = json.loads((study / "reports/metrics.json").read_text())
+    assert (one["repeats"], one["replicates"], two["repeats"], two["replicates"]) == (1, 2, 2, 4)
+    params = read_params(study)
+    params["study"]["repeats"] = 3
+    write_params(study, params)
+    assert list_trained(run(study, "dvc", "repro").stdout) == ["4", "4", "5", "5"]
+    run(study, "git", "checkout", "--quiet", ".")
+    run(study, "dvc", "checkout")
 
 
 def test_a_race_is_trained_once_and_tells_what_it_stopped(study: Path) -> None:

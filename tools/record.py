@@ -8,7 +8,7 @@ from tools.choose import write_study
 
 FOUND = ("plans", "runs", "costs", "pairs", "history", "shifted")
 TOLD = ("advice", "study")
-DRAWN = ("tradeoff", "losses", "shifts", "sizes")
+DRAWN = ("difference", "accuracy", "losses", "shifts", "sizes")
 """Pictures, of which a study has the first at least."""
 
 

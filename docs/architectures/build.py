@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 PROBE = "head"
 """The plan whose accuracy is a frozen probe's."""
-INTEGERS = ("measured_px", "measured_batch", "probe_seeds")
+INTEGERS = ("measured_px", "measured_batch", "probe_replicates")
 """Columns of whole numbers that may be empty."""
 
 
@@ -110,8 +110,8 @@ def measure_speed(name: str, measured: Row | None) -> Row:
 
 
 def read_probe(name: str, probes: pd.DataFrame | None) -> Row:
-    """Return the accuracy of the backbone's frozen probe, its 95 % interval and its seeds, or nothing."""
-    columns = {f"probe_{column}": column for column in ("accuracy", "accuracy_low", "accuracy_high", "seeds")}
+    """Return the accuracy of the backbone's frozen probe, its 95 % interval and its replicates, or nothing."""
+    columns = {f"probe_{column}": column for column in ("accuracy", "accuracy_low", "accuracy_high", "replicates")}
     found = [] if probes is None else probes[(probes.backbone == name) & (probes.plan == PROBE)].to_dict("records")
     return {shown: found[0][column] if found else None for shown, column in columns.items()}
 

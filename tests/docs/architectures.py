@@ -28,7 +28,7 @@ def measurement(*names: str) -> dict[str, Any]:
 
 def recorded(*names: str) -> pd.DataFrame:
     """Return the plans of a study, in which each backbone has a frozen probe and another plan."""
-    shown = {"accuracy_low": 0.7, "accuracy_high": 0.95, "seeds": 6}
+    shown = {"accuracy_low": 0.7, "accuracy_high": 0.95, "replicates": 6}
     accuracies = {"all": 0.9, "head": 0.8}
     rows = [
         {"backbone": name, "plan": plan, "accuracy": accuracies[plan]} | shown for name in names for plan in accuracies

@@ -29,7 +29,7 @@ RECORDED = ROOT / "docs" / "architectures"
 
 MEASURED = (
     "forward_images_per_second", "training_images_per_second", "measured_px", "measured_batch",
-    "probe_accuracy", "probe_accuracy_low", "probe_accuracy_high", "probe_seeds",
+    "probe_accuracy", "probe_accuracy_low", "probe_accuracy_high", "probe_replicates",
 )  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def test_a_probe_is_the_head_alone_and_no_other_plan() -> None:
         "probe_accuracy": 0.8,
         "probe_accuracy_low": 0.7,
         "probe_accuracy_high": 0.95,
-        "probe_seeds": 6,
+        "probe_replicates": 6,
     }
 
 

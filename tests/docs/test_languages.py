@@ -44,7 +44,7 @@ def shown(name: str, root: Path, language: str = "en") -> str:
 def drift_row(seed: int) -> dict[str, object]:
     crossed = {"held_head_loaded": 0.82, "held_head_drifted": 0.41, "drifting_head_loaded": 0.66}
     return {
-        "seed": seed, "train_images": 1_560, "test_images": 644, "frozen_tensors": 294, "held_moved_tensors": 0,
+        "fold": seed, "train_images": 1_560, "test_images": 644, "frozen_tensors": 294, "held_moved_tensors": 0,
         "drifting_moved_tensors": 147, "relative_norm_of_means": 0.08, "relative_norm_of_variances": 0.35,
         **{f"{name}_statistics": value for name, value in crossed.items()}, "drifting_head_drifted_statistics": 0.78,
         "curves": {"held": [0.8], "drifting": [0.7]},
@@ -53,7 +53,7 @@ def drift_row(seed: int) -> dict[str, object]:
 
 def look() -> dict[str, object]:
     return {
-        "backbone": "efficientnet_lite0", "plan": "all", "seed": 0, "mapped": "a.png",
+        "backbone": "efficientnet_lite0", "plan": "all", "replicate": 0, "mapped": "a.png",
         "moved": [
             {"part": "stem", "parameters": 13_968, "trainable": 13_968, "relative_norm": 0.0091},
             {"part": "stage1", "parameters": 0, "trainable": 0, "relative_norm": None},
@@ -69,16 +69,18 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project in which every study was recorded, with made-up figures."""
     root = tmp_path_factory.mktemp("recorded")
     write_study(root / "reports")
-    write_study(root / "docs" / "beans", VARIANTS["undecided"])
+    write_study(root / "docs" / "beans", VARIANTS["leaning"])
     write_study(root / "docs" / "digits", VARIANTS["networks"])
     write_study(root / "docs" / "size", VARIANTS["sizes"])
-    of_depth = Study(plans=("scratch",), backbones=NETWORKS, advised="scratch", best="scratch", recorded="docs/depth")
+    of_depth = Study(
+        plans=("scratch",), backbones=NETWORKS, advised="scratch", reference="scratch", recorded="docs/depth"
+    )
     depth = write_study(root / "docs" / "depth", of_depth)
     history = read_csv(depth / "history.csv")
     history["train_loss"] = 0.6 / history.epoch + 0.25 * (history.backbone == "plain56")
     write_csv(depth / "history.csv", history)
     drift = {"estimate": -0.04, "low": -0.07, "high": -0.01}
-    measured = {"seeds": 2, "epochs": 1, "batch": 32, "image_px": 72, "of_seeds": [drift_row(0), drift_row(1)]}
+    measured = {"folds": 2, "epochs": 1, "batch": 32, "image_px": 72, "of_folds": [drift_row(0), drift_row(1)]}
     apart = dict.fromkeys(("drifting", "drifting_head_alone", "held_head_moved"), drift)
     write_json(root / "docs" / "drift" / "drift.json", measured | {"differences": apart})
     write_json(root / "reports" / "look" / "look.json", look())
@@ -176,10 +178,10 @@ def test_the_page_about_residuals_says_what_the_losses_say(recorded: Path) -> No
     assert f"| `plain20` | 270 k | {last:.4f} ({last:.4f} to {last:.4f}) |" in page
 
 
-def test_of_two_losses_the_higher_mean_is_told_and_on_how_many_seeds_it_is_the_higher() -> None:
+def test_of_two_losses_the_higher_mean_is_told_and_in_how_many_replicates_it_is_the_higher() -> None:
     turned = pd.DataFrame({"plain20": [0.3, 0.1], "plain56": [0.1, 0.2]})
     assert compare_losses(turned, "plain20", "plain56") == {
-        "shallow": "plain20", "deep": "plain56", "difference": pytest.approx(-0.05), "seeds": 2, "count": 1,
+        "shallow": "plain20", "deep": "plain56", "difference": pytest.approx(-0.05), "replicates": 2, "count": 1,
         "same": False,
     }  # fmt: skip
 

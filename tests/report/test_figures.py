@@ -73,7 +73,8 @@ def drawn(folder: Path, study: Study) -> Path:
 def test_the_same_tables_give_the_same_bytes(tmp_path: Path) -> None:
     one, other = (drawn(tmp_path / name, VARIANTS["usual"]) for name in ("one", "other"))
     files = sorted(path.name for path in (one / "figures").iterdir())
-    names = ["tradeoff", *(f"tradeoff_{cost}" for cost in COSTS), "curves", "confusion"]
+    drawn = [f"{kind}{cost}" for kind in ("difference", "accuracy") for cost in ("", *(f"_{cost}" for cost in COSTS))]
+    names = [*drawn, "curves", "confusion"]
     assert files == sorted(f"{name}.{kind}" for name in names for kind in ("svg", "png"))
     for name in ("report.html", *(f"figures/{file}" for file in files)):
         assert (one / name).read_bytes() == (other / name).read_bytes()
@@ -81,8 +82,10 @@ def test_the_same_tables_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_the_first_picture_is_that_of_the_cost_of_the_advice(tmp_path: Path) -> None:
     figures = drawn(tmp_path, VARIANTS["cost_is_memory"]) / "figures"
-    assert (figures / "tradeoff.png").read_bytes() == (figures / "tradeoff_peak_memory_bytes.png").read_bytes()
-    assert (figures / "tradeoff.png").read_bytes() != (figures / "tradeoff_train_flops.png").read_bytes()
+    for kind in ("difference", "accuracy"):
+        shown = (figures / f"{kind}.png").read_bytes()
+        assert shown == (figures / f"{kind}_peak_memory_bytes.png").read_bytes()
+        assert shown != (figures / f"{kind}_train_flops.png").read_bytes()
 
 
 def test_classes_whose_names_look_like_numbers_nothing_or_formulas_are_drawn_by_their_names(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_plan_that_took_longer_saves_no_time() -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("usual", "advice"), ("leaning", "advice leaning")])
-def test_an_advice_that_is_not_shown_looks_otherwise(
+def test_an_advice_that_is_only_a_leaning_looks_otherwise(
     browser: Browser, reports: dict[str, Path], name: str, kind: str
 ) -> None:
     with open_page(browser, reports[name]) as page:

@@ -204,7 +204,7 @@ def test_a_study_is_recorded_as_it_stands_whichever_folder_it_ran_on() -> None:
 def test_a_record_holds_the_studys_params_its_tables_its_pictures_and_the_origin_of_its_images(project: Path) -> None:
     names = [
         *(f"{name}.csv" for name in ("plans", "runs", "costs", "pairs", "history", "shifted")),
-        "advice.json", "study.json", "figures/tradeoff.png", "figures/tradeoff.svg", "figures/sizes.png",
+        "advice.json", "study.json", "figures/difference.png", "figures/accuracy.svg", "figures/sizes.png",
         "figures/sizes.svg", "figures/curves.png", "report.html",
     ]  # fmt: skip
     for name in (*(f"reports/{name}" for name in names), "data/raw/source.json"):

@@ -40,7 +40,7 @@ def test_both_studies_stand_in_one_scatter_each_with_its_interval_shape_and_name
         "HEAD",
         "training computation (FLOP)",
         "test accuracy",
-        "point: mean over replicates; line: 95 % interval",
+        "point: all tested images; line: 95 % interval",
     ):
         assert label in texts
     marks = re.findall(
