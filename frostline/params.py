@@ -40,11 +40,7 @@ class Hub(Section):
 
 
 class Data(Section):
-    """Which images, what their labels mean, and how they are drawn into train, validation and test.
-
-    `splits` "auto" takes the source's own where it has a test split, and else `folds`; "folds" never takes them.
-    `validation_percent` is of the images that a replicate does not test, where the source has no validation split.
-    """
+    """Which images, what their labels mean, and how they are split; `validation_percent` is of what is not tested."""
 
     source: Literal["package", "folder", "hub"]
     package: Literal["elpv", "digits"]
@@ -60,11 +56,7 @@ class Data(Section):
 
 
 class Study(Section):
-    """Which plans are compared, and how often each image is tested; `shifts` are pixels of the prepared images.
-
-    `tune` says in which replicates every learning rate is tried: the first alone, whose choice serves the others, or
-    all.
-    """
+    """Which plans are compared, how often each image is tested, and in which replicates learning rates are tried."""
 
     plans: Annotated[list[Name], Field(min_length=1)]
     repeats: Annotated[int, Field(ge=1)]
@@ -138,10 +130,7 @@ class Augmentation(Section):
 
 
 class Training(Section):
-    """How every plan is trained.
-
-    `cache_bytes` is memory for the outputs of a frozen prefix, `keep_bytes` disk for fits, found again by later runs.
-    """
+    """How every plan is trained; `cache_bytes` are of memory for a prefix, `keep_bytes` of disk for finished fits."""
 
     epochs: Epochs
     patience: Annotated[int, Field(ge=1)]
@@ -162,10 +151,7 @@ class Training(Section):
 
 
 class Advice(Section):
-    """What the advised plan must cost little of, and by how much of which metric it may be worse than the best plan.
-
-    `margin` is in hundredths of the metric: accuracy points, or hundredths of a nat.
-    """
+    """What the advised plan must cost little of, and how many hundredths of which metric it may give up."""
 
     metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "nll"]
     cost: Literal["trainable_parameters", "train_flops", "train_seconds", "peak_memory_bytes"]

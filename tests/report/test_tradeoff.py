@@ -29,6 +29,7 @@ def made_up(study: Study, cost: str = "train_flops", kind: str = "accuracy") -> 
     return next(view for view in list_views(make_comparison(study), cost) if view.kind == kind)
 
 
+POINT = made_up(VARIANTS["usual"]).points[0]
 SEVERAL = [name for name, study in VARIANTS.items() if len(study.cells) > 1]
 DRAWN = [(name, kind) for kind in KINDS for name in (VARIANTS if kind == "accuracy" else SEVERAL)]
 
@@ -121,8 +122,7 @@ def test_no_two_of_49_plans_share_both_colour_and_shape() -> None:
 
 @given(st.lists(st.floats(1, 1e15), min_size=1, max_size=9))
 def test_a_cost_axis_holds_every_cost_and_has_a_few_ticks(costs: list[float]) -> None:
-    (point, *_) = made_up(VARIANTS["usual"]).points
-    axis = span_costs([replace(point, cost=cost) for cost in costs])
+    axis = span_costs([replace(POINT, cost=cost) for cost in costs])
     assert ((axis.share(np.log10(costs)) > 0) & (axis.share(np.log10(costs)) < 1)).all()
     assert 2 <= len(axis.ticks) <= 6
     assert all(axis.low <= tick <= axis.high for tick in axis.ticks)
