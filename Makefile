@@ -70,6 +70,7 @@ test: setup ## run the tests
 
 test-slow: setup ## run what `make test` leaves out: large models at full size, 200 simulated studies
 	@python -m pytest -m slow
+	@OMP_NUM_THREADS=1 python -m docs.statistics.measure
 
 lint: setup ## check format, style and types
 	@ruff format --check .

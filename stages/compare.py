@@ -173,12 +173,14 @@ def name_plans(advice: dict[str, Any], cells: list[Cell]) -> dict[str, Any]:
 def _make_option(cell: Cell, cost: float, more: str, *, several: bool) -> Option:
     run, plan = cell.run, cell.run["definition"]
     phases = plan.get("phases", [plan])
-    depth = f"unfreeze {', then '.join(map(_describe_depth, phases))}"
+    everything = run["trainable_parameters"] == run["parameters"]
+    depth = (
+        f"unfreeze {'everything' if everything and len(phases) == 1 else ', then '.join(map(_describe_depth, phases))}"
+    )
     if plan["weights"] == "none":
         depth = "train from random weights"
     depth += more
     named = f"{run['backbone']} {run['plan']}" if several else str(run["plan"])
-    everything = run["trainable_parameters"] == run["parameters"]
     deep_end = all(map(_is_deep_end, phases))
     learns = classify_depth(run["learned"], everything=everything, deep_end=deep_end, weights=plan["weights"])
     return Option(named, f"{depth} on {run['backbone']}" if several else depth, learns, cost, run["backbone"])
