@@ -49,7 +49,7 @@ def page(table: pd.DataFrame, root: Path) -> str:
 def write_record(folder: Path, *names: str) -> None:
     write_csv(folder / "plans.csv", recorded(*names))
     write_json(folder / "source.json", {"origin": "a shelf", "images": 2624})
-    write_json(folder / "study.json", {"seeds": [0, 1], "image_px": 224})
+    write_json(folder / "study.json", {"replicates": [0, 1], "image_px": 224})
 
 
 @pytest.fixture(scope="module")
