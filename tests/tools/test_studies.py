@@ -84,7 +84,7 @@ def repeat(said: dict[str, Any], default: dict[str, Any], where: str = "") -> It
             yield where + key
 
 
-KEPT: dict[str, str] = {}
+KEPT = {"architectures": "architectures_lite0"}
 """The studies that are recorded, by the folders of docs. Those from before folds are left out until they run again."""
 
 
