@@ -139,6 +139,7 @@ def test_a_plan_is_shown_some_of_the_training_images_and_all_at_most(tmp_path: P
 
 def _from_scratch(params: dict[str, Any]) -> dict[str, Any]:
     """Let the study's plans be those alone that need no pretrained weights."""
+    params["plans"] = {"scratch": {"from": "stem", "weights": "none", "learning_rates": [0.001]}}
     params["study"]["plans"] = ["scratch"]
     return params
 

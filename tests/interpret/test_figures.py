@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_the_worst_mistake_is_the_test_image_with_the_highest_probability_of_a_wrong_class() -> None:
     table = predictions(
         (0, "test", 10, 0, 0.6), (0, "test", 11, 1, 0.97), (0, "test", 12, 0, 0.9), (0, "test", 13, 1, 0.3),
-        (0, "test", 14, 0, 0.02), (0, "validation", 15, 0, 0.99), (1, "test", 16, 0, 0.99),
+        (0, "test", 14, 0, 0.02), (1, "test", 16, 0, 0.99),
     )  # fmt: skip
     wrong, hits = choose_cases(toys.prepared(), table, replicate=0, count=2)
     assert [(each.name, each.actual, each.predicted, each.confidence) for each in wrong] == [

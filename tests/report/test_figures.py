@@ -73,8 +73,8 @@ def drawn(folder: Path, study: Study) -> Path:
 def test_the_same_tables_give_the_same_bytes(tmp_path: Path) -> None:
     one, other = (drawn(tmp_path / name, VARIANTS["usual"]) for name in ("one", "other"))
     files = sorted(path.name for path in (one / "figures").iterdir())
-    drawn = [f"{kind}{cost}" for kind in ("difference", "accuracy") for cost in ("", *(f"_{cost}" for cost in COSTS))]
-    names = [*drawn, "curves", "confusion"]
+    scored = [f"{kind}{cost}" for kind in ("difference", "accuracy") for cost in ("", *(f"_{cost}" for cost in COSTS))]
+    names = [*scored, "curves", "confusion"]
     assert files == sorted(f"{name}.{kind}" for name in names for kind in ("svg", "png"))
     for name in ("report.html", *(f"figures/{file}" for file in files)):
         assert (one / name).read_bytes() == (other / name).read_bytes()
