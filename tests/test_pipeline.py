@@ -170,6 +170,7 @@ def test_more_repeats_train_only_what_is_new_in_an_experiment_and_by_repro(study
     params["study"]["repeats"] = 3
     write_params(study, params)
     assert list_trained(run(study, "dvc", "repro").stdout) == ["4", "4", "5", "5"]
+    run(study, "dvc", "exp", "remove", "--all-commits")
     run(study, "git", "checkout", "--quiet", ".")
     run(study, "dvc", "checkout")
 

@@ -98,7 +98,7 @@ def test_cells_of_backbones_whose_weights_could_not_be_had_are_empty_and_the_pag
     assert "It is not told of `alexnet`: their weights could not be reached where this was made" in told
     assert "Not measured: `efficientnet_lite0`." in told
     assert "(2 threads, AVX512, torch 2.14): the median of 3 repeats of 64 images of 224 px, batch 16" in told
-    assert "2 seeds, of 2,624 images (a shelf) at 224 px" in told
+    assert "2 replicates, of 2,624 images (a shelf) at 224 px" in told
 
 
 def test_made_again_the_files_are_the_same_bytes_and_with_measurements_differ_in_their_columns_alone(
