@@ -226,9 +226,7 @@ def test_split_folders_beside_class_folders_are_refused_naming_one_of_each(tmp_p
         (["test/cat/a.png", "test/dog/b.png"], "test"),
     ],
 )
-def test_official_splits_of_which_train_or_all_others_are_missing_are_refused(
-    tmp_path: Path, names: list[str], got: str
-) -> None:
+def test_splits_without_train_or_of_train_alone_are_refused(tmp_path: Path, names: list[str], got: str) -> None:
     assert _refusal(_put(tmp_path, *names)) == (
         f"data.folder must hold train beside validation or test if it holds splits. Got only {got} instead. "
         "Without split folders every image is tested, in folds."
