@@ -1,29 +1,28 @@
 """A race: successive halving over plans and rates, and the worker process that trains each plan."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from pathlib import Path
-from statistics import NormalDist
 from typing import Protocol, TypeVar, TypeVarTuple
 
-import numpy as np
+import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from frostline.backbones.freezing import count_parameters
 from frostline.backbones.precision import compute_deterministically
 from frostline.constants import Rates
 from frostline.hardware import choose_device, keep_freed_memory, measure_peak_memory
 from frostline.params import load_params
-from frostline.training.checkpoints import Trained, drop_oldest
-from frostline.training.grid import Feed, make_feed, train_cell
-from frostline.training.job import Job, make_job
-from frostline.training.loop import Fit, find_best_epoch
+from frostline.prediction.predictions import predict_replicate
+from frostline.training.checkpoints import Trained, drop_oldest, read_best
+from frostline.training.grid import Feed, build_frozen, make_feed, train_cell
+from frostline.training.job import Job, locate_checkpoint, make_job
+from frostline.training.loop import Epoch, Fit, find_best_epoch
 from frostline.training.results import (
     Histories,
     Spent,
@@ -37,36 +36,14 @@ from frostline.training.workers import count_workers, end_with_parent, share_cor
 
 Asked = TypeVarTuple("Asked")
 Answer = TypeVar("Answer")
-CONFIDENCE = 0.9
-"""How sure a plan must be seen to be no better, on one side, before it stops."""
 
 
-@dataclass(frozen=True)
-class Standing:
-    """A plan in the race: what it has cost so far, and which validation images of each replicate it names rightly.
+def list_rungs(replicates: int, folds: int) -> list[int]:
+    """Return after how many replicates plans are compared: two folds or more, then whole repeats, and never at the end.
 
-    `hits` holds 1 or 0 for each replicate and image, replicate after replicate; `groups` which images belong together.
+    One fold is one draw of luck, so that nobody stops on it.
     """
-
-    name: str
-    cost: float
-    hits: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Why a plan stops: by how much a cheaper one is better (share of images), and how little that may be at 90 %."""
-
-    against: str
-    difference: float
-    least: float
-
-
-def list_rungs(replicates: int) -> list[int]:
-    """Return after how many replicates standings are compared: 1, 2, 4 and so on, the last being all of them."""
-    return [count for count in (2**power for power in range(replicates.bit_length())) if count < replicates] + [
-        replicates
-    ]
+    return [count for count in range(2, replicates) if count < folds or count % folds == 0]
 
 
 def choose_better_half(losses: Mapping[Rates, float]) -> list[Rates]:
@@ -76,55 +53,12 @@ def choose_better_half(losses: Mapping[Rates, float]) -> list[Rates]:
     return [rates for rates in losses if rates in kept]
 
 
-def find_stops(standings: Sequence[Standing], groups: NDArray[np.int64], margin: float) -> dict[str, Stop]:
-    """Return which plans stop, and why; `groups` says of each entry of their hits which belong together.
-
-    `margin` is a share of images. A plan stops only because of one that goes on itself.
-    """
-    leaders = {
-        standing.name for standing in sorted(standings, key=lambda standing: (-standing.hits.mean(), standing.cost))[:2]
-    }
-    stops: dict[str, Stop] = {}
-    going_on: list[Standing] = []
-    for dearer in sorted(standings, key=lambda standing: standing.cost):
-        found = [show_not_worse(other, dearer, groups, margin) for other in going_on if other.cost < dearer.cost]
-        reasons = [stop for stop in found if stop is not None]
-        if reasons and dearer.name not in leaders:
-            stops[dearer.name] = max(reasons, key=lambda stop: stop.least)
-        else:
-            going_on.append(dearer)
-    return stops
-
-
-def show_not_worse(cheaper: Standing, dearer: Standing, groups: NDArray[np.int64], margin: float) -> Stop | None:
-    """Return how the cheaper plan stands to the dearer one, if it is shown to be not worse by more than the margin.
-
-    Images are paired, and those of a group may be alike, so that groups are what is counted (a cluster-robust standard
-    error); what other replicates would do is left to the rounds that are to come.
-    """
-    differences = (cheaper.hits - dearer.hits).astype(np.float64)
-    mean = float(differences.mean())
-    _, member = np.unique(groups, return_inverse=True)
-    of_group = np.bincount(member, weights=differences - mean)
-    count = len(of_group)
-    error = float(np.sqrt((of_group**2).sum() * count / max(count - 1, 1))) / len(differences)
-    least = mean - NormalDist().inv_cdf(CONFIDENCE) * error
-    return Stop(cheaper.name, mean, least) if count > 1 and least > -margin else None
-
-
 @dataclass(frozen=True)
 class TrialResult:
-    """What came of training a cell so far: its lowest validation loss, at which it named these images rightly."""
+    """What came of training a cell so far: its lowest validation loss, and after how many epochs."""
 
     val_loss: float
-    hits: list[bool]
     epochs: int
-
-
-def read_result(fit: Fit, most: int | None = None) -> TrialResult:
-    """Return what came of the fit, in its first so many epochs; what it names rightly is that of all of them."""
-    history = fit.history[:most]
-    return TrialResult(find_best_epoch(history).val_loss, fit.best_hits, len(history))
 
 
 @dataclass
@@ -140,12 +74,15 @@ class Worker:
     def train(self, rates: Rates, replicate: int, most: int | None) -> TrialResult:
         """Train the cell to its end, or up to so many epochs in all, going on where it was.
 
-        Where it was further on already, as after a race that was killed, its loss is that of so many epochs still.
+        Where it was further on already, as after a race that was killed, it counts as if it had so many epochs still.
         """
+        history: list[Epoch] = []
         for fit in self.train_cell(rates, replicate):
-            if most is not None and len(fit.history) >= most:
+            history = fit.history[:most]
+            self.histories[fit.phase - 1][rates[: fit.phase], replicate] = history
+            if len(history) == most:
                 break
-        return read_result(fit, most)
+        return TrialResult(find_best_epoch(history).val_loss, len(history))
 
     def train_cell(self, rates: Rates, replicate: int) -> Iterator[Fit]:
         """Train the cell, going on where it was; yield its fit as it stands, if it began, and after each epoch."""
@@ -153,9 +90,16 @@ class Worker:
         for phase in range(1, len(self.job.phases) + 1):
             for fit in train_cell(self.job, self.make_feed(phase), labels, rates[:phase], replicate):
                 if fit.history:
-                    self.histories[phase - 1][rates[:phase], replicate] = fit.history
                     yield fit
             self.audited[phase - 1] = fit.audited or 0
+
+    def predict(self, rates: Rates, replicate: int) -> pd.DataFrame:
+        """Return what the cell, at its best epoch, makes of the images that the replicate tests."""
+        backbone = build_frozen(self.job, replicate, len(self.job.phases))
+        best = read_best(locate_checkpoint(self.job, rates, replicate))
+        backbone.load_state_dict(backbone.state_dict() | best)
+        name, precision = self.job.backbone, self.job.precision
+        return predict_replicate(self.job.data, backbone.eval(), replicate, name, precision).test
 
     def make_feed(self, phase: int) -> Feed:
         """Return the feed of the phase, which is made when it is needed first."""

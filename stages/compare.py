@@ -3,10 +3,10 @@
 Reads: the study's runs and scores; exactly these, whatever else lies in their folders. Of the prepared images, which
 belong together and how many are trained on.
 Writes: `plans.csv`, `pairs.csv`, `runs.csv`, `history.csv`, `confusion.csv`, `costs.csv`, `shifted.csv` (what is left
-of the accuracy on shifted test images, if that was asked for), `stopped.csv` (what a race stopped; such plans are in no
-other table), `advice.json`, `study.json` and `metrics.json`, into one folder. Measured seconds and bytes stand in
-`costs.csv`, in metrics.json's `train_seconds` and `peak_memory_bytes`, in advice.json's `more_seconds`, and, where they
-are the cost that is asked about, in all of advice; all else is the same bytes when the study is run again.
+of the accuracy on shifted test images, if that was asked for), `stopped.csv` (what a race stopped), `advice.json`,
+`study.json` and `metrics.json`, into one folder. Measured seconds and bytes stand in `costs.csv`, in metrics.json's
+`train_seconds` and `peak_memory_bytes`, in advice.json's `more_seconds`, and, where they are the cost that is asked
+about, in all of advice; all else is the same bytes when the study is run again.
 """
 
 from dataclasses import dataclass
@@ -63,12 +63,10 @@ def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -
     """Compare the study's runs into the folder `out`."""
     settings = load_params(params)
     named = [(backbone, plan) for backbone in settings.backbones for plan in settings.study.plans]
-    races = {cell: read_json(runs / name_run(*cell) / "race.json") for cell in named}
-    going_on = [name_run(*cell) for cell, race in races.items() if race["stopped"] is None]
-    cells = [read_cell(runs / name, scores / name) for name in going_on]
+    cells = [read_cell(runs / name_run(*cell), scores / name_run(*cell)) for cell in named]
     images, classes = read_images(prepared), cells[0].run["classes"]
 
-    tested = gather_tests([cell.predictions for cell in cells], classes, images.groups, images.folds)
+    tested = gather(cells, [cell.predictions for cell in cells], images)
     measured = measure(tested, classes)
     per_run = make_runs_table(cells)
     costs = make_costs_table(cells, measured.estimates["accuracy"])
@@ -84,7 +82,7 @@ def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -
     write_csv(out / "confusion.csv", make_confusion_table(cells))
     write_csv(out / "costs.csv", costs)
     write_csv(out / "shifted.csv", make_shifted_table(cells, measure_shifts(settings, cells, images, measured)))
-    write_csv(out / "stopped.csv", make_stopped_table(races, settings.advice.margin / 100))
+    write_csv(out / "stopped.csv", make_stopped_table(cells))
     write_json(out / "advice.json", name_plans(advice, cells))
     runs_told = [cell.run for cell in cells]
     lessons = {
@@ -106,6 +104,7 @@ def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -
 def read_cell(run: Path, scores: Path) -> Cell:
     """Return what is known of one run."""
     return Cell(
+        race=read_json(run / "race.json"),
         run=read_json(run / "run.json"),
         costs=read_json(run / "costs.json") | read_json(scores / "costs.json"),
         history=read_csv(run / "history.csv"),
@@ -121,6 +120,12 @@ def read_images(prepared: Path) -> Images:
     return Images(read_csv(prepared / "images.csv").group.to_numpy(np.int64), read_csv(prepared / "splits.csv"), about)
 
 
+def gather(cells: list[Cell], tables: list[pd.DataFrame], images: Images) -> Tested:
+    """Return what these predictions of the cells say."""
+    stopped = [place for place, cell in enumerate(cells) if cell.race["stopped"] is not None]
+    return gather_tests(tables, cells[0].run["classes"], images.groups, images.folds, stopped)
+
+
 def measure_shifts(settings: Params, cells: list[Cell], images: Images, unmoved: Measured) -> dict[int, Measured]:
     """Return what was measured on test images by the pixels by which they were shifted; nothing where none were.
 
@@ -129,7 +134,7 @@ def measure_shifts(settings: Params, cells: list[Cell], images: Images, unmoved:
     by_shift, classes = ({0: unmoved} if settings.study.shifts else {}), cells[0].run["classes"]
     for shift in settings.study.shifts:
         tables = [cell.shifted[cell.shifted["shift"] == shift] for cell in cells]
-        by_shift[shift] = measure(gather_tests(tables, classes, images.groups, images.folds), classes)
+        by_shift[shift] = measure(gather(cells, tables, images), classes)
     return by_shift
 
 
@@ -148,7 +153,8 @@ def make_options(cells: list[Cell], costs: "pd.Series[float]") -> list[Option]:
 def make_study(settings: Params, cells: list[Cell], options: list[Option], images: Images, tested: Tested) -> Study:
     """Return what advice is drawn from."""
     classes, (metric, sign) = cells[0].run["classes"], ADVISED_BY[settings.advice.metric]
-    chance = gather_tests([name_by_chance(cells[0].predictions, classes)], classes, images.groups, images.folds)
+    longest = next(cell for cell in cells if cell.race["stopped"] is None).predictions
+    chance = gather_tests([name_by_chance(longest, classes)], classes, images.groups, images.folds)
     return Study(
         options=options,
         outcomes=turn(tested.get_outcomes(metric), sign),

@@ -1,41 +1,40 @@
-"""Race the study's plans and learning rates: train where it decides, and stop what cannot catch up.
+"""Race the study's plans and learning rates: train where it decides, and stop what can no longer be advised.
 
-Without `study.racing` nothing is trained here, and every plan will be trained with all its rates and replicates.
+A rate is judged on validation, a plan by what its folds named of the images that they test, as the study will be in the
+end. Without `study.racing` nothing is trained here, and every plan will be trained with all its rates and replicates.
 
-Reads: the prepared images and splits (train and validation only), and the study in params.yaml.
+Reads: the prepared images and splits, and the study in params.yaml.
 Writes: a folder for each run, with `race.json` (what was stopped, when and why) and, after a race, the run itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from numpy.typing import NDArray
 
+from frostline.answer.estimator import estimate
+from frostline.answer.stopping import LEAST_CHANCE, find_chances
 from frostline.constants import Rates, name_run
-from frostline.data.images import read_prepared
 from frostline.errors import InputError, run_command
-from frostline.files import open_whole_folder, read_csv, write_json
+from frostline.files import open_whole_folder, read_csv, read_json, write_json
 from frostline.params import Params, load_params
 from frostline.racing import (
     Ask,
-    Standing,
-    Stop,
     TrialResult,
     Worker,
     choose_better_half,
-    find_stops,
     list_rungs,
     start_workers,
 )
+from frostline.stats.measured import ADVISED_BY, gather_tests, turn
 from frostline.training.results import flatten_rates, format_rates
 
 SPARED = 0.02
@@ -46,7 +45,9 @@ SPARED = 0.02
 class Trial:
     """A run in the race, the rates that go on, what they came to by rate and replicate, and what was stopped of it.
 
-    `epochs` are those of a fit at most, and `flops` what it then computes for each image, its prefix left out.
+    `epochs` are those of a fit at most, and `flops` what it then computes for each image, its prefix left out. `tests`
+    holds what each rate and replicate named of the images that it tests; `chance` is that of being advised in the end
+    with which it was stopped.
     """
 
     name: str
@@ -58,7 +59,13 @@ class Trial:
     results: dict[tuple[Rates, int], TrialResult] = field(default_factory=dict)
     dropped: list[dict[str, Any]] = field(default_factory=list)
     replicates: list[int] = field(default_factory=list)
-    stop: Stop | None = None
+    tests: dict[tuple[Rates, int], pd.DataFrame] = field(default_factory=dict)
+    chance: float | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it was not stopped."""
+        return self.chance is None
 
     @property
     def losses(self) -> dict[Rates, float]:
@@ -100,33 +107,25 @@ def main(*, params: Path, prepared: Path, out: Path) -> None:
 def hold_race(settings: Params, prepared: Path, trials: list[Trial]) -> list[Trial]:
     """Return every trial as it came out, with one rate left to each."""
     replicates = sorted(set(read_csv(prepared / "splits.csv").replicate))
-    groups = list_validation_groups(prepared, replicates)
+    rungs = list_rungs(len(replicates), read_json(prepared / "prepared.json")["folds"])
     raced = choose_worth_racing(trials)
     with_rates_to_drop = [trial for trial in raced if len(trial.rates) > 1]
-    train_beside(with_rates_to_drop, lambda trial: train_rates(trial, replicates[:1], (trial.epochs + 1) // 2))
+    train_beside(with_rates_to_drop, lambda trial: train_rates(trial, replicates[0], (trial.epochs + 1) // 2))
     for trial in with_rates_to_drop:
         trial.replicates = replicates[:1]
         drop_rates(trial, choose_better_half(trial.losses))
-    reached = 0
-    for count in list_rungs(len(replicates)):
-        running = [trial for trial in trials if trial.stop is None]
+    for count, replicate in enumerate(replicates, 1):
+        running = [trial for trial in trials if trial.goes_on]
         for trial in running:
             trial.replicates = replicates[:count]
-        train_beside(running, partial(train_rates, replicates=replicates[reached:count], most=None))
-        reached = count
-        if count < len(replicates):
-            for trial in running:
-                if settings.study.tune == "first":
-                    drop_rates(trial, keep_best(trial.losses))
-                elif trial in raced:
-                    drop_rates(trial, choose_better_half(trial.losses))
-            standings = [make_standing(trial, settings.advice.cost) for trial in running]
-            shown = np.concatenate([groups[replicate] for replicate in replicates[:count]])
-            stops = find_stops(standings, shown, settings.advice.margin / 100)
-            for trial in running:
-                trial.stop = stops.get(trial.name) if trial in raced else None
-                if trial.stop is not None:
-                    print(f"{trial.name} stops after {count} of {len(replicates)} replicates")
+        train_beside(running, partial(train_rates, replicate=replicate, most=None))
+        for trial in running if count < len(replicates) else []:
+            if settings.study.tune == "first":
+                drop_rates(trial, keep_best(trial.losses))
+            elif trial in raced:
+                drop_rates(trial, choose_better_half(trial.losses))
+        if count in rungs:
+            stop(settings, prepared, running, raced, len(replicates))
     for trial in trials:
         trial.rates = keep_best(trial.losses)
         if not isfinite(trial.losses[trial.rates[0]]):
@@ -149,12 +148,12 @@ def train_beside(trials: Sequence[Trial], train: Callable[[Trial], object]) -> N
         list(asking.map(train, trials))
 
 
-def train_rates(trial: Trial, replicates: Sequence[int], most: int | None) -> None:
-    """Train the replicates at every rate that goes on, to the end or up to so many epochs."""
-    for replicate, rates in product(replicates, trial.rates):
+def train_rates(trial: Trial, replicate: int, most: int | None) -> None:
+    """Train the replicate at every rate that goes on, to the end or up to so many epochs."""
+    for rates in trial.rates:
         result = trial.results[rates, replicate] = trial.ask(Worker.train, rates, replicate, most)
         told = f"learning rate {format_rates(rates)}, replicate {replicate}, {result.epochs} epochs"
-        print(f"{trial.name}: {told}: validation loss {result.val_loss:.3f}, accuracy {fmean(result.hits):.3f}")
+        print(f"{trial.name}: {told}: validation loss {result.val_loss:.3f}")
 
 
 def keep_best(losses: Mapping[Rates, float]) -> list[Rates]:
@@ -182,26 +181,47 @@ def drop_rates(trial: Trial, kept: list[Rates]) -> None:
     trial.rates = kept
 
 
-def make_standing(trial: Trial, cost: str) -> Standing:
-    """Return how the run stands, at the best of its rates so far."""
+def stop(settings: Params, prepared: Path, running: list[Trial], raced: list[Trial], replicates: int) -> None:
+    """Stop what can no longer be advised once so many replicates are done, of which all trials now have the same.
+
+    What has no finite loss at any rate goes on, to be told at the end.
+    """
+    judged = [trial for trial in running if isfinite(trial.losses[keep_best(trial.losses)[0]])]
+    if not judged:
+        return
+    train_beside(judged, test)
+    about, groups = read_json(prepared / "prepared.json"), read_csv(prepared / "images.csv").group.to_numpy(np.int64)
+    (metric, sign), count = ADVISED_BY[settings.advice.metric], len(judged[0].replicates)
+    tested = gather_tests([gather_own_tests(trial) for trial in judged], about["classes"], groups, about["folds"])
+    found = estimate(turn(tested.get_outcomes(metric), sign))
+    costs = np.array([float(trial.ask(Worker.measure_costs)[settings.advice.cost]) for trial in judged])
+    margin, share = settings.advice.margin / 100, min(1.0, count / about["folds"])
+    chances = find_chances(found, costs, margin, replicates, share)
+    for trial, chance in zip(judged, chances.tolist(), strict=True):
+        if trial in raced and chance < LEAST_CHANCE:
+            trial.chance = chance
+            print(f"{trial.name} stops after {count} of {replicates} replicates")
+
+
+def test(trial: Trial) -> None:
+    """Let the trial name what its replicates test, at the best of its rates so far."""
     (rates,) = keep_best(trial.losses)
-    hits = np.concatenate([np.array(trial.results[rates, replicate].hits, np.int64) for replicate in trial.replicates])
-    return Standing(trial.name, float(trial.ask(Worker.measure_costs)[cost]), hits)
+    for replicate in trial.replicates:
+        if (rates, replicate) not in trial.tests:
+            trial.tests[rates, replicate] = trial.ask(Worker.predict, rates, replicate)
 
 
-def list_validation_groups(prepared: Path, replicates: Sequence[int]) -> dict[int, NDArray[np.int64]]:
-    """Return the group of each of a replicate's validation images, in the order of their rows."""
-    data, groups = read_prepared(prepared), read_csv(prepared / "images.csv").group.to_numpy(np.int64)
-    return {replicate: groups[data.list_rows("validation", [replicate])] for replicate in replicates}
+def gather_own_tests(trial: Trial) -> pd.DataFrame:
+    """Return what the trial named in all its replicates, at the best of its rates so far."""
+    (rates,) = keep_best(trial.losses)
+    return pd.concat([trial.tests[rates, replicate] for replicate in trial.replicates])
 
 
 def tell(trial: Trial) -> dict[str, Any]:
     """Return what race.json tells: the rates that were dropped, and why the run was stopped, if it was."""
     epochs = sum(result.epochs for result in trial.results.values())
-    stopped = (
-        None if trial.stop is None else {"replicates": len(trial.replicates), "epochs": epochs, **asdict(trial.stop)}
-    )
-    return {"racing": True, "stopped": stopped, "dropped": trial.dropped}
+    stopped = {"replicates": len(trial.replicates), "epochs": epochs, "chance": trial.chance}
+    return {"racing": True, "stopped": None if trial.goes_on else stopped, "dropped": trial.dropped}
 
 
 if __name__ == "__main__":

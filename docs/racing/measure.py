@@ -1,46 +1,35 @@
-"""Measure what racing saves, and whether it changes the advice: `python -m docs.racing.measure --help`.
+"""Hold a race against the grid on the same splits: `python -m docs.racing.measure --help`.
 
-On every split the full grid is trained once, and what each fit had come to after each of its epochs is noted. A race is
-then held over these notes: what a race trains is bit for bit what the grid does (a test says so), so that both have the
-same seconds, epoch by epoch, and no noise of the machine comes between them. Both are evaluated and compared as usual.
+On each split (the folds of a repeat of its own) the study is trained in full, then raced. A race finds the fits that it
+would have trained in the grid's scratch, bit for bit what it would train itself, so that the seconds of both are the
+same ones, fit by fit, and no noise of the machine comes between them.
 """
 
 import argparse
 import contextlib
 import io
+import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import product
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
 from rich.table import Table
 
 from benchmarks.images import find_folder_images, link
 from benchmarks.machine import describe_machine
 from benchmarks.tables import Row, make_table, open_console
-from frostline.backbones.precision import compute_deterministically
-from frostline.constants import Rates, name_run
+from frostline.constants import name_run
 from frostline.errors import InputError, end_in_one_line
 from frostline.files import read_csv, read_json, write_csv, write_json, write_yaml
 from frostline.params import Params, load_params
-from frostline.racing import Answer, Asked, TrialResult, Worker, read_result
-from frostline.training.checkpoints import drop_oldest
-from frostline.training.job import make_job
-from frostline.training.loop import Epoch
-from frostline.training.results import Histories, choose_rates
-from stages import compare, evaluate, fetch, prepare
-from stages.race import Trial, hold_race, start_trial, tell
+from stages import compare, evaluate, fetch, prepare, race, train
 from tools.choose import read_study
 
 ROOT = Path(__file__).parents[2]
 SCRATCH = ROOT / ".dvc" / "tmp" / "frostline"
-UNRACED: Row = {"racing": False, "stopped": None, "dropped": []}
-"""What race.json tells of a run without a race."""
 
 
 @dataclass(frozen=True)
@@ -55,66 +44,15 @@ class Options:
     out: Path
 
 
-@dataclass
-class Noted(Worker):
-    """A worker that was run once, of which all that is asked later is read from notes.
-
-    `notes` has what each cell had come to after so many of its epochs, and `full` the epochs of each phase's fits.
-    """
-
-    notes: dict[tuple[Rates, int], dict[int, TrialResult]] = field(default_factory=dict)
-    full: list[Histories] = field(default_factory=list)
-
-    def run(self) -> None:
-        """Train every cell from its first epoch to its end, noting how it stood after each."""
-        self.clean_up()  # of fits that somebody trained before, whose first epochs nobody noted
-        for rates, seed in product(self.job.list_rates(len(self.job.phases)), self.job.replicates):
-            self.notes[rates, seed] = {len(fit.history): read_result(fit) for fit in self.train_cell(rates, seed)}
-        self.full = [dict(histories) for histories in self.histories]
-        for (rates, seed), results in self.notes.items():
-            for epoch in self.full[-1][rates, seed]:
-                if epoch.epoch not in results:  # it is in a phase that was trained once for several cells
-                    results[epoch.epoch] = self.find_result_of_another(rates, seed, epoch)
-
-    def find_result_of_another(self, rates: Rates, seed: int, epoch: Epoch) -> TrialResult:
-        """Return the result after the epoch, as it was noted for a cell that had the same rates until then."""
-        shared = rates[: epoch.phase]
-        return next(
-            results[epoch.epoch]
-            for (other, its_seed), results in self.notes.items()
-            if (other[: epoch.phase], its_seed) == (shared, seed) and epoch.epoch in results
-        )
-
-    def clean_up(self) -> None:
-        """Remove all fits."""
-        drop_oldest(self.job.scratch, 0)
-
-    def forget(self) -> None:
-        """Stand at the start again."""
-        self.histories = [{} for _ in self.full]
-
-    def train(self, rates: Rates, seed: int, most: int | None) -> TrialResult:
-        """Return the result that the cell came to in so many epochs at most."""
-        results = self.notes[rates, seed]
-        result = results[min(most or len(results), len(results))]
-        for phase, (histories, full) in enumerate(zip(self.histories, self.full, strict=True), 1):
-            past = [epoch for epoch in full[rates[:phase], seed] if epoch.epoch <= result.epochs]
-            histories[rates[:phase], seed] = past
-        return result
-
-
 def main(options: Options) -> None:
     """Race on every split, print what came of it, and write it."""
     screen = open_console()
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    compute_deterministically(torch.device("cpu"))
     rows = []
     for split in range(options.splits):
         with tempfile.TemporaryDirectory(dir=SCRATCH, prefix="benchmark-") as scratch:
-            folder = Path(scratch)
-            settings = arrange(options, folder, split)
-            with run_grid(settings, folder) as workers:
-                rows.append({"split": split, **compare_arms(workers, settings, folder)})
+            settings = arrange(options, Path(scratch), split)
+            rows.append({"split": split, **compare_arms(settings, Path(scratch))})
         screen.print(report_outcome(rows[-1]), markup=False)
     screen.print(show_outcomes(rows))
     about: Row = {"study": options.study, "image_px": settings.data.image_px, **summarise(rows)}
@@ -131,7 +69,7 @@ def arrange(options: Options, folder: Path, split: int) -> Params:
     Of a folder the images of all official splits are put together, and split anew.
     """
     params = read_study(options.study, ROOT)
-    params["study"] |= {"repeats": split + 1, "racing": True}
+    params["study"] |= {"repeats": split + 1, "racing": False}
     if options.folder is not None:
         paths: dict[str, list[Path]] = {}
         for _, name, path in find_folder_images(options.folder):
@@ -141,33 +79,26 @@ def arrange(options: Options, folder: Path, split: int) -> Params:
         params["data"] |= {"source": "folder", "folder": str(folder / "images")}
     params["data"]["image_px"] = options.px or params["data"]["image_px"]
     write_yaml(folder / "params.yaml", params)
-    settings = load_params(folder / "params.yaml")
-    if settings.advice.cost == "peak_memory_bytes":
-        raise InputError.of(
-            "advice.cost", "be counted for each run alone, as all are trained in one process", "its memory"
-        )
-    return settings
+    write_yaml(folder / "raced.yaml", params | {"study": params["study"] | {"racing": True}})
+    return load_params(folder / "params.yaml")
 
 
-@contextmanager
-def run_grid(settings: Params, folder: Path) -> Iterator[dict[str, Noted]]:
-    """Yield the study's runs, each trained in full, by their names; their checkpoints last as long."""
-    workers: dict[str, Noted] = {}
-    params, raw, prepared = folder / "params.yaml", folder / "raw", folder / "prepared"
+def compare_arms(settings: Params, folder: Path) -> Row:
+    """Return what grid and race cost and advise on this split."""
+    prepared, before = folder / "prepared", os.environ.get("DVC_ROOT")
+    os.environ["DVC_ROOT"] = str(folder)  # where workers, too, keep their fits
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            fetch.main(params=params, out=raw)
-            prepare.main(params=params, raw=raw, out=prepared)
+            fetch.main(params=folder / "params.yaml", out=folder / "raw")
+            prepare.main(params=folder / "params.yaml", raw=folder / "raw", out=prepared)
             keep_last_repeat(prepared, settings)
-            for backbone in settings.backbones:
-                for plan in settings.study.plans:
-                    name = name_run(backbone, plan)
-                    workers[name] = Noted(make_job(settings, prepared, backbone, plan), plan)
-                    workers[name].run()
-        yield workers
+            return run_arm(settings, folder, "grid", folder / "params.yaml") | run_arm(
+                settings, folder, "race", folder / "raced.yaml"
+            )
     finally:
-        for worker in workers.values():
-            worker.clean_up()
+        os.environ.pop("DVC_ROOT")
+        if before is not None:
+            os.environ["DVC_ROOT"] = before
 
 
 def keep_last_repeat(prepared: Path, settings: Params) -> None:
@@ -177,55 +108,24 @@ def keep_last_repeat(prepared: Path, settings: Params) -> None:
     write_csv(prepared / "splits.csv", splits[last])
 
 
-def compare_arms(workers: Mapping[str, Noted], settings: Params, folder: Path) -> Row:
-    """Return what grid and race cost and advise on this split."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        for name, worker in workers.items():
-            written = folder / "grid" / name
-            written.mkdir(parents=True)
-            worker.write(written, choose_rates(worker.full[-1]), worker.job.replicates)
-            write_json(written / "race.json", UNRACED)
-        for trial in race_over_notes(workers, settings, folder / "prepared"):
-            written = folder / "race" / trial.name
-            written.mkdir(parents=True)
-            trial.ask(Worker.write, written, trial.rates[0], trial.replicates)
-            write_json(written / "race.json", tell(trial))
-        return {key: value for arm in ("grid", "race") for key, value in read_outcome(folder, arm).items()}
-
-
-def race_over_notes(workers: Mapping[str, Noted], settings: Params, prepared: Path) -> list[Trial]:
-    """Return how the runs would have come out of a race, each by its notes."""
-    for worker in workers.values():
-        worker.forget()
-    return hold_race(settings, prepared, [start_trial(name, AskNotes(worker)) for name, worker in workers.items()])
-
-
-@dataclass(frozen=True)
-class AskNotes:
-    """Has the notes of a worker do what is asked of it."""
-
-    noted: Noted
-
-    def __call__(self, do: Callable[[Worker, *Asked], Answer], *arguments: *Asked) -> Answer:
-        """Return what the method of that name returns of the notes."""
-        answer: Answer = getattr(self.noted, do.__name__)(*arguments)
-        return answer
-
-
-def read_outcome(folder: Path, arm: str) -> Row:
-    """Return the seconds that the arm's training took, its advice, and what it stopped, once it is evaluated."""
+def run_arm(settings: Params, folder: Path, arm: str, params: Path) -> Row:
+    """Return the seconds that the arm's training took, its advice, and what it stopped."""
     prepared, runs, scores, out = folder / "prepared", folder / arm, folder / f"{arm}-scores", folder / f"{arm}-reports"
-    races = {run.name: read_json(run / "race.json")["stopped"] for run in runs.iterdir()}
-    for name in sorted(races):
-        if races[name] is None:
-            evaluate.main(params=folder / "params.yaml", prepared=prepared, run=runs / name, out=scores / name)
-    compare.main(params=folder / "params.yaml", prepared=prepared, runs=runs, scores=scores, out=out)
+    race.main(params=params, prepared=prepared, out=folder / f"{arm}-races")
+    for backbone in settings.backbones:
+        for plan in settings.study.plans:
+            name = name_run(backbone, plan)
+            left = folder / f"{arm}-races" / name
+            train.main(params=params, prepared=prepared, race=left, backbone=backbone, plan=plan, out=runs / name)
+            evaluate.main(params=params, prepared=prepared, run=runs / name, out=scores / name)
+    compare.main(params=params, prepared=prepared, runs=runs, scores=scores, out=out)
     advice = read_json(out / "advice.json")
+    stopped = {run.name: read_json(run / "race.json")["stopped"] for run in sorted(runs.iterdir())}
     return {
-        f"{arm}_seconds": sum(read_json(run / "costs.json")["train_seconds"] for run in runs.iterdir()),
+        f"{arm}_seconds": sum(read_json(run / "costs.json")["spent_seconds"] for run in runs.iterdir()),
         f"{arm}_plan": name_run(advice["backbone"], advice["plan"]),
         f"{arm}_status": advice["advice"],
-        f"{arm}_stopped": " ".join(f"{name}@{stop['replicates']}" for name, stop in sorted(races.items()) if stop),
+        f"{arm}_stopped": " ".join(f"{name}@{stop['replicates']}" for name, stop in stopped.items() if stop),
     }
 
 

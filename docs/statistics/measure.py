@@ -17,13 +17,15 @@ import pandas as pd
 
 from docs.racing.measure import ROOT
 from docs.statistics.figure import draw
-from docs.statistics.problems import Design, hold_studies
+from docs.statistics.problems import Design, Study, hold_studies
 from frostline.answer.decision import decide
 from frostline.answer.estimator import LEVEL, estimate
-from frostline.answer.outcomes import Floats, Outcomes
+from frostline.answer.outcomes import Floats
+from frostline.answer.stopping import LEAST_CHANCE, find_chances, join_stopped
 from frostline.errors import InputError, end_in_one_line
 from frostline.files import write_csv
 from frostline.plotting import save_figure, use_style
+from frostline.racing import list_rungs
 from frostline.stats.significance import correct_by_holm
 
 DESIGNS = {
@@ -37,6 +39,8 @@ DESIGNS = {
     "official split, 3,000 images in 300 groups, 5 repeats": Design(3_000, 300, 1, 5),
 }
 MARGIN = 0.01
+SAME = 0.95
+"""The share of studies in which a race is to advise what all fits together advise."""
 BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
 """Of stated probabilities."""
 
@@ -48,7 +52,8 @@ class Found:
     `stated` and `within`: for each plan of each study the probability to be within the margin, and whether it was;
     `advised` picks the advised one. `shortfalls`: stated and real ones of the advised plans. `held`: for each pair of
     plans whether its interval held the truth. `better`: for each study of equal plans (nobody of them is truly better
-    by more than a tenth of the margin) whether any pair was called better.
+    by more than a tenth of the margin) whether any pair was called better. `raced`: for each study whether a race
+    advises the same plan, and the share of all fits' costs that it took.
     """
 
     stated: list[float] = field(default_factory=list)
@@ -58,11 +63,16 @@ class Found:
     held: list[bool] = field(default_factory=list)
     widths: list[float] = field(default_factory=list)
     better: list[bool] = field(default_factory=list)
+    raced: list[tuple[bool, float]] = field(default_factory=list)
 
-    def add(self, truth: Floats, outcomes: Outcomes) -> None:
+    def add(self, truth: Floats, study: Study) -> None:
         """Add a study; its plans cost the more, the later they come."""
-        found, plans = estimate(outcomes), range(len(truth))
-        decision = decide(found, np.arange(len(truth), dtype=np.float64), MARGIN)
+        plans = range(len(truth))
+        found = estimate(study.see(plans))
+        decision = decide(found, count_costs(len(truth)), MARGIN)
+        if list_rungs(study.replicates, study.folds.max() + 1):
+            advised, share = race(study)
+            self.raced.append((advised == decision.plan, share))
         short = truth.max() - truth
         self.stated += decision.probabilities.tolist()
         self.within += (short <= MARGIN).tolist()
@@ -81,9 +91,34 @@ class Found:
 def hold(design: Design, studies: int, seed: int) -> Found:
     """Return what so many studies of the design said, and what was true."""
     found = Found()
-    for _, truth, outcomes in hold_studies(np.random.default_rng(seed), design, studies):
-        found.add(truth, outcomes)
+    for _, truth, study in hold_studies(np.random.default_rng(seed), design, studies):
+        found.add(truth, study)
     return found
+
+
+def count_costs(plans: int) -> Floats:
+    """Return what the plans cost: each twice as much as the one before."""
+    return np.asarray(2.0 ** np.arange(plans), np.float64)
+
+
+def race(study: Study) -> tuple[int, float]:
+    """Return which plan a race advises, and what it took, as a share of what all fits would take."""
+    plans = len(study.scores)
+    costs, went = count_costs(plans), dict.fromkeys(range(plans), study.replicates)
+    for count in list_rungs(study.replicates, int(study.folds.max()) + 1):
+        running = [plan for plan, last in went.items() if last == study.replicates]
+        found, share = estimate(study.see(running, count)), float(np.mean(study.folds[0] < count))
+        chances = find_chances(found, costs[running], MARGIN, study.replicates, share)
+        went |= {plan: count for plan, chance in zip(running, chances, strict=True) if chance < LEAST_CHANCE}
+    going = [plan for plan, last in went.items() if last == study.replicates]
+    outcomes, order = study.see(going), list(going)
+    for count in sorted(set(went.values()) - {study.replicates}):
+        late = [plan for plan, last in went.items() if last == count]
+        outcomes = join_stopped(outcomes, study.see([*going, *late], count), study.find_member(count))
+        order += late
+    decision = decide(estimate(outcomes), costs[order], MARGIN)
+    took = sum(costs[plan] * last for plan, last in went.items()) / (costs.sum() * study.replicates)
+    return order[decision.plan], float(took)
 
 
 def tabulate(name: str, found: Found) -> pd.DataFrame:
@@ -109,6 +144,8 @@ def tabulate(name: str, found: Found) -> pd.DataFrame:
     )
     add("interval of a difference", [1 - LEVEL] * len(found.held), found.held)
     add("half width in points", [100 * width for width in found.widths], [np.nan] * len(found.widths))
+    add("same advice in a race", [SAME] * len(found.raced), [same for same, _ in found.raced])
+    add("cost of a race", [1.0] * len(found.raced), [took for _, took in found.raced])
     add("called better though equal", [LEVEL] * len(found.better), found.better)
     return pd.DataFrame(rows, columns=["design", "measure", "stated", "true", "cases"])
 

@@ -6,7 +6,7 @@ in what it learns, as the luck of a training. Its true accuracy is the mean over
 data sets of the problem, on images of groups of their own. Nothing of the estimator's model is built into it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ KINDS = {"equal": (60, 60, 60, 60), "ladder": (30, 40, 50, 70), "clear": (8, 60,
 RIDGE, NOISE = 5.0, 6.0
 VALIDATES, TESTS = 0.15, 0.25
 """The share of what a fold does not test that validates, and that of all images which an official split tests."""
-DATA_SETS, TRUE_IMAGES = 60, 3_000
+DATA_SETS, TRUE_IMAGES = 60, 2_000
 """By so many further data sets and new images a truth is known to about 0.1 points."""
 
 
@@ -77,8 +77,11 @@ class Problem:
 
     def test(self, learned: list[Floats], asked: DataSet, rows: Integers) -> Floats:
         """Return 1 for each image that a plan names rightly, and 0 for the others, plans x rows."""
-        images, labels = asked.images[rows], asked.labels[rows]
-        named = [np.tanh(2 * images @ features) @ own for features, own in zip(self.features, learned, strict=True)]
+        images, labels = asked.images[rows].astype(np.float32), asked.labels[rows]
+        named = [
+            np.tanh(images @ (2 * features).astype(np.float32)) @ own.astype(np.float32)
+            for features, own in zip(self.features, learned, strict=True)
+        ]
         return np.asarray(np.sign(named) == labels, np.float64)
 
 
@@ -102,7 +105,34 @@ def find_truth(rng: np.random.Generator, problem: Problem, design: Design) -> Fl
     return truth
 
 
-def hold_study(rng: np.random.Generator, problem: Problem, design: Design) -> Outcomes:
+@dataclass(frozen=True)
+class Study:
+    """What a study finds: a score for each plan, repeat and image, the images' groups, and their folds by repeat."""
+
+    scores: Floats
+    groups: Integers
+    folds: Integers
+
+    @property
+    def replicates(self) -> int:
+        """How many fits each plan has in all."""
+        return len(self.folds) * (int(self.folds.max()) + 1)
+
+    def see(self, plans: Sequence[int], replicates: int | None = None) -> Outcomes:
+        """Return what these plans score, in the first so many replicates or in all."""
+        folds = int(self.folds.max()) + 1
+        count = self.replicates if replicates is None else replicates
+        shown = self.folds[0] < count
+        repeats = max(1, count // folds)
+        groups = np.unique(self.groups[shown], return_inverse=True)[1].astype(np.int64)
+        return average_scores(self.scores[list(plans), :repeats][..., shown], groups, self.folds[:repeats, shown])
+
+    def find_member(self, replicates: int) -> Integers:
+        """Return the number, among all groups, of each group that so many replicates test."""
+        return np.unique(self.groups[self.folds[0] < replicates]).astype(np.int64)
+
+
+def hold_study(rng: np.random.Generator, problem: Problem, design: Design) -> Study:
     """Return what one study of the problem finds."""
     data = problem.draw(rng, design.images, design.groups)
     if design.folds == 1:
@@ -115,17 +145,17 @@ def hold_study(rng: np.random.Generator, problem: Problem, design: Design) -> Ou
             tested = folds[repeat] == fold
             learned = problem.train(rng, data, _draw_taught(rng, data, np.flatnonzero(~tested)))
             scores[:, repeat, tested] = problem.test(learned, data, np.flatnonzero(tested))
-    return average_scores(scores, data.groups, folds)
+    return Study(scores, data.groups, folds)
 
 
-def _hold_official(rng: np.random.Generator, problem: Problem, data: DataSet, repeats: int) -> Outcomes:
+def _hold_official(rng: np.random.Generator, problem: Problem, data: DataSet, repeats: int) -> Study:
     """Return what is found on one split, on which every repeat trains anew."""
     tested = data.groups >= round((1 - TESTS) * (data.groups.max() + 1))
     taught = _draw_taught(rng, data, np.flatnonzero(~tested))
     rows = np.flatnonzero(tested)
     scores = np.stack([problem.test(problem.train(rng, data, taught), data, rows) for _ in range(repeats)], axis=1)
     groups = data.groups[rows] - data.groups[rows].min()
-    return average_scores(scores, groups, np.zeros((repeats, len(rows)), np.int64))
+    return Study(scores, groups, np.zeros((repeats, len(rows)), np.int64))
 
 
 def _draw_taught(rng: np.random.Generator, data: DataSet, rows: Integers) -> Integers:
@@ -135,7 +165,7 @@ def _draw_taught(rng: np.random.Generator, data: DataSet, rows: Integers) -> Int
     return rows[~np.isin(data.groups[rows], validate)]
 
 
-def hold_studies(rng: np.random.Generator, design: Design, studies: int) -> Iterator[tuple[str, Floats, Outcomes]]:
+def hold_studies(rng: np.random.Generator, design: Design, studies: int) -> Iterator[tuple[str, Floats, Study]]:
     """Yield for each study its kind, in turn, the truth and what it found."""
     for place in range(studies):
         kind = list(KINDS)[place % len(KINDS)]

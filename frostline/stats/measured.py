@@ -1,7 +1,7 @@
 """Measures: what every plan scores on the images that were tested, in each metric, and how sure that is."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 
 from frostline.answer.estimator import Estimate, Interval, estimate
 from frostline.answer.outcomes import Floats, Integers, Outcomes, pool_tallies
+from frostline.answer.stopping import join_stopped, pick
 from frostline.errors import InputError
 from frostline.stats.metrics import METRICS, has_top_5, tally
 
@@ -34,18 +35,67 @@ class Tested:
     tallies: list[list[csr_array]]
     groups: Integers
     folds: Integers
+    stopped: list["Stopped"] = field(default_factory=list)
 
     def get_outcomes(self, metric: str) -> Outcomes:
-        """Return the outcomes in one of METRICS."""
+        """Return the outcomes in one of METRICS, of those that a race stopped too, in the order of the plans."""
+        outcomes, places = self.pool(metric), self.list_places()
+        for stopped in self.stopped:
+            outcomes = join_stopped(outcomes, stopped.tested.pool(metric), stopped.member)
+        return pick(outcomes, np.argsort(places).tolist()) if self.stopped else outcomes
+
+    def pool(self, metric: str) -> Outcomes:
+        """Return the outcomes of the plans that were tested in every replicate."""
         return pool_tallies(self.tallies, self.groups, self.folds, METRICS[metric])
 
+    def list_places(self) -> list[int]:
+        """Return the places of all plans in the study: of those that were tested in every replicate first."""
+        late = [place for stopped in self.stopped for place in stopped.places]
+        going = [place for place in range(len(self.tallies) + len(late)) if place not in late]
+        return going + late
 
-def gather_tests(tables: Sequence[pd.DataFrame], classes: list[str], groups: Integers, folds: int) -> Tested:
+
+@dataclass(frozen=True)
+class Stopped:
+    """Plans that a race stopped after the same replicates, at these places of the study.
+
+    `tested` holds what the plans that went on named in those replicates, and then what these did; `member` gives each
+    of its groups its number among all.
+    """
+
+    places: list[int]
+    tested: Tested
+    member: Integers
+
+
+def gather_tests(
+    tables: Sequence[pd.DataFrame],
+    classes: list[str],
+    groups: Integers,
+    folds: int,
+    stopped: Collection[int] = (),
+) -> Tested:
     """Return what the plans' predictions say; `groups` gives each row of images.npy its group.
 
-    Raises `InputError` unless all plans have the same replicates and images.
+    Raises `InputError` unless all plans have the same replicates and images, those at the places in `stopped` of the
+    first replicates, two at least.
     """
     ordered = [table.sort_values(["replicate", "image"], kind="stable") for table in tables]
+    going = [table for place, table in enumerate(ordered) if place not in stopped]
+    whole = _gather(going, classes, groups, folds)
+    lasts = {place: int(ordered[place].replicate.max()) for place in sorted(stopped)}
+    early = []
+    for last in sorted(set(lasts.values())):
+        places = [place for place in lasts if lasts[place] == last]
+        shown = [table[table.replicate <= last] for table in going] + [ordered[place] for place in places]
+        tested = _gather(shown, classes, groups, folds)
+        all_groups, its_groups = (np.unique(groups[each[0].image]) for each in (going, shown))
+        early.append(Stopped(places, tested, np.searchsorted(all_groups, its_groups).astype(np.int64)))
+    return replace(whole, stopped=early)
+
+
+def _gather(ordered: Sequence[pd.DataFrame], classes: list[str], groups: Integers, folds: int) -> Tested:
+    """Return what these predictions, which must be of the same replicates and images, say."""
     asked = [(table.replicate.to_numpy(), table.image.to_numpy()) for table in ordered]
     if any(not np.array_equal(one, other) for its in asked for one, other in zip(asked[0], its, strict=True)):
         must = "hold predictions of the same replicates and images for every run of the study"

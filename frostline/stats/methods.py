@@ -3,16 +3,20 @@
 from typing import Any
 
 from frostline.answer.decision import DRAWS
+from frostline.answer.stopping import LEAST_CHANCE
 from frostline.constants import name_run
 from frostline.stats.measured import Tested
+from frostline.units import format_percent
 
 OF_ALL_RUNS = ("precision", "device", "processor", "threads", "versions")
 """What run.json tells of a machine. Runs of one study may come from several machines, by `dvc pull`."""
 RACE = (
-    "The study was a race: on validation, of each plan's learning rates the better half went on after half of the "
-    "first replicate's epochs, and a plan stopped after 1, 2, 4 replicates and so on where a cheaper one was seen to "
-    "be not worse by more than the margin, at 90 %, but for the two most accurate. What was stopped has no part in the "
-    "intervals and probabilities."
+    "The study was a race: of each plan's learning rates the better half on validation went on after half of the first "
+    "replicate's epochs; after each fold from the second (with official splits: each repeat), a plan stopped where the "
+    f"probability that it is advised in the end was under {format_percent(LEAST_CHANCE)}. That the race missed the "
+    "plan that would have been advised is therefore, over all looks, less probable than that times the plans that "
+    "stopped. A plan that stopped counts as those that went on do on all images, and how it differed from them where "
+    "it was tested; its costs are those of all replicates, if the others had been like those that it had."
 )
 TUNED = {
     "first": "Learning rates were chosen on the validation images of the first replicate, and serve the others.",
@@ -30,7 +34,7 @@ def describe_study(
     tune: str,
 ) -> dict[str, Any]:
     """Return what study.json tells: data, replicates, splits, machines, and notes in whole sentences."""
-    replicates = [int(replicate) for replicate in runs[0]["replicates"]]
+    replicates = max(([int(replicate) for replicate in run["replicates"]] for run in runs), key=len)
     per_replicate = [prepared["images_per_split"][str(replicate)] for replicate in replicates]
     repeats = len(tested.folds)
     return {

@@ -1,6 +1,5 @@
 """The tables of a study: runs, plans, pairs, histories, confusions, shifts, costs, and what a race stopped."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -10,11 +9,12 @@ import pandas as pd
 
 from frostline.answer.decision import DRAWS, draw_deviations
 from frostline.answer.estimator import Estimate
+from frostline.answer.stopping import LEAST_CHANCE
 from frostline.constants import COSTS
 from frostline.stats.measured import Measured, list_telling_metrics
 from frostline.stats.metrics import Floats, count_confusion
 from frostline.stats.significance import LEVEL, correct_by_holm
-from frostline.units import format_margin, format_points
+from frostline.units import format_percent
 
 
 def compute_front_probabilities(accuracies: Floats, costs: Floats) -> Floats:
@@ -32,32 +32,11 @@ def compute_front_probabilities(accuracies: Floats, costs: Floats) -> Floats:
     return share
 
 
-COLUMNS = ("backbone", "plan", "learning_rate", "replicates", "epochs", "reason")
-
-
-def make_stopped_table(races: Mapping[tuple[str, str], dict[str, Any]], margin: float) -> pd.DataFrame:
-    """Return a row for everything that was stopped, by the replicates and epochs it had; a plan has no learning rate.
-
-    `races` holds what race.json tells of each backbone and plan; `margin` is a share of images.
-    """
-    rows = []
-    for (backbone, plan), race in races.items():
-        for rate in race["dropped"]:
-            reason = f"validation loss {rate['val_loss']:.3f}, and {rate['kept_val_loss']:.3f} at a rate that went on"
-            rows.append((backbone, plan, rate["learning_rate"], rate["replicates"], rate["epochs"], reason))
-        if stop := race["stopped"]:
-            reason = (
-                f"{stop['against']} is cheaper and not worse by more than {format_margin(margin)}: on validation so "
-                f"far {format_points(stop['difference'])} points, at least {format_points(stop['least'])} at 90 %"
-            )
-            rows.append((backbone, plan, None, stop["replicates"], stop["epochs"], reason))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
 @dataclass(frozen=True)
 class Cell:
-    """What one run of the study left: run.json, both costs.json, history.csv, metrics.json and its predictions."""
+    """What one run of the study left: race.json, run.json, both costs.json, history.csv, metrics.json, predictions."""
 
+    race: dict[str, Any]
     run: dict[str, Any]
     costs: dict[str, Any]
     history: pd.DataFrame
@@ -69,6 +48,22 @@ class Cell:
     def key(self) -> dict[str, str]:
         """The columns that name the run in every table."""
         return {"backbone": self.run["backbone"], "plan": self.run["plan"]}
+
+
+COLUMNS = ("backbone", "plan", "learning_rate", "replicates", "epochs", "reason")
+
+
+def make_stopped_table(cells: list[Cell]) -> pd.DataFrame:
+    """Return a row for all that was stopped, by the replicates and epochs it had; a plan has no learning rate."""
+    rows = []
+    for cell in cells:
+        for rate in cell.race["dropped"]:
+            reason = f"validation loss {rate['val_loss']:.3f}, and {rate['kept_val_loss']:.3f} at a rate that went on"
+            rows.append((*cell.key.values(), rate["learning_rate"], rate["replicates"], rate["epochs"], reason))
+        if stop := cell.race["stopped"]:
+            reason = f"the probability that it is advised in the end was under {format_percent(LEAST_CHANCE)}"
+            rows.append((*cell.key.values(), None, stop["replicates"], stop["epochs"], reason))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def make_runs_table(cells: list[Cell]) -> pd.DataFrame:

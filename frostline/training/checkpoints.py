@@ -83,7 +83,6 @@ def save_fit(path: Path, fit: Fit) -> None:
         "suffix": fit.suffix.state_dict(),
         "optimizer": get_named_state(fit.optimizer, fit.suffix),
         "best": fit.best,
-        "best_hits": fit.best_hits,
     }
     with open_whole_file(path) as unfinished:
         torch.save(state, unfinished)
@@ -91,7 +90,7 @@ def save_fit(path: Path, fit: Fit) -> None:
 
 def keep_best(path: Path, fit: Fit) -> None:
     """Write what is left of a fit that nothing goes on from: its history, and the tensors of its best epoch."""
-    kept = {"history": [asdict(epoch) for epoch in fit.history], "best": fit.best, "best_hits": fit.best_hits}
+    kept = {"history": [asdict(epoch) for epoch in fit.history], "best": fit.best}
     with open_whole_file(path) as unfinished:
         torch.save(kept, unfinished)
 
@@ -108,7 +107,7 @@ def restore_fit(path: Path, fit: Fit) -> None:
     fit.suffix.load_state_dict(state.get("suffix", state["best"]))
     if "optimizer" in state:
         restore_state(fit.optimizer, fit.suffix, state["optimizer"])
-    fit.best, fit.best_hits = state["best"], state["best_hits"]
+    fit.best = state["best"]
 
 
 def write_trained(checkpoint: Path, trained: Trained) -> None:
@@ -140,7 +139,6 @@ def take_over(path: Path, fit: Fit) -> None:
     fit.suffix.load_state_dict(fit.suffix.state_dict() | state["suffix"])
     restore_state(fit.optimizer, fit.suffix, state["optimizer"])
     fit.best = {name: tensor.detach().clone() for name, tensor in fit.suffix.state_dict().items()} | state["best"]
-    fit.best_hits = state["best_hits"]
 
 
 def read_best(path: Path) -> dict[str, Tensor]:

@@ -43,7 +43,6 @@ class Epoch:
 class Fit:
     """A suffix on its way: what it has learned so far, and the best that it was.
 
-    `best_hits` says which validation images, in the order of their rows, it named rightly at its best.
     `learning_rate` is the head's at its full height. `audited` is how many frozen tensors, its prefix's included, the
     audit found as they were when it had ended.
     """
@@ -55,7 +54,6 @@ class Fit:
     phase: int
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
-    best_hits: list[bool] = field(default_factory=list)
     audited: int | None = None
 
     @property
@@ -124,14 +122,13 @@ def train_epochs(fit: Fit, data: Batches, training: Training, precision: str) ->
         number = len(fit.history) + 1
         began = time.perf_counter()
         taught = train_one_epoch(fit, data, training, precision, number)
-        val_loss, hits = score(fit.suffix, data, training, precision)
+        val_loss, val_accuracy = score(fit.suffix, data, training, precision)
         seconds = time.perf_counter() - began
         fit.history.append(
-            Epoch(number, fit.phase, taught.rates, taught.loss, taught.accuracy, val_loss, fmean(hits), seconds)
+            Epoch(number, fit.phase, taught.rates, taught.loss, taught.accuracy, val_loss, val_accuracy, seconds)
         )
         if find_best_epoch(fit.history).epoch == number:
             fit.best = {name: tensor.detach().clone() for name, tensor in fit.suffix.state_dict().items()}
-            fit.best_hits = hits
         yield fit.history[-1]
 
 
@@ -181,16 +178,16 @@ def take_step(
     return loss.detach(), logits.detach()
 
 
-def score(suffix: nn.Sequential, data: Batches, training: Training, precision: str) -> tuple[float, list[bool]]:
-    """Return the mean loss on the validation images as they are, and which of them are named rightly.
+def score(suffix: nn.Sequential, data: Batches, training: Training, precision: str) -> tuple[float, float]:
+    """Return the mean loss on the validation images as they are, and the share of them that is named rightly.
 
     Validation keeps no activations, so that its batches may be larger than training's.
     """
     batches = split_batches(data.validation, 2 * training.batch_size)
     logits = predict(suffix, data.inputs, batches, precision, data.labels.device)
     labels = data.labels[torch.from_numpy(data.validation)]
-    hits: list[bool] = (logits.argmax(1) == labels).tolist()
-    return float(functional.cross_entropy(logits, labels)), hits
+    right = int((logits.argmax(1) == labels).sum())
+    return float(functional.cross_entropy(logits, labels)), right / len(labels)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import copy
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
@@ -93,7 +93,7 @@ def summarize_phase(feed: Feed, job: Job, trained: Mapping[Cell, Trained], worke
 def write_outcome(folder: Path, job: Job, plan: str, phases: list[Phased], rates: Rates, replicates: list[int]) -> None:
     """Write the run into the folder: what these replicates learned at these rates, and all that is told of it."""
     frozen, last = build_frozen_backbone(job, plan), phases[-1]
-    measured = collect_costs(job, frozen, phases, rates)
+    measured = collect_costs(job, frozen, phases, rates, len(replicates))
     files = {
         replicate: write_learned(folder, replicate, collect_learned_tensors(job, last, rates, replicate))
         for replicate in replicates
@@ -204,27 +204,34 @@ def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Ra
     )
 
 
-def collect_costs(job: Job, frozen: nn.Sequential, phases: list[Phased], rates: Rates) -> dict[str, float | str]:
+def collect_costs(
+    job: Job, frozen: nn.Sequential, phases: list[Phased], rates: Rates, replicates: int
+) -> dict[str, float | str]:
     """Return what training cost: seconds (wall clock), bytes, FLOPs, and the epochs on which they were spent.
 
     Of phases the seconds, FLOPs and epochs are added up, and the bytes are those of the phase that took most; memory is
     that of the process that took most. `epoch_seconds` is an epoch's own, beside which others may be trained;
-    `replicate_seconds` what one more replicate takes, at these rates, or at all where each replicate tries them.
+    `replicate_seconds` what one more replicate takes, at these rates, or at all where each replicate tries them. Of a
+    run that a race stopped after so many replicates, seconds and FLOPs are what all would have taken if the others were
+    like these, so that plans can be compared; `spent_seconds` is what was spent.
     """
 
-    def is_again(its: Rates) -> bool:
-        return job.tune == "all" or its == rates[: len(its)]
+    def select_again(histories: Histories) -> Histories:
+        """Return the fits that one more replicate would have too."""
+        return {cell: past for cell, past in histories.items() if job.tune == "all" or cell[0] == rates[: len(cell[0])]}
 
-    again = [
-        sum(epoch.seconds for (its, _), past in phase.epochs.items() for epoch in past if is_again(its)) / phase.workers
-        for phase in phases
-    ]
+    again = [replace(phase, prefix_seconds=0.0, histories=select_again(phase.histories)) for phase in phases]
+    again_seconds, spent_seconds = (sum(phase.train_seconds for phase in each) for each in (again, phases))
+    missing = len(job.replicates) / replicates - 1
+    flops = count_flops(job, frozen, phases)
+    flops["train_flops"] += round(missing * sum(count_again(job, frozen, phase) for phase in again))
     seconds = [epoch_seconds for phase in phases for epoch_seconds in phase.seconds]
     prefix_seconds = sum(phase.prefix_seconds for phase in phases)
     return {
-        **count_flops(job, frozen, phases),
-        "train_seconds": sum(phase.train_seconds for phase in phases),
-        "replicate_seconds": (prefix_seconds + sum(again)) / len(job.replicates),
+        **flops,
+        "train_seconds": spent_seconds + missing * again_seconds,
+        "spent_seconds": spent_seconds,
+        "replicate_seconds": (prefix_seconds + again_seconds) / replicates,
         "prefix_seconds": prefix_seconds,
         "epoch_seconds": median(seconds),
         "epochs": len(seconds),
@@ -246,10 +253,7 @@ def count_flops(job: Job, frozen: nn.Sequential, phases: Sequence[Spent]) -> dic
     works = count_phases(job, frozen)
     for result in phases:
         work = works[result.phase - 1]
-        shown = sum(
-            len(job.data.list_rows("train", [replicate])) * len(history)
-            for (_, replicate), history in result.epochs.items()
-        )
+        shown = count_shown(job, result)
         wanted = list_wanted_rows(job, result.phase, job.replicates)
         kept = sum(len(rows) for view, rows in wanted.items() if view is not None)
         train_flops += work.train(kept if result.cache_bytes else shown, shown)
@@ -259,6 +263,19 @@ def count_flops(job: Job, frozen: nn.Sequential, phases: Sequence[Spent]) -> dic
         "train_flops_per_image": train_flops / shown_in_all,
         "train_flops_per_image_live": live / shown_in_all,
     }
+
+
+def count_again(job: Job, frozen: nn.Sequential, phase: Spent) -> int:
+    """Return the FLOPs of the phase, without those of prefix outputs that are kept and are not computed again."""
+    shown = count_shown(job, phase)
+    return count_phases(job, frozen)[phase.phase - 1].train(0 if phase.cache_bytes else shown, shown)
+
+
+def count_shown(job: Job, phase: Spent) -> int:
+    """Return how often the phase showed an image."""
+    return sum(
+        len(job.data.list_rows("train", [replicate])) * len(history) for (_, replicate), history in phase.epochs.items()
+    )
 
 
 def count_phases(job: Job, frozen: nn.Sequential) -> list[Work]:

@@ -30,6 +30,7 @@ from docs.racing import measure as racing
 from frostline.constants import BACKBONES, PARTS
 from frostline.errors import InputError, join_names
 from frostline.hardware import measure_peak_memory
+from frostline.params import load_params
 from frostline.training.costs import Work
 from tests.project import STUDIES
 
@@ -279,5 +280,6 @@ def test_the_images_of_all_splits_of_a_folder_are_raced_on_splits_drawn_anew(tmp
     (tmp_path / "raced").mkdir()
     settings = racing.arrange(options, tmp_path / "raced", split=2)
     assert (settings.study.repeats, settings.data.image_px) == (3, 32)
-    assert settings.study.racing
+    assert not settings.study.racing
+    assert load_params(tmp_path / "raced" / "raced.yaml").study.racing
     assert listed(Path(settings.data.folder).parent) == {"images/cat": 12, "images/dog": 12}

@@ -21,6 +21,9 @@ def test_a_few_studies_of_known_truth_say_of_themselves_what_is_true(design: Des
     assert np.mean(found.held) >= 0.85
     assert table.loc["shortfall in points", "true"] <= table.loc["shortfall in points", "stated"] + 0.5
     assert table.loc["advised", "true"] >= table.loc["advised", "stated"] - 0.25
+    assert [name for name in table.index if "race" in name] == ["same advice in a race", "cost of a race"]
+    assert table.loc["same advice in a race", "true"] >= 8 / 9 - 1e-9
+    assert table.loc["cost of a race", "true"] < 1
     drawn = draw(tabulate("a design", found))
     assert len(drawn.axes[0].lines) == 2  # the design's, and the diagonal
 
@@ -30,6 +33,6 @@ def test_of_a_clear_problem_the_cheap_plan_is_truly_the_worst_and_no_image_is_le
     problem = draw_problem(rng, "clear", grouped=True)
     truth = find_truth(rng, problem, SMALL)
     assert truth[0] < truth[1:].min() - 0.02
-    outcomes = hold_study(rng, problem, SMALL)
+    outcomes = hold_study(rng, problem, SMALL).see(range(4))
     assert (outcomes.repeats, outcomes.folds, outcomes.groups, outcomes.images) == (1, 5, 60, 300)
     np.testing.assert_allclose(outcomes.by_replicate.mean(1), outcomes.pooled[:, 0], atol=1e-12)  # folds of one size

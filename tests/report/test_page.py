@@ -63,7 +63,7 @@ def test_what_a_race_stopped_is_told_with_the_reason_and_only_after_a_race(
     browser: Browser, reports: dict[str, Path]
 ) -> None:
     with open_page(browser, reports["race"], 1400) as page:
-        told = page.get_by_role("table", name="What could not catch up").get_by_role("row").all_inner_texts()
+        told = page.get_by_role("table", name="A rate that was worse").get_by_role("row").all_inner_texts()
         assert [row.split("\t")[:4] for row in told[1:]] == [
             ["head", "0.0003", "1", "2"],
             ["stage2", "the plan", "2", "12"],

@@ -10,24 +10,22 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from docs.racing.measure import Noted, race_over_notes
 from frostline.backbones.runs import load_backbone
-from frostline.constants import name_run
 from frostline.errors import InputError
-from frostline.files import read_yaml, write_yaml
-from frostline.params import load_params
+from frostline.files import read_json, read_yaml, write_csv, write_json, write_yaml
 from frostline.racing import Worker, make_worker, start_workers
-from frostline.training.job import make_job
+from stages import evaluate
 from stages import race as race_stage
-from stages.race import tell
 from tests import toys
 from tests.project import ROOT
 from tests.toys import left_in_scratch, train_toy
 
+FOLDS = 3
 BACKBONE = "cnn3"  # a race starts a process for each plan, and these need no library of models
 RACED = {
     "head": {"from": "head", "learning_rates": [0.003, 0.001]},
@@ -44,16 +42,28 @@ RACED = {
 
 
 def write_race(folder: Path, *, racing: bool = True, margin: float = 99.0) -> None:
-    """Write a study of these plans. With so large a margin every plan that a cheaper one may stop is stopped."""
+    """Write a study of these plans in three folds. With so large a margin only the cheapest can be advised."""
     toys.write_study(folder)
     weights = toys.cnn3_weights(folder)
     params = read_yaml(folder / "params.yaml")
     params["backbones"] = [BACKBONE]
     params["plans"] = {name: {"weights": weights, **plan} for name, plan in RACED.items()}
-    params["study"] |= {"plans": [*RACED], "racing": racing}
-    params["advice"]["margin"] = margin
+    params["study"] |= {"plans": [*RACED], "racing": racing, "tune": "all"}
+    params["advice"] |= {"margin": margin, "cost": "trainable_parameters"}
     params["training"] |= {"epochs": 4, "patience": 9}
     write_yaml(folder / "params.yaml", params)
+    write_folds(folder / "prepared")
+
+
+def write_folds(prepared: Path) -> None:
+    """Split the toy's 70 pictures into three folds: of each 24, 24 and 22 are tested, and 10 validate."""
+    tables = []
+    for fold in range(FOLDS):
+        tests = 22 if fold == FOLDS - 1 else 24
+        split = ["test"] * tests + ["validation"] * 10 + ["train"] * (60 - tests)
+        tables.append(pd.DataFrame({"image": np.roll(np.arange(70), -24 * fold), "replicate": fold, "split": split}))
+    write_csv(prepared / "splits.csv", pd.concat(tables))
+    write_json(prepared / "prepared.json", read_json(prepared / "prepared.json") | {"folds": FOLDS})
 
 
 def hold(folder: Path) -> Path:
@@ -93,14 +103,22 @@ def test_without_racing_nothing_is_trained_and_nothing_stopped(folder: Path) -> 
     assert told(left, "head") == {"racing": False, "stopped": None, "dropped": []}
 
 
-def test_all_but_two_plans_stop_where_a_cheaper_one_is_good_enough(raced: Path) -> None:
+def test_what_can_no_longer_be_advised_stops_after_the_second_fold(raced: Path) -> None:
     stopped = {plan: told(raced, plan)["stopped"] for plan in RACED}
-    assert sum(stop is None for stop in stopped.values()) in (2, 3)  # the cheapest, and the two most accurate
+    assert stopped.pop("head") is None  # the cheapest, which is good enough for so large a margin
+    assert stopped.pop("gradual") is None  # it computes next to nothing
     for plan, stop in stopped.items():
-        if stop is not None:
-            assert stop["replicates"] == 1
-            assert stop["least"] > -0.99
-            assert [*told(raced, plan, "run")["replicates"]] == ["0"]
+        assert (stop["replicates"], stop["chance"]) == (2, 0.0), plan
+        assert [*told(raced, plan, "run")["replicates"]] == ["0", "1"]
+
+
+def test_what_stopped_costs_as_if_it_had_gone_on_and_tells_what_was_spent(raced: Path) -> None:
+    for plan in RACED:
+        costs = told(raced, plan, "costs")
+        stopped = told(raced, plan)["stopped"] is not None
+        assert (costs["train_seconds"] > costs["spent_seconds"]) == stopped
+    costs, shown = told(raced, "all", "costs"), 8 * 36  # in four epochs of two replicates; a third is like these
+    assert costs["train_flops"] == pytest.approx(costs["train_flops_per_image"] * 1.5 * shown)
 
 
 def test_of_the_rates_of_a_plan_the_better_half_goes_on(raced: Path) -> None:
@@ -112,36 +130,44 @@ def test_of_the_rates_of_a_plan_the_better_half_goes_on(raced: Path) -> None:
     history = pd.read_csv(raced / f"{BACKBONE}-part" / "history.csv")
     kept = told(raced, "part", "run")["learning_rate"]
     epochs = history.groupby("learning_rate").replicate.agg(["size", "nunique"])
-    assert sorted(epochs["size"]) == [2, 4, 8 if told(raced, "part")["stopped"] is None else 4]
-    assert epochs["size"].idxmax() == kept or told(raced, "part")["stopped"]
+    assert sorted(epochs["size"]) == [2, 4, 8]
+    assert epochs["size"].idxmax() == kept
 
 
 def test_a_plan_that_computes_next_to_nothing_is_spared(raced: Path) -> None:
     assert told(raced, "head") == {"racing": True, "stopped": None, "dropped": []}
     history = pd.read_csv(raced / f"{BACKBONE}-head" / "history.csv")
-    assert history.groupby(["learning_rate", "replicate"]).epoch.max().to_list() == [4] * 4
+    assert history.groupby(["learning_rate", "replicate"]).epoch.max().to_list() == [4] * 2 * FOLDS
 
 
 def test_what_a_race_trained_to_its_end_is_bit_for_bit_what_the_grid_trains(raced: Path, folder: Path) -> None:
-    plan = next(plan for plan in RACED if plan != "head" and told(raced, plan)["stopped"] is None)
     write_race(folder, racing=False)
-    alone, mine = train_toy(folder, plan, backbone=BACKBONE), raced / f"{BACKBONE}-{plan}"
-    for name in ("run.json", "replicate-0.safetensors", "replicate-1.safetensors"):
+    alone, mine = train_toy(folder, "all", backbone=BACKBONE), raced / f"{BACKBONE}-all"
+    for name in ("replicate-0.safetensors", "replicate-1.safetensors"):
         assert (alone / name).read_bytes() == (mine / name).read_bytes(), name
     one, other = (pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (alone, mine))
-    kept = told(raced, plan, "run")["learning_rate"]
-    one, other = (each[each.learning_rate == kept].reset_index(drop=True) for each in (one, other))
-    assert len(one) == 8
-    assert one.equals(other)
+    assert len(other) == 8
+    assert one[one.replicate < 2].reset_index(drop=True).equals(other)
+
+
+def test_a_race_judges_by_what_evaluate_will_say_of_the_run(raced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = raced.parent
+    monkeypatch.chdir(folder)
+    run, params, prepared = raced / f"{BACKBONE}-block", folder / "params.yaml", folder / "prepared"
+    evaluate.main(params=params, prepared=prepared, run=run, out=folder / "scores")
+    worker = make_worker(params, prepared, BACKBONE, "block", workers=1)
+    worker.train((0.003,), 1, None)
+    named = worker.predict((0.003,), 1).reset_index(drop=True)
+    scored = pd.read_parquet(folder / "scores" / "predictions.parquet")
+    pd.testing.assert_frame_equal(named, scored[scored.replicate == 1].reset_index(drop=True))
 
 
 def test_a_run_that_stopped_gives_back_the_replicates_that_it_had(raced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(raced.parent)
-    plan = next(plan for plan in RACED if told(raced, plan)["stopped"] is not None)
-    whole = load_backbone(raced / f"{BACKBONE}-{plan}", 0)
+    whole = load_backbone(raced / f"{BACKBONE}-part", 1)
     assert all(torch.isfinite(tensor).all() for tensor in whole.state_dict().values())
-    with pytest.raises(InputError, match="must be 0"):
-        load_backbone(raced / f"{BACKBONE}-{plan}", 1)
+    with pytest.raises(InputError, match="must be 0 or 1"):
+        load_backbone(raced / f"{BACKBONE}-part", 2)
 
 
 def test_train_takes_what_the_race_left(raced: Path, toy: Path) -> None:
@@ -185,23 +211,6 @@ def test_a_race_that_was_killed_comes_out_as_if_it_had_not_been(raced: Path, fol
         assert told(left, plan) == told(raced, plan)
         one, other = (pd.read_csv(each / f"{BACKBONE}-{plan}" / "history.csv") for each in (left, raced))
         assert one.drop(columns="seconds").equals(other.drop(columns="seconds"))
-
-
-def test_a_race_over_the_notes_of_a_grid_is_the_race(raced: Path, folder: Path) -> None:
-    """The benchmark's: it trains the grid once, and asks of it what a race would have asked."""
-    write_race(folder)
-    settings, prepared = load_params(folder / "params.yaml"), folder / "prepared"
-    names = {name_run(BACKBONE, plan): plan for plan in RACED}
-    workers = {name: Noted(make_job(settings, prepared, BACKBONE, plan), plan) for name, plan in names.items()}
-    for worker in workers.values():
-        worker.run()
-    whole = {name: worker.measure_costs()["train_flops"] for name, worker in workers.items()}
-    for trial in race_over_notes(workers, settings, prepared):
-        name = trial.name
-        assert tell(trial) == told(raced, names[name])
-        assert trial.ask(Worker.measure_costs)["train_flops"] == told(raced, names[name], "costs")["train_flops"]
-        assert trial.ask(Worker.measure_costs)["train_flops"] <= whole[name]
-    assert sum(worker.measure_costs()["train_flops"] for worker in workers.values()) < sum(whole.values())
 
 
 def test_a_worker_that_dies_is_named_and_the_race_ends(folder: Path) -> None:

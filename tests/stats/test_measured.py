@@ -105,3 +105,23 @@ def test_corrected_p_values_are_no_smaller_keep_their_order_and_stay_probabiliti
     assert all(p <= c <= 1 for p, c in zip(p_values, corrected, strict=True))
     by_size = [corrected[place] for place in np.argsort(p_values, kind="stable")]
     assert by_size == sorted(by_size)
+
+
+def test_plans_that_a_race_stopped_count_in_their_place_and_in_every_metric() -> None:
+    tables, whole = gathered(0.7, 0.9, 0.8, 0.6)
+    tables = [table[table.replicate < 3] for table in tables]  # a repeat of three folds
+    whole = gather_tests(tables, CLASSES, GROUPS, 3)
+    cut = [tables[0], tables[1][tables[1].replicate < 2], tables[2], tables[3][tables[3].replicate < 2]]
+    tested = gather_tests(cut, CLASSES, GROUPS, 3, stopped=(1, 3))
+    for name in list_telling_metrics(CLASSES):
+        found, full = measure(tested, CLASSES).estimates[name], measure(whole, CLASSES).estimates[name]
+        np.testing.assert_allclose(found.means[[0, 2]], full.means[[0, 2]])
+        np.testing.assert_allclose(found.means[[1, 3]], full.means[[1, 3]], atol=0.2)
+        assert np.isfinite(found.covariance).all()
+    assert np.argmax(measure(tested, CLASSES).estimates["accuracy"].means) == 1
+
+
+def test_plans_with_fewer_replicates_are_refused_unless_a_race_stopped_them() -> None:
+    tables, _ = gathered(0.7, 0.9)
+    with pytest.raises(InputError, match=r"^data/scores must hold predictions of the same replicates"):
+        gather_tests([tables[0], tables[1][tables[1].replicate < 2]], CLASSES, GROUPS, 3)
