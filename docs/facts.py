@@ -20,6 +20,8 @@ Row = dict[str, Any]
 KEYS = ["backbone", "plan"]
 CROSSED = ("held_head_loaded", "held_head_drifted", "drifting_head_drifted", "drifting_head_loaded")
 """Which head was tested on which statistics, in the order in which the table has them."""
+FEWEST_CASES = 40
+"""A share of fewer cases is too unsure to be held against a probability."""
 ORIGINAL_PX = 8
 """Side of scikit-learn's digits before they are enlarged."""
 
@@ -41,8 +43,36 @@ class Facts:
 
     @cached_property
     def beans(self) -> Row | None:
-        """The recorded study of the bean leaves, with each plan's difference from full fine-tuning."""
+        """The recorded study of the bean leaves in their official split."""
         return self.read_study("docs/beans")
+
+    @cached_property
+    def beans_folds(self) -> Row | None:
+        """The recorded study of all bean leaves, each of which is tested once."""
+        return self.read_study("docs/beans_folds")
+
+    @cached_property
+    def quick(self) -> Row | None:
+        """The recorded study of how deep to unfreeze for handwritten digits."""
+        return self.read_study("docs/quick")
+
+    @cached_property
+    def views(self) -> Row | None:
+        """The recorded study of how many views a head needs."""
+        return self.read_study("docs/views")
+
+    @cached_property
+    def sides(self) -> list[Row]:
+        """The default study at the sides of images that were tried."""
+        kept = ["reports", *(f"docs/{path.name}" for path in sorted((self.root / "docs").glob("default_*")))]
+        return sorted((self.read_side(folder) for folder in kept), key=lambda row: row["image_px"])
+
+    def read_side(self, folder: str) -> Row:
+        """Return what the default study gave at one side: its advice, its plans and their seconds."""
+        advice, study = (read_json(self.root / folder / f"{name}.json") for name in ("advice", "study"))
+        plans, costs = (read_csv(self.root / folder / f"{name}.csv") for name in ("plans", "costs"))
+        seconds = float(costs.train_seconds.sum())
+        return {**advice, "image_px": study["image_px"], "plans": as_rows(plans), "seconds": seconds}
 
     def read_study(self, folder: str) -> Row | None:
         """Return what a study found: `rows` of its table and which of them is `advised`, `sentences`, and its plans.
@@ -60,7 +90,18 @@ class Facts:
         whole = next((plan for plan in found if plan["weights"] == "pretrained" and name_kind(plan) == "all"), None)
         for plan in found:
             plan["against_whole"] = None if plan is whole or whole is None else find_difference(pairs, plan, whole)
-        return {"rows": rows, "advised": advised, "sentences": list_sentences(kept), "plans": found, "whole": whole}
+        told = read_json(kept / "study.json")
+        return {
+            "rows": rows,
+            "advised": advised,
+            "sentences": list_sentences(kept),
+            "advice": read_json(kept / "advice.json"),
+            "plans": found,
+            "whole": whole,
+            "image_px": told["image_px"],
+            "tested": told["test_images"],
+            "repeats": told["repeats"],
+        }
 
     @cached_property
     def drift(self) -> Row | None:
@@ -143,8 +184,9 @@ class Facts:
             ruled = [plan for plan in of_size.values() if name_kind(plan) == size["rule"]]
             agrees = size["learns"] == size["rule"]
             apart = None if agrees or not ruled else find_difference(pairs, ruled[0], by_name[size["plan"]])
-            size |= {"of_depth": of_size, "agrees": agrees, "apart": apart, "best": size["plan"].rpartition("_")[0]}
-        return {"depths": depths, "sizes": sizes, "agreed": sum(size["agrees"] for size in sizes)}
+            size |= {"of_depth": of_size, "agrees": agrees, "apart": apart, "depth": size["plan"].rpartition("_")[0]}
+        turns = [after for before, after in pairwise(sizes) if after["depth"] != before["depth"]]
+        return {"depths": depths, "sizes": sizes, "agreed": sum(size["agrees"] for size in sizes), "turns": turns}
 
     @cached_property
     def backbones(self) -> list[Row]:
@@ -166,6 +208,25 @@ class Facts:
         """What the benchmark measured, by kind of processor: seconds of 30 epochs by plan, and how scripts compare."""
         found = sorted((self.root / "benchmarks").glob("results-*.json"))
         return [read_json(path) | {"kind": path.stem.removeprefix("results-")} for path in found]
+
+    @cached_property
+    def calibration(self) -> Row:
+        """What simulated studies said of their certainty, and what was true, by design."""
+        table = read_csv(self.root / "docs" / "statistics" / "calibration.csv")
+        designs = [
+            {"design": design} | {row["measure"]: row for row in as_rows(rows)}
+            for design, rows in table.groupby("design", sort=False)
+        ]
+        bins = table[table.measure.str.startswith("probability")]
+        races = table[table.measure == "same advice in a race"]
+        return {
+            "designs": designs,
+            "over": float((bins.stated - bins.true)[bins.cases >= FEWEST_CASES].max()),
+            "fewest": FEWEST_CASES,
+            "races": int(races.cases.sum()),
+            "same": float((races.true * races.cases).sum() / races.cases.sum()),
+            "took": float(table[table.measure == "cost of a race"].true.mean()),
+        }
 
     @cached_property
     def racing(self) -> list[Row]:

@@ -12,22 +12,21 @@ from frostline.files import read_csv, read_json
 from frostline.report.points import label_plans
 from frostline.units import format_cost, format_percent
 
-COLUMNS = ("plan", "test accuracy, 95 %", "parameters", "compute", "time", "memory", "front")
-"""Parameters are those that learn, memory is its peak, and the front that of the cost by which advice goes."""
+COLUMNS = ("plan", "test accuracy, 95 %", "parameters", "compute", "time", "memory", "good enough")
+"""Parameters are those that learn, memory is its peak; good enough: how likely within the margin of the best plan."""
 
 
 def list_rows(reports: Path) -> tuple[list[tuple[str, ...]], int]:
     """Return a row of COLUMNS for each plan of the folder `reports`, and which of the rows is advised."""
     keys = ["backbone", "plan"]
-    costs, cost = read_csv(reports / "costs.csv"), read_json(reports / "advice.json")["cost"]
-    plans = read_csv(reports / "plans.csv")
+    costs, plans = read_csv(reports / "costs.csv"), read_csv(reports / "plans.csv")
     told = plans.merge(costs[[name for name in costs if name in keys or name not in plans]], on=keys, validate="1:1")
     rows: list[tuple[str, ...]] = [
         (
             label,
             f"{plan['accuracy']:.3f} ({plan['accuracy_low']:.3f}\N{EN DASH}{plan['accuracy_high']:.3f})",
             *(format_cost(plan[name], name) for name in COSTS),
-            format_percent(plan[f"front_{cost}"]),
+            format_percent(plan["probability"]),
         )
         for label, plan in zip(label_plans(plans), told.to_dict("records"), strict=True)
     ]

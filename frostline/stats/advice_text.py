@@ -80,7 +80,7 @@ def _tell_what_helps(study: Study, advised: Advised) -> str:
         noun = "repeat" if more == 1 else "repeats"
         return f"To be sure, let it train {more} more {noun} (study.repeats: {advised.repeats_needed}, about {took})."
     reach = f"sure to within {now} now"
-    if round(100 * advised.finest, 1) < round(100 * advised.decision.resolution, 1):
+    if study.margin < advised.finest < advised.decision.resolution - 0.0005:
         reach += f", and to {finest} at best with more repeats"
     return f"To be surer takes more images: these make it {reach}."
 

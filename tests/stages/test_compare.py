@@ -101,11 +101,14 @@ def test_advice_goes_by_the_metric_that_is_asked_for(metric: str, study: Path) -
 
 def test_what_more_repeats_would_take_comes_from_the_seconds_that_were_measured(study: Path) -> None:
     """A repeat is one replicate here, of two plans that take 60 s each."""
+    set_param(study, "margin", 20.0)
     advice = json.loads((compared(study) / "advice.json").read_text())
-    if advice["more_repeats"] is None:
-        assert "To be surer takes more images" in advice["sentences"][2]
-    else:
-        assert advice["more_seconds"] == 120.0 * advice["more_repeats"]
+    assert (advice["more_repeats"], advice["more_seconds"]) == (1, 120.0)
+    assert advice["sentences"][2] == "To be sure, let it train 1 more repeat (study.repeats: 3, about 2 minutes)."
+    set_param(study, "margin", 1.0)
+    advice = json.loads((compared(study) / "advice.json").read_text())
+    assert (advice["more_repeats"], advice["more_seconds"]) == (None, None)
+    assert advice["sentences"][2].startswith("To be surer takes more images: these make it sure to within 31.7 points")
 
 
 def test_a_plan_that_is_no_better_than_naming_the_commonest_class_is_warned_of(study: Path) -> None:
