@@ -8,7 +8,8 @@ from pathlib import Path
 
 from frostline.constants import SPLITS
 from frostline.errors import InputError
-from frostline.sources.local import list_images, read_elpv
+from frostline.sources.folders import read_folders
+from frostline.sources.local import read_elpv
 
 ELPV_IMAGES = {"train": 1034, "validation": 133, "test": 128}
 """As many as the bean leaves have, so that seconds compare."""
@@ -102,7 +103,7 @@ def link(paths: list[Path], folder: Path) -> None:
 
 def find_folder_images(root: Path) -> list[Found]:
     """Return the images of class folders, which may lie in folders named train, validation and test."""
-    return list(list_images(root))
+    return [(each.split, each.class_name, each.path) for each in read_folders(root).images]
 
 
 def write_elpv_images(into: Path) -> list[Found]:

@@ -12,7 +12,7 @@ import pandas as pd
 from docs.architectures.facts import describe_architectures
 from frostline.backbones.freezing import count_by_part
 from frostline.backbones.registry import build_backbone
-from frostline.constants import BACKBONES
+from frostline.constants import BACKBONES, IMAGE_FORMATS
 from frostline.files import read_csv, read_json
 from tools.show import list_rows, list_sentences
 
@@ -55,6 +55,15 @@ class Facts:
     def quick(self) -> Row | None:
         """The recorded study of how deep to unfreeze for handwritten digits."""
         return self.read_study("docs/quick")
+
+    @cached_property
+    def transfer(self) -> Row | None:
+        """A pretrained network on a share of CIFAR-10, beside the small CNNs that are `taught` with it."""
+        taught = [self.read_study(f"docs/{study}") for study in ("cifar10", "cifar10_batchnorm")]
+        found = self.read_study("docs/cifar10_lite0")
+        if found is None or None in taught:
+            return None
+        return found | {"taught": [plan for study in taught if study for plan in study["plans"]]}
 
     @cached_property
     def views(self) -> Row | None:
@@ -187,6 +196,11 @@ class Facts:
             size |= {"of_depth": of_size, "agrees": agrees, "apart": apart, "depth": size["plan"].rpartition("_")[0]}
         turns = [after for before, after in pairwise(sizes) if after["depth"] != before["depth"]]
         return {"depths": depths, "sizes": sizes, "agreed": sum(size["agrees"] for size in sizes), "turns": turns}
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats of images that are decoded."""
+        return IMAGE_FORMATS
 
     @cached_property
     def backbones(self) -> list[Row]:

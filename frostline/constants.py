@@ -44,6 +44,28 @@ WITHOUT_WEIGHTS = ("mlp", "cnn2", "cnn3", "plain20", "plain56", "residual20", "r
 """Those of which nobody has published pretrained weights: frostline/backbones/small_networks.py writes them out."""
 SPLITS = ("train", "validation", "test")
 """What an image may be for a seed."""
+IMAGE_FORMATS = (
+    "AVIF",
+    "BMP",
+    "DIB",
+    "GIF",
+    "JPEG",
+    "JPEG2000",
+    "PCX",
+    "PNG",
+    "PPM",
+    "QOI",
+    "SGI",
+    "TGA",
+    "TIFF",
+    "WEBP",
+)
+"""What images are decoded from, by Pillow's names: pictures, whose decoders run in this process and start no other."""
+IMAGE_ENDINGS = (
+    ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo",
+    ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".sgi", ".tga", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+"""Endings of files, in lower case, that are taken for images in a folder. What they hold is found by decoding."""
 COSTS = ("trainable_parameters", "train_flops", "train_seconds", "peak_memory_bytes")
 """What a plan may cost, in parameters, floating-point operations, seconds and bytes. Advice is for one of them."""
 Rates = tuple[float, ...]

@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import datasets
 from datasets.exceptions import DatasetGenerationError
@@ -24,7 +25,7 @@ def main(*, params: Path, out: Path) -> None:
     source = open_source(load_params(params).data)
     with open_whole_folder(out) as folder:
         images_per_class = write_parquet(source, folder / "images.parquet")
-        facts = {
+        facts: dict[str, Any] = {
             **source.facts,
             "classes": source.classes,
             "images": sum(images_per_class.values()),
@@ -33,6 +34,10 @@ def main(*, params: Path, out: Path) -> None:
         }
         write_json(folder / "source.json", facts)
     print(f"fetch: {facts['images']:,} images of {len(source.classes)} classes from {facts['origin']}")
+    if "understood" in facts:
+        print(f"fetch: {facts['origin']} was understood as {facts['understood']}")
+    if facts.get("left_alone"):
+        print(f"fetch: left alone were {', '.join(facts['left_alone'])}")
 
 
 def write_parquet(source: Source, path: Path) -> dict[str, int]:

@@ -5,6 +5,7 @@ Writes: `images.npy` (uint8, images x image_px x image_px x 3), `labels.npy` (in
 `splits.csv` (what each image is in each replicate) and `prepared.json`, into one folder.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from frostline.constants import HUB, MEND_IN_A_FOLDER, SPLITS
-from frostline.data.images import Decoded, decode
+from frostline.data.decoding import Decoded, decode
 from frostline.data.splits import count_groups_needed, draw_folds, draw_validation, encode_values, join_groups
 from frostline.errors import InputError, run_command
 from frostline.files import hash_file, open_whole_folder, read_json, write_csv, write_json
@@ -35,7 +36,8 @@ def main(*, params: Path, raw: Path, out: Path) -> None:
     classes, of_the_hub = source["classes"], source["origin"].startswith(HUB)
     images = read_table(parquet, classes)
     with open_whole_folder(out) as folder:
-        images["digest"] = decode_all(parquet, folder / "images.npy", len(images), data.image_px, of_the_hub)
+        digests, notes = decode_all(parquet, folder / "images.npy", len(images), data.image_px, of_the_hub)
+        images["digest"] = digests
         check_labels(images, of_the_hub)
         images["group"] = group_images(images, data)
         if not are_official(images, data):
@@ -45,7 +47,10 @@ def main(*, params: Path, raw: Path, out: Path) -> None:
         np.save(folder / "labels.npy", images.label.to_numpy(np.int64))
         write_csv(folder / "images.csv", images.drop(columns="digest"))
         write_csv(folder / "splits.csv", splits)
-        write_json(folder / "prepared.json", describe(folder, images, splits, classes, data))
+        about = describe(folder, images, splits, classes, data)
+        write_json(folder / "prepared.json", about | ({"notes": notes} if notes else {}))
+    for note, count in notes.items():
+        print(f"prepare: {count:,} of {len(images):,} images: {note}")
     print(f"prepare: {len(images):,} images of {data.image_px} px, {tell_splits(images, data, repeats)}")
 
 
@@ -74,11 +79,17 @@ def read_table(parquet: Path, classes: list[str]) -> pd.DataFrame:
     return images
 
 
-def decode_all(parquet: Path, out: Path, count: int, image_px: int, of_the_hub: bool) -> list[str]:
-    """Write every image's pixels to `out` and return the digest of each; name all that cannot be read."""
+def decode_all(
+    parquet: Path, out: Path, count: int, image_px: int, of_the_hub: bool
+) -> tuple[list[str], dict[str, int]]:
+    """Write every image's pixels to `out`; return the digest of each, and how many had to be made 8-bit RGB, and how.
+
+    All that cannot be read are named.
+    """
     arrays = np.lib.format.open_memmap(out, mode="w+", dtype=np.uint8, shape=(count, image_px, image_px, 3))
     digests: list[str] = []
     unreadable: list[str] = []
+    notes: Counter[str] = Counter()
     with ThreadPoolExecutor() as pool:
         for ids, encoded in _read_batches(parquet):
             results = pool.map(lambda file: decode(file, image_px), encoded)
@@ -86,13 +97,14 @@ def decode_all(parquet: Path, out: Path, count: int, image_px: int, of_the_hub: 
                 if isinstance(result, Decoded):
                     arrays[len(digests)] = result.pixels
                     digests.append(result.digest)
+                    notes.update([result.note] if result.note else [])
                 else:
                     unreadable.append(f"{name} ({result})")
     if unreadable:
         fix = MEND_IN_A_FOLDER if of_the_hub else "Mend or remove them."
         raise InputError.of("data", "hold only images that can be read", _list_some(unreadable), fix)
     arrays.flush()
-    return digests
+    return digests, dict(sorted(notes.items()))
 
 
 def _read_batches(parquet: Path) -> Iterator[tuple[list[str], list[bytes]]]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from frostline.data.images import decode, read_prepared
+from frostline.data.decoding import decode
+from frostline.data.images import read_prepared
 from frostline.errors import InputError, end_in_one_line, join_names
 from frostline.files import read_yaml
 from frostline.interpret.inspection import Case, Opened, look_inside, open_run

@@ -12,21 +12,12 @@ import pandas as pd
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from frostline.constants import HUB, SPLITS
-from frostline.errors import InputError
+from frostline.constants import HUB
 from frostline.params import Data, Hub
 from frostline.sources.base import Example, Source
+from frostline.sources.folders import read_folders
 from frostline.sources.hub import download
 from frostline.sources.parquet import list_classes, open_splits, read_examples
-
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-KNOWN_ENDINGS = f"Known endings: {', '.join(IMAGE_SUFFIXES)}."
-SPLIT_FOLDERS = {
-    "train": "train", "training": "train",
-    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-"""Folder names that mean an official split."""
 
 
 def open_source(data: Data) -> Source:
@@ -86,24 +77,26 @@ def read_digits() -> Source:
 
 
 def read_folder(root: Path) -> Source:
-    """Return the images of class-named folders, which may lie in folders named train, validation and test."""
-    files = list_images(root)
-    classes = sorted({class_name for _, class_name, _ in files})
-    _check_folder(root, files, classes)
+    """Return the images of class-named folders, which may lie in folders of splits or hold such."""
+    folder = read_folders(root)
+    classes = sorted({each.class_name for each in folder.images})
 
     def read_examples() -> Iterator[Example]:
-        for split, class_name, path in files:
-            yield _make_example(path, path.relative_to(root).as_posix(), classes.index(class_name), "", split)
+        for each in folder.images:
+            name = each.path.relative_to(root).as_posix()
+            yield _make_example(each.path, name, classes.index(each.class_name), "", each.split)
 
     digest = hashlib.sha256()
-    for _, _, path in files:
-        digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\0".encode())
+    for each in folder.images:
+        digest.update(f"{each.path.relative_to(root).as_posix()}\0{each.path.stat().st_size}\0".encode())
     facts: dict[str, object] = {
         "origin": f"folder {root.resolve().name}",  # where it lies is nobody else's concern
         "revision": f"sha256 of names and lengths {digest.hexdigest()}",
         "licence": "not known to Frostline: the folder is yours",
         "labels": "the name of the folder that an image lies in",
         "strata": "none",
+        "understood": folder.understood,
+        "left_alone": folder.left_alone,
     }
     return Source(classes, facts, read_examples)
 
@@ -122,72 +115,6 @@ def read_hub(asked: Hub) -> Source:
         "files": listing.files,
     }
     return Source([str(name) for name in classes], facts, lambda: read_examples(splits, classes, asked))
-
-
-def list_images(root: Path) -> list[tuple[str | None, str, Path]]:
-    """Return (official split or None, class name, path) of every image below `root`, sorted by path."""
-    if not root.is_dir():
-        raise _make_folder_error("be a folder of class-named folders", f"no folder at {str(root)!r}")
-    tops = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not tops:
-        raise _make_folder_error("hold one folder of images for each class", f"no folder in {str(root)!r}")
-    _check_loose(root)
-    official = [SPLIT_FOLDERS.get(top.name.lower()) for top in tops]
-    if any(official) and not all(official):
-        a_class, a_split = (
-            next(top.name for top, split in zip(tops, official, strict=True) if bool(split) is of)
-            for of in (False, True)
-        )
-        got = f"{a_class!r} beside {a_split!r}"
-        raise _make_folder_error("hold either class folders or only train, validation and test", got)
-    if all(official):
-        for top in tops:
-            _check_loose(top)
-        below = [(split, folder) for split, top in zip(official, tops, strict=True) for folder in _list_folders(top)]
-    else:
-        below = [(None, top) for top in tops]
-    images = [(split, folder, _list_image_files(folder)) for split, folder in below]
-    empty = [folder for _, folder, paths in images if not paths]
-    if empty and len(empty) < len(images):
-        raise _make_folder_error("hold images in every class folder", f"none in {str(empty[0])!r}", KNOWN_ENDINGS)
-    return [(split, folder.name, path) for split, folder, paths in images for path in paths]
-
-
-def _check_loose(where: Path) -> None:
-    """Refuse images that lie where only class folders should: nothing tells their class."""
-    loose = sorted(path.name for path in where.iterdir() if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES)
-    if loose:
-        raise _make_folder_error("hold images in class folders only", f"{loose[0]!r} loose in {str(where)!r}")
-
-
-def _list_folders(top: Path) -> list[Path]:
-    return sorted(path for path in top.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _list_image_files(class_folder: Path) -> list[Path]:
-    """Return the images anywhere below a class folder; what has no image's ending is left alone."""
-    files = (path for path in class_folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(path for path in files if path.is_file() and not _is_hidden(path.relative_to(class_folder)))
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(step.startswith(".") for step in path.parts)
-
-
-def _check_folder(root: Path, files: list[tuple[str | None, str, Path]], classes: list[str]) -> None:
-    if not files:
-        raise _make_folder_error("hold images", f"none in {str(root)!r}", KNOWN_ENDINGS)
-    if len(classes) < 2:
-        raise _make_folder_error("hold at least two classes", f"only {classes[0]!r} in {str(root)!r}")
-    splits = {split for split, _, _ in files}
-    if splits != {None} and ("train" not in splits or len(splits) == 1):
-        got = " and ".join(split for split in SPLITS if split in splits)
-        fix = "Without split folders every image is tested, in folds."
-        raise _make_folder_error("hold train beside validation or test if it holds splits", f"only {got}", fix)
-
-
-def _make_folder_error(must: str, got: str, hint: str = "") -> InputError:
-    return InputError.of("data.folder", must, got, hint)
 
 
 def _make_example(path: Path, name: str, label: int, stratum: str, split: str | None) -> Example:

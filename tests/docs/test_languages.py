@@ -24,6 +24,7 @@ COMMANDS = {
     "feature_extraction": "make record STUDY=beans_lite0 INTO=beans FOLDER=<the folder of leaves>",
     "residuals": "make record STUDY=depth", "mlp_or_cnn": "make record STUDY=digits",
     "weights_and_activations": "make study", "how_many_images": "make record STUDY=size",
+    "transfer": "make record STUDY=cifar10 FOLDER=<the folder of images>",
 }  # fmt: skip
 """The pages in the order in which they are best read, and what measures the figure of each."""
 
@@ -70,6 +71,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("recorded")
     write_study(root / "reports")
     write_study(root / "docs" / "beans", VARIANTS["leaning"])
+    write_study(root / "docs" / "beans_folds")
+    write_study(root / "docs" / "cifar10_lite0")
+    for name in ("cifar10", "cifar10_batchnorm"):
+        write_study(root / "docs" / name, VARIANTS["networks"])
     write_study(root / "docs" / "digits", VARIANTS["networks"])
     write_study(root / "docs" / "size", VARIANTS["sizes"])
     of_depth = Study(
@@ -186,15 +191,16 @@ def test_of_two_losses_the_higher_mean_is_told_and_in_how_many_replicates_it_is_
     }  # fmt: skip
 
 
-def test_the_page_about_sizes_tells_where_rule_and_validation_part(recorded: Path) -> None:
+def test_the_page_about_sizes_tells_where_rule_and_advice_part(recorded: Path) -> None:
     rows = [line.split(" | ") for line in shown("how_many_images", recorded).splitlines() if line.startswith("| ")]
     sizes = read_json(recorded / "docs/size/study.json")["sizes"]
-    assert [row[-3] for row in rows[2:]] == [f"`{size['plan'].rpartition('_')[0]}`" for size in sizes]
+    advised = [f"`{size['plan'].rpartition('_')[0]}`, {100 * size['probability']:.0f} %" for size in sizes]
+    assert [row[-3] for row in rows[2:]] == advised
     assert [row[-2] for row in rows[2:]] == [
         "only the head" if size["rule"] == "head" else "the last parts" for size in sizes
     ]
     for row in rows[2:]:
-        assert (row[-1] == "the same |") == (row[-3] == "`head`" and row[-2] == "only the head")
+        assert (row[-1] == "the same |") == (row[-3].startswith("`head`") and row[-2] == "only the head")
 
 
 def test_the_page_about_shifts_names_who_stands_firmest(recorded: Path) -> None:
@@ -209,3 +215,13 @@ def test_the_page_about_activations_tells_how_far_maps_differ(recorded: Path) ->
     page = shown("weights_and_activations", recorded, "es")
     assert "| `stem` | 13.968 | 0,91 % | 36 x 36 | 36 % |" in page
     assert "| `stage1` | 0 |  | 18 x 18 | 0 % |" in page
+
+
+def test_the_page_about_sizes_names_the_turning_point(recorded: Path) -> None:
+    sizes = read_json(recorded / "docs/size/study.json")["sizes"]
+    depths = [size["plan"].rpartition("_")[0] for size in sizes]
+    told = re.findall(
+        r"^- From ([\d,]+) images on `(\w+)` is advised", shown("how_many_images", recorded), re.MULTILINE
+    )
+    turns = [place for place in range(1, len(sizes)) if depths[place] != depths[place - 1]]
+    assert told == [(f"{sizes[place]['train_images']:,}", depths[place]) for place in turns]

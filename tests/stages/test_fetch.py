@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from frostline.constants import IMAGE_ENDINGS
 from frostline.errors import InputError
 from frostline.sources.base import Example, Source
 from frostline.sources.local import read_digits, read_elpv, read_folder
@@ -20,7 +21,7 @@ from stages import fetch
 from tests.project import ROOT, dump_yaml, load_yaml
 
 ELPV = Path(next(iter(elpv_dataset.__path__))) / "data"
-ENDINGS = "Known endings: .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp."
+ENDINGS = f"Known endings: {', '.join(IMAGE_ENDINGS)}."
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +215,8 @@ def test_split_folders_beside_class_folders_are_refused_naming_one_of_each(tmp_p
     _put(tmp_path, "train/cat/a.png", "test/cat/b.png", "cat/c.png")
     assert _refusal(tmp_path) == (
         "data.folder must hold either class folders or only train, validation and test. "
-        "Got 'cat' beside 'test' instead."
+        "Got 'cat' beside 'test' (a split or a class?) instead. "
+        "Take away what is neither, or rename a class that has a split's name."
     )
 
 

@@ -132,6 +132,24 @@ def test_prepared_json_counts_what_a_person_would_count(tmp_path: Path) -> None:
     assert {sum(counts.values()) for counts in told["images_per_split"].values()} == {25}
 
 
+def test_what_fetch_understood_and_left_alone_and_what_prepare_had_to_do_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawing = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    drawing.putpixel((0, 0), (9, 9, 9, 255))
+    extra = {"cat/drawn.png": encoded(drawing), "dog/notes.txt": b"seen twice"}
+    told = json.loads((_prepared(tmp_path, CATS | DOGS | extra) / "prepared.json").read_text(encoding="utf-8"))
+    assert told["notes"] == {"transparent, and was laid on white": 1}
+    source = json.loads((tmp_path / "raw" / "source.json").read_text(encoding="utf-8"))
+    assert (source["understood"], source["left_alone"]) == ("folders of 2 classes", ["1 .txt (no image's ending)"])
+    assert capsys.readouterr().out.splitlines()[:4] == [
+        "fetch: 25 images of 2 classes from folder images",
+        "fetch: folder images was understood as folders of 2 classes",
+        "fetch: left alone were 1 .txt (no image's ending)",
+        "prepare: 1 of 25 images: transparent, and was laid on white",
+    ]
+
+
 def test_preparing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     contents = []
     for _ in range(2):
@@ -141,11 +159,11 @@ def test_preparing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_all_unreadable_files_are_named_in_one_line(tmp_path: Path) -> None:
-    deep = encoded(Image.new("I;16", (2, 2)))
+    deep = encoded(Image.fromarray(np.full((2, 2), np.nan, np.float32)), "tiff")
     line = _refusal(tmp_path, CATS | DOGS | {"cat/bad.png": b"x", "dog/deep.png": deep, "dog/empty.jpg": b""})
     assert line == (
         "data must hold only images that can be read. Got cat/bad.png (cannot identify image file), "
-        "dog/deep.png (it has mode I;16, not 8 bits a channel), dog/empty.jpg (cannot identify image file) instead. "
+        "dog/deep.png (it holds values that are no numbers), dog/empty.jpg (cannot identify image file) instead. "
         "Mend or remove them."
     )
 

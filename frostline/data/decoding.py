@@ -1,0 +1,86 @@
+"""Decoding: an image file of whatever kind, made 8-bit RGB of one size, or told apart as what cannot be read."""
+
+import hashlib
+import io
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from frostline.constants import IMAGE_FORMATS
+
+EIGHT_BITS = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
+"""Pillow's modes of at most 8 bits a channel."""
+WIDE_GREY = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+"""Pillow's modes of one channel of more."""
+WINDOW = (0.1, 99.9)
+"""Percentiles of a grey image of more than 8 bits, which become 0 and 255: a few dead pixels do not darken the rest."""
+MOST_PIXELS = 178_956_970
+"""Of an image; Pillow's own bound against files that decode to far more than they hold."""
+ON_WHITE, WINDOWED = "transparent, and was laid on white", "grey of more than 8 bits, and got a window of its own"
+
+
+class Decoded(NamedTuple):
+    """An image as uint8 H x W x 3 in its final size, and the SHA-256 of its pixels before they were resized.
+
+    `note` says what had to be done to make it 8-bit RGB, if anything.
+    """
+
+    pixels: NDArray[np.uint8]
+    digest: str
+    note: str = ""
+
+
+def decode(encoded: bytes, image_px: int) -> Decoded | str:
+    """Return the image turned upright, cropped to its central square and resized, or why it cannot be read.
+
+    Whatever a decoder raises is about this file. Only IMAGE_FORMATS are tried, whatever the file is called.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, and of many pixels, which are bounded below
+            with Image.open(io.BytesIO(encoded), formats=IMAGE_FORMATS) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    return f"it has {image.width:,} x {image.height:,} pixels, more than {MOST_PIXELS:,}"
+                if has_wide_colour(image):
+                    return "it has 16 bits a channel of colour, of which 8 would be lost"
+                whole, note = make_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError:
+        return "cannot identify image file"
+    except Exception as error:  # noqa: BLE001
+        return str(error).partition("\n")[0] or type(error).__name__
+    digest = hashlib.sha256(f"{whole.size}".encode() + whole.tobytes()).hexdigest()
+    fitted = ImageOps.fit(whole, (image_px, image_px), Image.Resampling.BICUBIC)
+    return Decoded(np.asarray(fitted), digest, note)
+
+
+def make_rgb(image: Image.Image) -> tuple[Image.Image, str]:
+    """Return the image as 8-bit RGB, and what had to be done for it. Raises `ValueError` if it would lose its range."""
+    if image.mode in WIDE_GREY:
+        return window(image), WINDOWED
+    if image.mode not in EIGHT_BITS:
+        raise ValueError(f"it has mode {image.mode}, not 8 bits a channel")
+    if image.has_transparency_data:
+        drawn = image.convert("RGBA")
+        if drawn.getchannel("A").getextrema() != (255, 255):
+            return Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB"), ON_WHITE
+        return drawn.convert("RGB"), ""
+    return image.convert("RGB"), ""
+
+
+def has_wide_colour(image: Image.Image) -> bool:
+    """Return whether a file of 16-bit colour is about to be cut to 8 bits, which Pillow does without a word."""
+    raw = [str(tile.args[0] if isinstance(tile.args, tuple) else tile.args) for tile in getattr(image, "tile", [])]
+    return image.mode not in WIDE_GREY and any(";16" in mode for mode in raw)
+
+
+def window(image: Image.Image) -> Image.Image:
+    """Return a grey image of more than 8 bits as RGB, its WINDOW of percentiles laid onto 0 to 255."""
+    grey = np.asarray(image, np.float64)
+    if not np.isfinite(grey).all():
+        raise ValueError("it holds values that are no numbers")
+    low, high = np.percentile(grey, WINDOW)
+    shown = np.clip((grey - low) / max(high - low, np.finfo(np.float64).tiny), 0, 1)
+    return Image.fromarray((255 * shown).round().astype(np.uint8)).convert("RGB")
