@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import Annotated, Any, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+MOST_SHOWN = 160
+"""Characters of a value that a message repeats."""
 # pydantic's own words speak of its classes and of Python.
 IN_PLAIN_WORDS = {
     "bool_type": "be true or false",
@@ -27,7 +30,17 @@ class InputError(ValueError):
     @classmethod
     def of(cls, where: str, must: str, got: str, hint: str = "") -> Self:
         """Return the error "<where> must <must>. Got <got> instead. <hint>", ready to be raised."""
-        return cls(f"{where} must {must}. Got {got} instead.{f' {hint}' if hint else ''}")
+        return cls(make_printable(f"{where} must {must}. Got {got} instead.{f' {hint}' if hint else ''}"))
+
+
+def make_printable(text: str) -> str:
+    """Return the text with its control characters and line ends as Python writes them, as names may hold any."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def shorten(text: str) -> str:
+    """Return the text, or its beginning where it is long."""
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text):,} characters)"
 
 
 def join_names(names: Iterable[str]) -> str:
@@ -67,15 +80,15 @@ def explain(error: ValidationError, model: type[BaseModel], whole: str) -> Input
     `whole` is what the content is called where no name leads to the fault.
     """
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    path = [str(step) for step in first["loc"] if step != "[key]"]
+    path = [shorten(str(step)) for step in first["loc"] if step != "[key]"]
     where = ".".join(path) or whole
     if first["type"] == "missing":
         return InputError.of(where, "be given", "nothing")
     if first["type"] == "extra_forbidden":
         known = join_names(_list_known_names(model, path[:-1]))
-        return InputError.of(".".join(path[:-1]) or whole, f"hold only {known}", repr(path[-1]))
-    must = IN_PLAIN_WORDS.get(first["type"]) or first["msg"].replace("Input should ", "")
-    return InputError.of(where, must, repr(first["input"]), _hint_at_quotes(first["type"], first["input"]))
+        return InputError.of(".".join(path[:-1]) or whole, f"hold only {known}", shorten(repr(first["loc"][-1])))
+    must = IN_PLAIN_WORDS.get(first["type"]) or re.sub(r"^\w+ should | after validation, not \d+$", "", first["msg"])
+    return InputError.of(where, must, shorten(repr(first["input"])), _hint_at_quotes(first["type"], first["input"]))
 
 
 def _hint_at_quotes(kind: str, value: object) -> str:

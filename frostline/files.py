@@ -12,8 +12,12 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent, ScalarEvent
 
-from frostline.errors import InputError
+from frostline.errors import InputError, shorten
+
+MOST_CHARACTERS, MOST_VALUES, MOST_DEPTH = 5_000_000, 500_000, 20
+"""Of a YAML file, its aliases written out: dvc.lock of a thousand runs has half of it."""
 
 
 @contextmanager
@@ -66,10 +70,20 @@ def read_json(path: Path) -> Any:
         raise InputError.of(str(path), "be a file", "no file", fix) from None
 
 
-def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file, read as dvc reads it (YAML 1.2: 1e-3 is a number, `no` is text)."""
+def read_yaml(path: Path, most: int = MOST_CHARACTERS) -> Any:
+    """Return the content of a YAML file, read as dvc reads it (YAML 1.2: 1e-3 is a number, `no` is text).
+
+    Files of more than so many characters are refused, and tags, aliases by which a few lines would mean millions, and
+    more than MOST_DEPTH lists in each other.
+    """
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if len(text) > most:
+            raise InputError.of(str(path), f"have at most {most:,} characters", f"{len(text):,}")
+        for fault in find_yaml_faults(text):
+            must = f"be YAML without tags, of {MOST_DEPTH} levels and {MOST_VALUES:,} values at most"
+            raise InputError.of(str(path), must, fault)
+        return YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError:
         raise InputError.of(str(path), "be a YAML file", "no file") from None
     except IsADirectoryError:
@@ -79,11 +93,45 @@ def read_yaml(path: Path) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        hint = f"The reader says: {' '.join(str(error.problem).split())}."
+        hint = f"The reader says: {shorten(' '.join(str(error.problem).split()))}."
         raise InputError.of(str(path), "be YAML", f"an error{place}", hint) from None
-    except YAMLError as error:
-        hint = f"The reader says: {' '.join(str(error).split())}."
-        raise InputError.of(str(path), "be YAML", "an error", hint) from None
+    except (YAMLError, RecursionError, OverflowError) as error:
+        raise InputError.of(str(path), "be YAML", "an error", tell_reader(error)) from None
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError.of(str(path), "be YAML", "a value that cannot be read", tell_reader(error)) from None
+
+
+def find_yaml_faults(text: str) -> Iterator[str]:
+    """Yield what YAML could say here and shall not, each with its line."""
+    sizes: dict[str, int] = {}
+    inside = [("", 0)]  # of what is being read, the anchor and how many values it has so far
+    for event in YAML(typ="safe", pure=True).parse(text):
+        line, (anchor, size) = event.start_mark.line + 1, inside[-1]
+        if isinstance(event, NodeEvent) and getattr(event, "tag", None):
+            yield f"a tag in line {line}"
+        if isinstance(event, CollectionStartEvent):
+            inside.append((event.anchor or "", 0))
+        elif isinstance(event, CollectionEndEvent):
+            inside.pop()
+            sizes[anchor] = size + 1
+            inside[-1] = (inside[-1][0], inside[-1][1] + size + 1)
+        elif isinstance(event, AliasEvent):
+            if any(event.anchor == its for its, _ in inside):
+                yield f"an alias within what it stands for in line {line}"
+            inside[-1] = (anchor, size + sizes.get(str(event.anchor), 1))
+        elif isinstance(event, ScalarEvent):
+            inside[-1] = (anchor, size + 1)
+        if len(inside) > MOST_DEPTH:
+            yield f"{len(inside)} levels in line {line}"
+        if inside[-1][1] > MOST_VALUES:
+            yield f"{inside[-1][1]:,} values in line {line}"
+
+
+def tell_reader(error: Exception) -> str:
+    """Return what the reader said, in one line."""
+    return f"The reader says: {shorten(' '.join(str(error).split())) or type(error).__name__}."
 
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:

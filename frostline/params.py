@@ -2,20 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from frostline.constants import BACKBONES, MOST_PX, PARTS, SELECTORS, WITHOUT_WEIGHTS
-from frostline.errors import InputError, explain, join_names
+from frostline.errors import InputError, explain, join_names, shorten
 from frostline.files import read_yaml
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
-Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$", max_length=200)]
+Text = Annotated[str, Field(min_length=1, max_length=1_000)]
 Percent = Annotated[float, Field(gt=0, lt=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Epochs = Annotated[int, Field(ge=1)]
-Rates = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+Bytes = Annotated[int, Field(ge=0, le=10**15)]
+Rates = Annotated[list[Annotated[float, Field(gt=0, le=100)]], Field(min_length=1, max_length=100)]
 LayerDecay = Annotated[float, Field(gt=0, le=1)]
 WEIGHTS = "data/weights"
 """Where weights files lie: dvc watches it, so that a run is trained anew when its file changes."""
@@ -49,27 +50,27 @@ class Data(Section):
     elpv_defective: Literal["probability >= 0.5", "probability > 0"]
     image_px: Annotated[int, Field(ge=16, le=MOST_PX)]
     groups: Literal["blocks", "none"]
-    block_files: Annotated[int, Field(ge=2)]
+    block_files: Annotated[int, Field(ge=2, le=1_000_000)]
     splits: Literal["auto", "folds"]
-    folds: Annotated[int, Field(ge=2)]
+    folds: Annotated[int, Field(ge=2, le=100)]
     validation_percent: Percent
 
 
 class Study(Section):
     """Which plans are compared, how often each image is tested, and in which replicates learning rates are tried."""
 
-    plans: Annotated[list[Name], Field(min_length=1)]
-    repeats: Annotated[int, Field(ge=1)]
+    plans: Annotated[list[Name], Field(min_length=1, max_length=1_000)]
+    repeats: Annotated[int, Field(ge=1, le=1_000)]
     tune: Literal["first", "all"]
     racing: bool
-    shifts: list[Annotated[int, Field(ge=1)]]
+    shifts: Annotated[list[Annotated[int, Field(ge=1, le=MOST_PX)]], Field(max_length=100)]
 
 
 class Depth(Section):
     """What learns: `from_` names the shallowest part or block, or `train` names each part, block and selector."""
 
-    from_: Annotated[str | None, Field(alias="from")] = None
-    train: Annotated[list[str], Field(min_length=1)] | None = None
+    from_: Annotated[str | None, Field(alias="from", max_length=1_000)] = None
+    train: Annotated[list[Text], Field(min_length=1, max_length=1_000)] | None = None
 
     @property
     def depths(self) -> Sequence["Depth"]:
@@ -83,7 +84,7 @@ class Phase(Depth):
     Each part's rate is `layer_decay` times that of the part after it; the head's is the learning rate itself.
     """
 
-    epochs: Epochs
+    epochs: Count
     learning_rates: Rates
     layer_decay: LayerDecay = 1.0
 
@@ -94,11 +95,11 @@ class Plan(Depth):
     `views` takes the place of `training.views`. Of each replicate's training images `train_percent` are shown.
     """
 
-    weights: str
+    weights: Text
     learning_rates: Rates | None = None
     layer_decay: LayerDecay = 1.0
-    phases: Annotated[list[Phase], Field(min_length=1)] | None = None
-    views: Annotated[int, Field(ge=1)] | None = None
+    phases: Annotated[list[Phase], Field(min_length=1, max_length=100)] | None = None
+    views: Count | None = None
     train_percent: Annotated[float, Field(gt=0, le=100)] | None = None
 
     @property
@@ -123,7 +124,7 @@ class Augmentation(Section):
 
     flips: Literal["none", "horizontal", "vertical", "both"]
     crop: Literal["none", "padding", "resized"]
-    crop_padding: Annotated[int, Field(ge=1)]
+    crop_padding: Annotated[int, Field(ge=1, le=MOST_PX)]
     crop_scale: Annotated[float, Field(gt=0, le=1)]
     colour: Annotated[float, Field(ge=0, le=1)]
     policy: Literal["none", "randaugment", "trivialaugment"]
@@ -132,20 +133,20 @@ class Augmentation(Section):
 class Training(Section):
     """How every plan is trained; `cache_bytes` are of memory for a prefix, `keep_bytes` of disk for finished fits."""
 
-    epochs: Epochs
-    patience: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=3)]
-    weight_decay: Annotated[float, Field(ge=0)]
+    epochs: Count
+    patience: Count
+    batch_size: Annotated[int, Field(ge=3, le=100_000)]
+    weight_decay: Annotated[float, Field(ge=0, le=1_000)]
     precision: Literal["auto", "float32", "bfloat16"]
     schedule: Literal["constant", "cosine", "plateau"]
     plateau_factor: Annotated[float, Field(gt=0, lt=1)]
-    plateau_patience: Annotated[int, Field(ge=0)]
-    warmup_epochs: Annotated[int, Field(ge=0)]
+    plateau_patience: Annotated[int, Field(ge=0, le=100_000)]
+    warmup_epochs: Annotated[int, Field(ge=0, le=100_000)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     augmentation: Augmentation
-    views: Annotated[int, Field(ge=1)]
-    cache_bytes: Annotated[int, Field(ge=0)]
-    keep_bytes: Annotated[int, Field(ge=0)]
+    views: Count
+    cache_bytes: Bytes
+    keep_bytes: Bytes
     augmentation_seed: Seed
     tensorboard: bool
 
@@ -163,15 +164,15 @@ class Params(Section):
 
     data: Data
     study: Study
-    backbones: Annotated[list[str], Field(min_length=1)]
-    plans: Annotated[dict[Name, Plan], Field(min_length=1)]
+    backbones: Annotated[list[Text], Field(min_length=1, max_length=1_000)]
+    plans: Annotated[dict[Name, Plan], Field(min_length=1, max_length=1_000)]
     training: Training
     advice: Advice
 
 
 def load_params(path: Path) -> Params:
     """Return the checked params of a file, or raise an `InputError` about the first thing that is wrong in them."""
-    return check_params(read_yaml(path))
+    return check_params(read_yaml(path, most=100_000))
 
 
 def check_params(content: Any) -> Params:
@@ -201,7 +202,9 @@ def _check_choices(params: Params) -> None:
 
 def _check_plan(where: str, plan: Plan) -> None:
     if plan.weights not in ("pretrained", "none") and not plan.weights.startswith(f"{WEIGHTS}/"):
-        raise InputError.of(f"{where}.weights", f"be pretrained, none or a file in {WEIGHTS}", repr(plan.weights))
+        raise InputError.of(
+            f"{where}.weights", f"be pretrained, none or a file in {WEIGHTS}", shorten(repr(plan.weights))
+        )
     _check_learning(where, plan)
     frozen = [depth for depth in plan.depths if depth.from_ != "stem" and not set(PARTS) <= set(depth.train or ())]
     if plan.weights == "none" and frozen:
@@ -254,9 +257,8 @@ def _check_crop(augmentation: Augmentation, image_px: int) -> None:
 
 
 def _check_shifts(shifts: Sequence[int], image_px: int) -> None:
-    for shift in shifts:
-        if shift >= image_px:
-            raise InputError.of("study.shifts", f"be less than data.image_px, {image_px}", str(shift))
+    for shift in (shift for shift in shifts if shift >= image_px):
+        raise InputError.of("study.shifts", f"be less than data.image_px, {image_px}", str(shift))
     _check_distinct("study.shifts", shifts)
 
 
@@ -269,9 +271,8 @@ def _check_side(backbone: str, image_px: int) -> None:
 
 def _check_published(where: str, weights: str, backbones: Sequence[str]) -> None:
     """Check that pretrained weights are asked for only where there are some."""
-    for backbone in backbones:
-        if weights == "pretrained" and backbone in WITHOUT_WEIGHTS:
-            raise InputError.of(where, f"be none or a file for {backbone}", "'pretrained'", "Nobody has published any.")
+    for backbone in (name for name in backbones if weights == "pretrained" and name in WITHOUT_WEIGHTS):
+        raise InputError.of(where, f"be none or a file for {backbone}", "'pretrained'", "Nobody has published any.")
 
 
 def _check_parts(where: str, names: Sequence[str], selectors: Sequence[str]) -> None:
@@ -280,20 +281,20 @@ def _check_parts(where: str, names: Sequence[str], selectors: Sequence[str]) -> 
         part, _, block = name.partition(".")
         is_block = part in PARTS and block.isdecimal()
         if not is_block and name not in (*PARTS, *selectors):
-            raise InputError.of(
-                where, f"name {join_names([*PARTS, *selectors])}, or a block such as stage4.1", repr(name)
-            )
+            _refuse(where, f"name {join_names([*PARTS, *selectors])}, or a block such as stage4.1", name)
     _check_distinct(where, names)
 
 
 def _check_known(where: str, names: Sequence[str], known: Sequence[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise InputError.of(where, f"name {join_names(known)}", repr(name))
+    for name in (name for name in names if name not in known):
+        _refuse(where, f"name {join_names(known)}", name)
     _check_distinct(where, names)
 
 
 def _check_distinct(where: str, values: Sequence[Any]) -> None:
-    for value in values:
-        if values.count(value) > 1:
-            raise InputError.of(where, "name each value once", f"{value!r} more than once")
+    for value in (value for value in values if values.count(value) > 1):
+        raise InputError.of(where, "name each value once", f"{shorten(repr(value))} more than once")
+
+
+def _refuse(where: str, must: str, got: str) -> NoReturn:
+    raise InputError.of(where, must, shorten(repr(got)))
