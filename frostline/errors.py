@@ -19,7 +19,8 @@ IN_PLAIN_WORDS = {
     "bool_type": "be true or false",
     "dict_type": "be a mapping of names to values",
     "model_type": "be a mapping of names to values",
-    "string_pattern_mismatch": "be a name of letters, digits and _",
+    r"^[A-Za-z0-9_]+$": "be a name of letters, digits and _",
+    r"^(none|blocks|folders|name: .+)$": "be none, blocks, folders, or name: <regular expression>",
     "too_short": "hold at least one value",
 }
 
@@ -87,7 +88,8 @@ def explain(error: ValidationError, model: type[BaseModel], whole: str) -> Input
     if first["type"] == "extra_forbidden":
         known = join_names(_list_known_names(model, path[:-1]))
         return InputError.of(".".join(path[:-1]) or whole, f"hold only {known}", shorten(repr(first["loc"][-1])))
-    must = IN_PLAIN_WORDS.get(first["type"]) or re.sub(r"^\w+ should | after validation, not \d+$", "", first["msg"])
+    plain = IN_PLAIN_WORDS.get(first["type"]) or IN_PLAIN_WORDS.get(first.get("ctx", {}).get("pattern", ""))
+    must = plain or re.sub(r"^\w+ should | after validation, not \d+$", "", first["msg"])
     return InputError.of(where, must, shorten(repr(first["input"])), _hint_at_quotes(first["type"], first["input"]))
 
 

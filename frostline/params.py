@@ -49,7 +49,7 @@ class Data(Section):
     hub: Hub
     elpv_defective: Literal["probability >= 0.5", "probability > 0"]
     image_px: Annotated[int, Field(ge=16, le=MOST_PX)]
-    groups: Literal["blocks", "none"]
+    groups: Annotated[str, Field(pattern=r"^(none|blocks|folders|name: .+)$", max_length=1_000)]
     block_files: Annotated[int, Field(ge=2, le=1_000_000)]
     splits: Literal["auto", "folds"]
     folds: Annotated[int, Field(ge=2, le=100)]
@@ -186,7 +186,6 @@ def check_params(content: Any) -> Params:
 
 
 def _check_choices(params: Params) -> None:
-    """Check what one value must be in the light of another."""
     _check_known("backbones", params.backbones, tuple(BACKBONES))
     for backbone in params.backbones:
         _check_side(backbone, params.data.image_px)
@@ -250,8 +249,7 @@ def _check_warmup(where: str, plan: Plan, training: Training) -> None:
 
 
 def _check_crop(augmentation: Augmentation, image_px: int) -> None:
-    """Check that what an image is padded with, its own mirror image, is not more than there is of it."""
-    if augmentation.crop == "padding" and augmentation.crop_padding >= image_px:
+    if augmentation.crop == "padding" and augmentation.crop_padding >= image_px:  # padded with its own mirror image
         must = f"be less than data.image_px, {image_px}"
         raise InputError.of("training.augmentation.crop_padding", must, str(augmentation.crop_padding))
 
@@ -270,7 +268,6 @@ def _check_side(backbone: str, image_px: int) -> None:
 
 
 def _check_published(where: str, weights: str, backbones: Sequence[str]) -> None:
-    """Check that pretrained weights are asked for only where there are some."""
     for backbone in (name for name in backbones if weights == "pretrained" and name in WITHOUT_WEIGHTS):
         raise InputError.of(where, f"be none or a file for {backbone}", "'pretrained'", "Nobody has published any.")
 

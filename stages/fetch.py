@@ -1,7 +1,7 @@
 """Bring the study's images into one form that every hub tool reads.
 
 Reads: the source named in params.yaml.
-Writes: `images.parquet` (id, image, label, stratum, split) and `source.json`, into one folder.
+Writes: `images.parquet` (id, image, label, stratum, group, split) and `source.json`, into one folder.
 """
 
 import tempfile
@@ -54,6 +54,7 @@ def write_parquet(source: Source, path: Path) -> dict[str, int]:
         "image": datasets.Image(),
         "label": datasets.ClassLabel(names=source.classes),
         "stratum": datasets.Value("string"),
+        "group": datasets.Value("string"),
         "split": datasets.Value("string"),
     })  # fmt: skip
     datasets.disable_progress_bars()

@@ -5,6 +5,7 @@ Writes: `images.npy` (uint8, images x image_px x image_px x 3), `labels.npy` (in
 `splits.csv` (what each image is in each replicate) and `prepared.json`, into one folder.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +46,7 @@ def main(*, params: Path, raw: Path, out: Path) -> None:
         splits = pd.concat([split_images(images, data, repeat) for repeat in range(repeats)], ignore_index=True)
         check_splits(images, splits, official=are_official(images, data))
         np.save(folder / "labels.npy", images.label.to_numpy(np.int64))
-        write_csv(folder / "images.csv", images.drop(columns="digest"))
+        write_csv(folder / "images.csv", images.drop(columns=["digest", "folder"]))
         write_csv(folder / "splits.csv", splits)
         about = describe(folder, images, splits, classes, data)
         write_json(folder / "prepared.json", about | ({"notes": notes} if notes else {}))
@@ -73,8 +74,9 @@ def tell_splits(images: pd.DataFrame, data: Data, repeats: int) -> str:
 
 
 def read_table(parquet: Path, classes: list[str]) -> pd.DataFrame:
-    """Return what is known of every image but its pixels: id, label, class, stratum, split."""
-    images: pd.DataFrame = pq.read_table(parquet, columns=["id", "label", "stratum", "split"]).to_pandas()
+    """Return what is known of every image but its pixels: id, label, class, stratum, folder (its group), split."""
+    images: pd.DataFrame = pq.read_table(parquet, columns=["id", "label", "stratum", "group", "split"]).to_pandas()
+    images = images.rename(columns={"group": "folder"})
     images.insert(2, "class", [classes[label] for label in images.label])
     return images
 
@@ -124,10 +126,57 @@ def check_labels(images: pd.DataFrame, of_the_hub: bool) -> None:
 
 
 def group_images(images: pd.DataFrame, data: Data) -> np.ndarray:
-    """Return each image's group, which no split may tear: its block of files, and images with the same pixels."""
+    """Return each image's group, which no split may tear: what belongs together, and images with the same pixels.
+
+    Blocks are of files in the order in which people count: frame2 before frame10.
+    """
     files = np.arange(len(images))
-    blocks = files // data.block_files if data.groups == "blocks" else files
-    return join_groups(blocks, encode_values(images.digest))
+    named = name_groups(images, data.groups)
+    if named is not None:
+        alone = [name or f"/{place}" for place, name in enumerate(named)]  # no folder is called so
+        groups = join_groups(encode_values(alone), encode_values(images.digest))
+        if are_official(images, data):
+            check_torn(images, groups, named)
+        return groups
+    ranks = np.empty_like(files)
+    ranks[sorted(files, key=lambda place: split_numbers(images.id[place]))] = files
+    return join_groups(ranks // data.block_files if data.groups == "blocks" else files, encode_values(images.digest))
+
+
+def name_groups(images: pd.DataFrame, groups: str) -> list[str] | None:
+    """Return the name of each image's group, "" of one that belongs to none, where names or folders tell it."""
+    if groups == "folders":
+        if not images.folder.any():
+            must = "be told by something"
+            raise InputError.of("data.groups", must, "folders, with no folder below those of the classes")
+        return [str(folder) for folder in images.folder]
+    if not groups.startswith("name: "):
+        return None
+    try:
+        pattern = re.compile(groups.removeprefix("name: "))
+    except re.error as error:
+        must = "hold a regular expression after name:"
+        raise InputError.of("data.groups", must, repr(groups), f"Python says: {error}.") from None
+    found = [pattern.search(name.rpartition("/")[2]) for name in images.id]
+    missed = [name for name, match in zip(images.id, found, strict=True) if match is None]
+    if missed:
+        got = f"{groups!r}, and {_list_some(missed)} in which it finds nothing"
+        raise InputError.of("data.groups", "find a group in every image's name", got)
+    return [(match[1] or "" if match.re.groups else match[0]) for match in found if match]
+
+
+def split_numbers(name: str) -> list[tuple[int, int | str]]:
+    """Return the name as what sorts as people count."""
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def check_torn(images: pd.DataFrame, groups: np.ndarray, named: list[str]) -> None:
+    """Refuse the source's own splits where they tear a group."""
+    splits = images.split.groupby(groups).nunique()
+    torn = sorted({name for name, group in zip(named, groups, strict=True) if splits[group] > 1 and name})
+    if torn:
+        fix = "data.splits: folds keeps them together."
+        raise InputError.of("data", "keep each group of images in one split", _list_some(torn), fix)
 
 
 def check_groups(images: pd.DataFrame, folds: int) -> None:

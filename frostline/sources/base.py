@@ -6,12 +6,16 @@ from typing import TypedDict
 
 
 class Example(TypedDict):
-    """One image as it was published: its encoded bytes, its class, and what else its source tells."""
+    """One image as it was published: its encoded bytes, its class, and what else its source tells.
+
+    Images of one `group`, which is "" where none is known, belong together: a patient, a plant, a video.
+    """
 
     id: str
     image: dict[str, bytes | str]
     label: int
     stratum: str
+    group: str
     split: str | None
 
 

@@ -30,11 +30,12 @@ KNOWN_ENDINGS = f"Known endings: {', '.join(IMAGE_ENDINGS)}."
 
 @dataclass(frozen=True)
 class Found:
-    """An image file, its class, and its split where the folders tell one."""
+    """An image file, its class, its split where the folders tell one, and the folders in which it lies below those."""
 
     path: Path
     class_name: str
     split: str | None
+    group: str
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,12 @@ class Tree:
         return [*self.images, *(path for tree in self.below for path in tree.list_images())]
 
 
-def read_folders(root: Path) -> Folder:
+def read_folders(root: Path, *, grouped: bool = False) -> Folder:
     """Return the images below `root`, by the layout that its folders have.
 
-    Folders of classes may lie in folders of splits, or have folders of splits in them; other folders below those of
-    classes say nothing. Raises `InputError` where no layout fits, or two do.
+    Folders of classes may lie in folders of splits, or have folders of splits in them; others below those of classes
+    are groups of images where somebody said so (`grouped`), and else say nothing. Raises `InputError` where no layout
+    fits, or two do.
     """
     if not root.is_dir():
         raise refuse("be a folder of class-named folders", f"no folder at {str(root)!r}")
@@ -77,7 +79,7 @@ def read_folders(root: Path) -> Folder:
     if not tree.below:
         raise refuse("hold one folder of images for each class", f"no folder in {str(root)!r}")
     top = descend(tree)
-    found, understood = find_layout(top)
+    found, understood = find_layout(top, grouped=grouped)
     if top is not tree:
         understood += f", in {str(top.path.relative_to(root))!r}"
     check_names([found_image.path.relative_to(root) for found_image in found])
@@ -120,7 +122,7 @@ def descend(tree: Tree) -> Tree:
     return tree
 
 
-def find_layout(top: Tree) -> tuple[list[Found], str]:
+def find_layout(top: Tree, *, grouped: bool) -> tuple[list[Found], str]:
     """Return the images with their classes and splits, and in words how the folders were understood."""
     refuse_loose(top)
     splits = find_splits(top.below)
@@ -129,15 +131,15 @@ def find_layout(top: Tree) -> tuple[list[Found], str]:
     inside = [find_splits(tree.below) if not tree.images else {} for tree in top.below]
     if all(inside):
         found = [
-            Found(path, of_class.name, split_of[split.name])
+            Found(path, of_class.name, split_of[split.name], name_group(path, split))
             for of_class, split_of in zip(top.below, inside, strict=True)
             for split in of_class.below
             for path in split.list_images()
         ]
         names = list(dict.fromkeys(split.name for of_class in top.below for split in of_class.below))
         return found, f"folders of splits ({', '.join(names)}) in those of {len(top.below)} classes"
-    refuse_two_ways(top)
-    found = [Found(path, tree.name, None) for tree in top.below for path in tree.list_images()]
+    refuse_two_ways(top, grouped=grouped)
+    found = [Found(path, tree.name, None, name_group(path, tree)) for tree in top.below for path in tree.list_images()]
     return found, f"folders of {len(top.below)} classes"
 
 
@@ -151,11 +153,18 @@ def find_splits_above(top: Tree, splits: dict[str, str]) -> tuple[list[Found], s
         refuse_loose(inner)
         for of_class in inner.below:
             refuse_deep_splits(of_class)
-            found += [Found(path, of_class.name, splits[tree.name]) for path in of_class.list_images()]
-            if not of_class.list_images():
+            images = of_class.list_images()
+            found += [Found(path, of_class.name, splits[tree.name], name_group(path, of_class)) for path in images]
+            if not images:
                 raise refuse("hold images in every class folder", f"none in {str(of_class.path)!r}", KNOWN_ENDINGS)
     classes = len({each.class_name for each in found})
     return found, f"folders of {classes} classes in those of splits ({', '.join(tree.name for tree in top.below)})"
+
+
+def name_group(path: Path, tree: Tree) -> str:
+    """Return the folders between the image and the one of its class or split, or "" where there are none."""
+    between = path.parent.relative_to(tree.path).as_posix()
+    return "" if between == "." else between
 
 
 def find_split(name: str) -> str | None:
@@ -208,7 +217,7 @@ def refuse_deep_splits(of_class: Tree) -> None:
         refuse_deep_splits(tree)
 
 
-def refuse_two_ways(top: Tree) -> None:
+def refuse_two_ways(top: Tree, *, grouped: bool) -> None:
     """Refuse folders of which the upper ones may be the classes, or the lower ones, which are the same in all."""
     for tree in top.below:
         refuse_deep_splits(tree)
@@ -216,9 +225,9 @@ def refuse_two_ways(top: Tree) -> None:
             raise refuse("hold images in every class folder", f"none in {str(tree.path)!r}", KNOWN_ENDINGS)
     names = [sorted(tree.name for tree in each.below) for each in top.below]
     alike = len(top.below) > 1 and len(names[0]) > 1 and all(its == names[0] for its in names)
-    if alike and not any(tree.images for tree in top.below):
+    if alike and not grouped and not any(tree.images for tree in top.below):
         upper, lower = (join_few(each) for each in ([tree.name for tree in top.below], names[0]))
-        fix = f"If they are {upper}, put their images into them directly; if {lower}, put these on top."
+        fix = f"If they are {upper}, say data.groups: folders; if {lower}, put these on top."
         raise refuse("tell which folders are the classes", f"{lower} in each of {upper}", fix)
 
 

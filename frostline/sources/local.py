@@ -23,7 +23,7 @@ from frostline.sources.parquet import list_classes, open_splits, read_examples
 def open_source(data: Data) -> Source:
     """Return the source that the params name."""
     if data.source == "folder":
-        return read_folder(Path(data.folder))
+        return read_folder(Path(data.folder), grouped=data.groups == "folders")
     if data.source == "hub":
         return read_hub(data.hub)
     return read_elpv(data.elpv_defective) if data.package == "elpv" else read_digits()
@@ -64,7 +64,7 @@ def read_digits() -> Source:
             Image.fromarray(picture).save(png, format="png")
             name = f"digit{number:04d}.png"
             image: dict[str, bytes | str] = {"bytes": png.getvalue(), "path": name}
-            yield Example(id=name, image=image, label=int(label), stratum="", split=None)
+            yield Example(id=name, image=image, label=int(label), stratum="", group="", split=None)
 
     facts: dict[str, object] = {
         "origin": "sklearn.datasets.load_digits",
@@ -76,15 +76,15 @@ def read_digits() -> Source:
     return Source([str(name) for name in bunch.target_names], facts, read_examples)
 
 
-def read_folder(root: Path) -> Source:
-    """Return the images of class-named folders, which may lie in folders of splits or hold such."""
-    folder = read_folders(root)
+def read_folder(root: Path, *, grouped: bool = False) -> Source:
+    """Return the images of class-named folders, which may lie in folders of splits or hold such, or groups."""
+    folder = read_folders(root, grouped=grouped)
     classes = sorted({each.class_name for each in folder.images})
 
     def read_examples() -> Iterator[Example]:
         for each in folder.images:
             name = each.path.relative_to(root).as_posix()
-            yield _make_example(each.path, name, classes.index(each.class_name), "", each.split)
+            yield _make_example(each.path, name, classes.index(each.class_name), "", each.split, each.group)
 
     digest = hashlib.sha256()
     for each in folder.images:
@@ -117,6 +117,6 @@ def read_hub(asked: Hub) -> Source:
     return Source([str(name) for name in classes], facts, lambda: read_examples(splits, classes, asked))
 
 
-def _make_example(path: Path, name: str, label: int, stratum: str, split: str | None) -> Example:
+def _make_example(path: Path, name: str, label: int, stratum: str, split: str | None, group: str = "") -> Example:
     image: dict[str, bytes | str] = {"bytes": path.read_bytes(), "path": name}
-    return Example(id=name, image=image, label=label, stratum=stratum, split=split)
+    return Example(id=name, image=image, label=label, stratum=stratum, group=group, split=split)

@@ -179,7 +179,7 @@ def read_examples(splits: Splits, classes: list[Any], asked: Hub) -> Iterator[Ex
                 raise InputError.of("data.hub.label", "give every image a class", f"{value!r} at {name}")
             image: dict[str, bytes | str] = {"bytes": get_encoded(row[asked.image], name), "path": name}
             official = split if len(splits) > 1 else None
-            yield Example(id=name, image=image, label=label, stratum="", split=official)
+            yield Example(id=name, image=image, label=label, stratum="", group="", split=official)
 
 
 def get_encoded(value: Any, name: str) -> bytes:

@@ -107,8 +107,9 @@ def test_folders_that_may_be_classes_above_or_below_are_refused_naming_both(tmp_
     put(tmp_path, *(f"{plant}/{state}/a.png" for plant in ("apple", "corn") for state in ("healthy", "rust")))
     assert refusal(tmp_path) == (
         "data.folder must tell which folders are the classes. Got healthy and rust in each of apple and corn instead. "
-        "If they are apple and corn, put their images into them directly; if healthy and rust, put these on top."
+        "If they are apple and corn, say data.groups: folders; if healthy and rust, put these on top."
     )
+    assert {each.class_name for each in read_folders(tmp_path, grouped=True).images} == {"apple", "corn"}
 
 
 def test_folders_below_a_class_that_others_lack_say_nothing(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_every_elpv_cell_has_the_file_label_and_module_type_of_its_line_in_label
             "image": {"bytes": (ELPV / path).read_bytes(), "path": Path(path).name},
             "label": int(defective),
             "stratum": module_type,
+            "group": "",
             "split": None,
         }
 
@@ -146,7 +147,7 @@ def test_hidden_files_and_what_lies_in_hidden_folders_are_left_alone(tmp_path: P
     assert _found(tmp_path) == [("cat/a.png", "cat", None), ("dog/a.png", "dog", None)]
 
 
-def test_a_folder_that_lies_in_a_hidden_folder_is_read_all_the_same(tmp_path: Path) -> None:
+def test_a_folder_in_a_hidden_folder_is_read_all_the_same(tmp_path: Path) -> None:
     _put(tmp_path / ".mine", "cat/a.png", "dog/a.png")
     assert _found(tmp_path / ".mine") == [("cat/a.png", "cat", None), ("dog/a.png", "dog", None)]
 
@@ -199,10 +200,8 @@ def test_images_beside_class_folders_are_refused_because_nothing_tells_their_cla
     tmp_path: Path, names: list[str], where: str
 ) -> None:
     told = _refusal(_put(tmp_path, *names))
-    assert (
-        told
-        == f"data.folder must hold images in class folders only. Got 'stray.png' loose in '{tmp_path}{where}' instead."
-    )
+    must = "data.folder must hold images in class folders only."
+    assert told == f"{must} Got 'stray.png' loose in '{tmp_path}{where}' instead."
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:
@@ -266,8 +265,7 @@ def test_the_facts_of_a_folder_say_its_name_but_not_where_it_lies_how_many_image
     assert facts["origin"] == "folder images"
     assert str(tmp_path) not in json.dumps(facts)
     assert facts["classes"] == ["cat", "dog"]
-    assert facts["images"] == 3
-    assert facts["images_per_class"] == {"cat": 2, "dog": 1}
+    assert (facts["images"], facts["images_per_class"]) == (3, {"cat": 2, "dog": 1})
     content = (tmp_path / "raw" / "images.parquet").read_bytes()
     assert facts["sha256"] == {"images.parquet": hashlib.sha256(content).hexdigest()}
 
