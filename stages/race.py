@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from frostline.answer.estimator import estimate
 from frostline.answer.stopping import LEAST_CHANCE, find_chances
 from frostline.constants import Rates, name_run
 from frostline.errors import InputError, run_command
@@ -193,10 +192,10 @@ def stop(settings: Params, prepared: Path, running: list[Trial], raced: list[Tri
     about, groups = read_json(prepared / "prepared.json"), read_csv(prepared / "images.csv").group.to_numpy(np.int64)
     (metric, sign), count = ADVISED_BY[settings.advice.metric], len(judged[0].replicates)
     tested = gather_tests([gather_own_tests(trial) for trial in judged], about["classes"], groups, about["folds"])
-    found = estimate(turn(tested.get_outcomes(metric), sign))
+    outcomes = turn(tested.get_outcomes(metric), sign)
     costs = np.array([float(trial.ask(Worker.measure_costs)[settings.advice.cost]) for trial in judged])
     margin, share = settings.advice.margin / 100, min(1.0, count / about["folds"])
-    chances = find_chances(found, costs, margin, replicates, share)
+    chances = find_chances(outcomes, costs, margin, replicates, share)
     for trial, chance in zip(judged, chances.tolist(), strict=True):
         if trial in raced and chance < LEAST_CHANCE:
             trial.chance = chance

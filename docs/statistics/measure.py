@@ -17,7 +17,7 @@ import pandas as pd
 
 from docs.racing.measure import ROOT
 from docs.statistics.figure import draw
-from docs.statistics.problems import Design, Study, hold_studies
+from docs.statistics.problems import KINDS, Design, Study, draw_problem, hold_studies, hold_study
 from frostline.answer.decision import decide
 from frostline.answer.estimator import LEVEL, estimate
 from frostline.answer.outcomes import Floats
@@ -51,9 +51,9 @@ class Found:
 
     `stated` and `within`: for each plan of each study the probability to be within the margin, and whether it was;
     `advised` picks the advised one. `shortfalls`: stated and real ones of the advised plans. `held`: for each pair of
-    plans whether its interval held the truth. `better`: for each study of equal plans (nobody of them is truly better
-    by more than a tenth of the margin) whether any pair was called better. `raced`: for each study whether a race
-    advises the same plan, and the share of all fits' costs that it took.
+    plans whether its interval held the truth. `better`: for each study of plans that are the same whether any pair was
+    called better. `raced`: for each study whether a race advises the same plan, and the share of all fits' costs that
+    it took.
     """
 
     stated: list[float] = field(default_factory=list)
@@ -70,30 +70,47 @@ class Found:
         plans = range(len(truth))
         found = estimate(study.see(plans))
         decision = decide(found, count_costs(len(truth)), MARGIN)
-        if list_rungs(study.replicates, study.folds.max() + 1):
-            advised, share = race(study)
-            self.raced.append((advised == decision.plan, share))
         short = truth.max() - truth
         self.stated += decision.probabilities.tolist()
         self.within += (short <= MARGIN).tolist()
         self.advised += [plan == decision.plan for plan in plans]
         self.shortfalls.append((decision.expected_shortfall, float(short[decision.plan])))
-        p_values: list[float] = []
         for one, other in combinations(plans, 2):
             difference = found.get_difference(one, other)
             self.held.append(bool(difference.low <= truth[one] - truth[other] <= difference.high))
             self.widths.append((difference.high - difference.low) / 2)
-            p_values.append(found.compute_p(one, other))
-        if short.max() <= MARGIN / 10:
-            self.better.append(any(p <= LEVEL for p in correct_by_holm(p_values)))
+
+    def add_race(self, study: Study) -> None:
+        """Add whether a race advises what all fits do, where the design has something to race."""
+        plans = range(len(study.scores))
+        if list_rungs(study.replicates, int(study.folds.max()) + 1):
+            advised, share = race(study)
+            whole = decide(estimate(study.see(plans)), count_costs(len(plans)), MARGIN).plan
+            self.raced.append((advised == whole, share))
+
+    def add_same(self, study: Study) -> None:
+        """Add whether any of plans that are the same is called better than another."""
+        found = estimate(study.see(range(len(study.scores))))
+        p_values = [found.compute_p(*pair) for pair in combinations(range(len(study.scores)), 2)]
+        self.better.append(any(p <= LEVEL for p in correct_by_holm(p_values)))
 
 
 def hold(design: Design, studies: int, seed: int) -> Found:
-    """Return what so many studies of the design said, and what was true."""
+    """Return what so many studies of the design said, and what was true; and of as many others what needs no truth."""
     found = Found()
     for _, truth, study in hold_studies(np.random.default_rng(seed), design, studies):
         found.add(truth, study)
+    add_without_truth(found, design, studies, seed)
     return found
+
+
+def add_without_truth(found: Found, design: Design, studies: int, seed: int) -> None:
+    """Add what so many races came to, and so many studies of plans that are the same."""
+    rng, grouped = np.random.default_rng([seed, 1]), design.groups < design.images
+    for place in range(studies):
+        kind = list(KINDS)[place % len(KINDS)]
+        found.add_race(hold_study(rng, draw_problem(rng, kind, grouped=grouped), design))
+        found.add_same(hold_study(rng, draw_problem(rng, "equal", grouped=grouped, same=True), design))
 
 
 def count_costs(plans: int) -> Floats:
@@ -107,8 +124,8 @@ def race(study: Study) -> tuple[int, float]:
     costs, went = count_costs(plans), dict.fromkeys(range(plans), study.replicates)
     for count in list_rungs(study.replicates, int(study.folds.max()) + 1):
         running = [plan for plan, last in went.items() if last == study.replicates]
-        found, share = estimate(study.see(running, count)), float(np.mean(study.folds[0] < count))
-        chances = find_chances(found, costs[running], MARGIN, study.replicates, share)
+        share = float(np.mean(study.folds[0] < count))
+        chances = find_chances(study.see(running, count), costs[running], MARGIN, study.replicates, share)
         went |= {plan: count for plan, chance in zip(running, chances, strict=True) if chance < LEAST_CHANCE}
     going = [plan for plan, last in went.items() if last == study.replicates]
     outcomes, order = study.see(going), list(going)
@@ -146,7 +163,7 @@ def tabulate(name: str, found: Found) -> pd.DataFrame:
     add("half width in points", [100 * width for width in found.widths], [np.nan] * len(found.widths))
     add("same advice in a race", [SAME] * len(found.raced), [same for same, _ in found.raced])
     add("cost of a race", [1.0] * len(found.raced), [took for _, took in found.raced])
-    add("called better though equal", [LEVEL] * len(found.better), found.better)
+    add("called better though the same", [LEVEL] * len(found.better), found.better)
     return pd.DataFrame(rows, columns=["design", "measure", "stated", "true", "cases"])
 
 

@@ -85,11 +85,12 @@ class Problem:
         return np.asarray(np.sign(named) == labels, np.float64)
 
 
-def draw_problem(rng: np.random.Generator, kind: str, *, grouped: bool) -> Problem:
-    """Return a problem of the kind, with a truth of its own."""
+def draw_problem(rng: np.random.Generator, kind: str, *, grouped: bool, same: bool = False) -> Problem:
+    """Return a problem of the kind, with a truth of its own; or of plans that are the same but for their luck."""
     direction = rng.normal(size=NUMBERS)
     spread = float(rng.uniform(0.2, 0.8)) if grouped else 0.0
     features = [rng.normal(size=(NUMBERS, count)) / np.sqrt(NUMBERS) for count in KINDS[kind]]
+    features = [features[0]] * len(features) if same else features
     return Problem(direction / np.linalg.norm(direction), float(rng.uniform(0.8, 2.2)), spread, features)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from frostline.answer.decision import choose, draw_deviations
-from frostline.answer.estimator import Estimate
+from frostline.answer.estimator import estimate
 from frostline.answer.outcomes import Floats, Integers, Outcomes
 
 LEAST_CHANCE = 0.01
@@ -15,14 +15,17 @@ ENDS, DRAWS = 2_000, 500
 """How often the end of the race is drawn, and the plans' true means at each end."""
 
 
-def find_chances(found: Estimate, costs: Floats, margin: float, replicates: int, share: float) -> Floats:
+def find_chances(outcomes: Outcomes, costs: Floats, margin: float, replicates: int, share: float) -> Floats:
     """Return each plan's probability of being advised at the end of the race, after so many replicates in all.
 
-    `found` is of the replicates so far, which tested that `share` of the images. What the others will find is drawn
-    from what is known of the plans (the predictive distribution of their means), and advice from that as it would be.
+    `outcomes` are of the replicates so far, two at least, which tested that `share` of the images. What the others will
+    find is drawn from what is known of the plans (the predictive distribution of their means), and advice from that as
+    it would be. So few replicates say little of the luck of training, to which one standard error is added.
     """
-    done = found.replicates / replicates
-    to_come = replace(found, of_images=(1 - share) * found.of_images, of_training=(1 - done) * found.of_training)
+    found, had = estimate(outcomes), outcomes.replicates
+    unsure = np.sqrt(2 / (had - 1)) * np.atleast_2d(np.cov(outcomes.by_replicate))
+    of_training = (1 - had / replicates) * (found.of_training + unsure)
+    to_come = replace(found, of_images=(1 - share) * found.of_images, of_training=of_training)
     at_end = replace(found, of_images=share * found.of_images, replicates=replicates)
     deviations = draw_deviations(at_end, DRAWS)
     advised = np.zeros(len(found.means))
