@@ -61,7 +61,7 @@ class Facts:
         """A pretrained network on a share of CIFAR-10, beside the small CNNs that are `taught` with it."""
         taught = [self.read_study(f"docs/{study}") for study in ("cifar10", "cifar10_batchnorm")]
         found = self.read_study("docs/cifar10_lite0")
-        if found is None or None in taught:
+        if found is None or not any(taught):
             return None
         return found | {"taught": [plan for study in taught if study for plan in study["plans"]]}
 
@@ -69,19 +69,6 @@ class Facts:
     def views(self) -> Row | None:
         """The recorded study of how many views a head needs."""
         return self.read_study("docs/views")
-
-    @cached_property
-    def sides(self) -> list[Row]:
-        """The default study at the sides of images that were tried."""
-        kept = ["reports", *(f"docs/{path.name}" for path in sorted((self.root / "docs").glob("default_*")))]
-        return sorted((self.read_side(folder) for folder in kept), key=lambda row: row["image_px"])
-
-    def read_side(self, folder: str) -> Row:
-        """Return what the default study gave at one side: its advice, its plans and their seconds."""
-        advice, study = (read_json(self.root / folder / f"{name}.json") for name in ("advice", "study"))
-        plans, costs = (read_csv(self.root / folder / f"{name}.csv") for name in ("plans", "costs"))
-        seconds = float(costs.train_seconds.sum())
-        return {**advice, "image_px": study["image_px"], "plans": as_rows(plans), "seconds": seconds}
 
     def read_study(self, folder: str) -> Row | None:
         """Return what a study found: `rows` of its table and which of them is `advised`, `sentences`, and its plans.
@@ -239,6 +226,8 @@ class Facts:
             "fewest": FEWEST_CASES,
             "races": int(races.cases.sum()),
             "same": float((races.true * races.cases).sum() / races.cases.sum()),
+            "least_same": float(races.true.min()),
+            "most_same": float(races.true.max()),
             "took": float(table[table.measure == "cost of a race"].true.mean()),
         }
 

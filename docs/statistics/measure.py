@@ -141,7 +141,7 @@ def race(study: Study) -> tuple[int, float]:
 def tabulate(name: str, found: Found) -> pd.DataFrame:
     """Return the design's rows: what was stated, what was true, as shares or accuracy points, and of how many."""
     rows: list[tuple[str, str, float, float, int]] = []
-    stated, within, advised = np.array(found.stated), np.array(found.within), np.array(found.advised)
+    stated, within, advised = np.array(found.stated), np.array(found.within, bool), np.array(found.advised, bool)
 
     def add(measure: str, said: Iterable[float], true: Iterable[float]) -> None:
         ours, theirs = np.array(said, np.float64), np.array(true, np.float64)
