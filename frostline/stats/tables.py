@@ -202,6 +202,7 @@ def make_costs_table(cells: list[Cell], found: Estimate) -> pd.DataFrame:
     """
     counted = [{"trainable_parameters": cell.run["trainable_parameters"]} for cell in cells]
     table = pd.DataFrame([cell.key | mine | cell.costs for cell, mine in zip(cells, counted, strict=True)])
+    table = table.drop(columns="spent_seconds", errors="ignore")  # another figure only where a race stopped a plan
     accuracies = found.means[:, None] + draw_deviations(found, DRAWS)
     for cost in COSTS:
         table[f"front_{cost}"] = compute_front_probabilities(accuracies, table[cost].to_numpy(float))

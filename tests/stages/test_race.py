@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import torch
 from frostline.backbones.runs import load_backbone
 from frostline.errors import InputError
 from frostline.files import read_json, read_yaml, write_csv, write_json, write_yaml
-from frostline.racing import Worker, make_worker, start_workers
+from frostline.params import load_params
+from frostline.racing import TrialResult, Worker, make_worker, start_workers
 from stages import evaluate
 from stages import race as race_stage
 from tests import toys
@@ -178,14 +180,18 @@ def test_train_takes_what_the_race_left(raced: Path, toy: Path) -> None:
 
 
 def test_rates_that_all_diverge_are_refused_in_one_line(folder: Path) -> None:
+    """Their worker is made up: no rate that is allowed makes so small a network diverge."""
     write_race(folder)
-    params = read_yaml(folder / "params.yaml")
-    params["plans"]["part"]["learning_rates"] = [1e30, 1e35]
-    params["study"]["plans"] = ["part"]
-    write_yaml(folder / "params.yaml", params)
-    line = r"^learning_rates must hold one at which training goes on to the end\. Got 1e\+30, 1e\+35 on \S+-part"
+
+    def diverge(do: Any, *_: object) -> Any:
+        assert do is Worker.train
+        return TrialResult(nan, 4)
+
+    rates = [(0.1,), (0.2,)]
+    trial = race_stage.Trial(f"{BACKBONE}-part", diverge, rates, 4, 1_000, rates)
+    line = r"^learning_rates must hold one at which training goes on to the end\. Got 0\.1, 0\.2 on \S+-part"
     with pytest.raises(InputError, match=line):
-        hold(folder)
+        race_stage.hold_race(load_params(folder / "params.yaml"), folder / "prepared", [trial])
 
 
 def test_a_plan_that_does_not_fit_is_refused_in_one_line_and_nobody_is_left_running(folder: Path) -> None:
