@@ -13,10 +13,10 @@ OF_ALL_RUNS = ("precision", "device", "processor", "threads", "versions")
 RACE = (
     "The study was a race: of each plan's learning rates the better half on validation went on after half of the first "
     "replicate's epochs; after each fold from the second (with official splits: each repeat), a plan stopped where the "
-    f"probability that it is advised in the end was under {format_percent(LEAST_CHANCE)}. That the race missed the "
-    "plan that would have been advised is therefore, over all looks, less probable than that times the plans that "
-    "stopped. A plan that stopped counts as those that went on do on all images, and how it differed from them where "
-    "it was tested; its costs are those of all replicates, if the others had been like those that it had."
+    f"probability that it is advised in the end was under {format_percent(LEAST_CHANCE)}. By what was known then, "
+    "that the race missed the plan that would have been advised is, over all looks, less probable than that times the "
+    "plans that stopped. A plan that stopped counts as those that went on do on all images, and how it differed from "
+    "them where it was tested; its costs are those of all replicates, if the others had been like those that it had."
 )
 TUNED = {
     "first": "Learning rates were chosen on the validation images of the first replicate, and serve the others.",

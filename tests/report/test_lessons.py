@@ -65,8 +65,8 @@ def test_each_depth_is_a_line_over_the_images_that_it_was_trained_on(tmp_path: P
     drawn = lines(shown.draw())
     assert list(drawn) == ["head", "from stage4", "all"]
     for line in drawn.values():
-        np.testing.assert_allclose(line.get_xdata(), [79, 389, 1552], rtol=0.03)
-    assert shown.sentences[0].startswith("79 images (5 %)")
+        np.testing.assert_allclose(line.get_xdata(), [91, 452, 1802], rtol=0.03)
+    assert shown.sentences[0].startswith("91 images (5 %)")
 
 
 @pytest.mark.parametrize(("name", "which"), [("networks", "losses"), ("networks", "shifts"), ("sizes", "sizes")])
