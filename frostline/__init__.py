@@ -12,5 +12,5 @@ downloads: servers asked three times, and what they send verified
 hardware: the device, its name, number formats, determinism and peak memory
 units: numbers as people read them: 2.67 M, 41.3 TFLOP, points, per cent
 plotting: palette, style and letters of all pictures, and how they are saved
-racing: successive halving, and the worker process that trains each entrant
+racing: when plans of a race are compared, which rates go on, and the worker that trains each plan
 """

@@ -43,23 +43,10 @@ BACKBONES = {
 WITHOUT_WEIGHTS = ("mlp", "cnn2", "cnn3", "plain20", "plain56", "residual20", "residual56")
 """Those of which nobody has published pretrained weights: frostline/backbones/small_networks.py writes them out."""
 SPLITS = ("train", "validation", "test")
-"""What an image may be for a seed."""
+"""What an image may be in a replicate."""
 IMAGE_FORMATS = (
-    "AVIF",
-    "BMP",
-    "DIB",
-    "GIF",
-    "JPEG",
-    "JPEG2000",
-    "PCX",
-    "PNG",
-    "PPM",
-    "QOI",
-    "SGI",
-    "TGA",
-    "TIFF",
-    "WEBP",
-)
+    "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP",
+)  # fmt: skip
 """What images are decoded from, by Pillow's names: pictures, whose decoders run in this process and start no other."""
 IMAGE_ENDINGS = (
     ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo",

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 MOST_SHOWN = 160
 """Characters of a value that a message repeats."""
+NAMED_AT_MOST = 20
+"""Of a list of names."""
 # pydantic's own words speak of its classes and of Python.
 IN_PLAIN_WORDS = {
     "bool_type": "be true or false",
@@ -48,6 +50,12 @@ def join_names(names: Iterable[str]) -> str:
     """Return the names as "a, b or c"."""
     *first, last = names
     return f"{', '.join(first)} or {last}" if first else last
+
+
+def list_some(names: Sequence[str]) -> str:
+    """Return the names, the first twenty of them when there are more."""
+    more = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def run_command(main: Callable[..., None]) -> None:

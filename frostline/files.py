@@ -80,7 +80,7 @@ def read_yaml(path: Path, most: int = MOST_CHARACTERS) -> Any:
         text = path.read_text(encoding="utf-8")
         if len(text) > most:
             raise InputError.of(str(path), f"have at most {most:,} characters", f"{len(text):,}")
-        for fault in find_yaml_faults(text):
+        if fault := find_yaml_fault(text):
             must = f"be YAML without tags, of {MOST_DEPTH} levels and {MOST_VALUES:,} values at most"
             raise InputError.of(str(path), must, fault)
         return YAML(typ="safe", pure=True).load(text)
@@ -103,14 +103,14 @@ def read_yaml(path: Path, most: int = MOST_CHARACTERS) -> Any:
         raise InputError.of(str(path), "be YAML", "a value that cannot be read", tell_reader(error)) from None
 
 
-def find_yaml_faults(text: str) -> Iterator[str]:
-    """Yield what YAML could say here and shall not, each with its line."""
+def find_yaml_fault(text: str) -> str | None:
+    """Return the first thing that YAML could say here and shall not, with its line."""
     sizes: dict[str, int] = {}
     inside = [("", 0)]  # of what is being read, the anchor and how many values it has so far
     for event in YAML(typ="safe", pure=True).parse(text):
         line, (anchor, size) = event.start_mark.line + 1, inside[-1]
         if isinstance(event, NodeEvent) and getattr(event, "tag", None):
-            yield f"a tag in line {line}"
+            return f"a tag in line {line}"
         if isinstance(event, CollectionStartEvent):
             inside.append((event.anchor or "", 0))
         elif isinstance(event, CollectionEndEvent):
@@ -119,14 +119,15 @@ def find_yaml_faults(text: str) -> Iterator[str]:
             inside[-1] = (inside[-1][0], inside[-1][1] + size + 1)
         elif isinstance(event, AliasEvent):
             if any(event.anchor == its for its, _ in inside):
-                yield f"an alias within what it stands for in line {line}"
+                return f"an alias within what it stands for in line {line}"
             inside[-1] = (anchor, size + sizes.get(str(event.anchor), 1))
         elif isinstance(event, ScalarEvent):
             inside[-1] = (anchor, size + 1)
         if len(inside) > MOST_DEPTH:
-            yield f"{len(inside)} levels in line {line}"
+            return f"{len(inside)} levels in line {line}"
         if inside[-1][1] > MOST_VALUES:
-            yield f"{inside[-1][1]:,} values in line {line}"
+            return f"{inside[-1][1]:,} values in line {line}"
+    return None
 
 
 def tell_reader(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""A race: successive halving over plans and rates, and the worker process that trains each plan."""
+"""A race: when plans are compared, which rates go on (successive halving), and the worker that trains each plan."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping

@@ -5,7 +5,7 @@ Writes: `images.npy` (uint8, images x image_px x image_px x 3), `labels.npy` (in
 `splits.csv` (what each image is in each replicate) and `prepared.json`, into one folder.
 """
 
-import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,15 +16,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from frostline.constants import HUB, MEND_IN_A_FOLDER, SPLITS
-from frostline.data.decoding import Decoded, decode
-from frostline.data.splits import count_groups_needed, draw_folds, draw_validation, encode_values, join_groups
-from frostline.errors import InputError, run_command
+from frostline.errors import InputError, list_some, run_command
 from frostline.files import hash_file, open_whole_folder, read_json, write_csv, write_json
 from frostline.params import Data, load_params
+from frostline.preparation.decoding import Decoded, decode
+from frostline.preparation.grouping import check_torn, group_images
+from frostline.preparation.splits import count_groups_needed, draw_folds, draw_validation, encode_values
 
 # Enough to keep the decoding threads busy, few enough that memory does not grow with the number of images.
 IMAGES_AT_ONCE = 256
-NAMED_AT_MOST = 20
 MORE_GROUPS = "Add images, lower data.block_files, or use data.groups: none."
 MORE_OFFICIAL = "Add images of it there, or say data.splits: folds, which tests every image."
 
@@ -40,8 +40,10 @@ def main(*, params: Path, raw: Path, out: Path) -> None:
         digests, notes = decode_all(parquet, folder / "images.npy", len(images), data.image_px, of_the_hub)
         images["digest"] = digests
         check_labels(images, of_the_hub)
-        images["group"] = group_images(images, data)
-        if not are_official(images, data):
+        images["group"] = group_images(images, data.groups, data.block_files)
+        if are_official(images, data):
+            check_torn(images, data.groups)
+        else:
             check_groups(images, data.folds)
         splits = pd.concat([split_images(images, data, repeat) for repeat in range(repeats)], ignore_index=True)
         check_splits(images, splits, official=are_official(images, data))
@@ -92,7 +94,7 @@ def decode_all(
     digests: list[str] = []
     unreadable: list[str] = []
     notes: Counter[str] = Counter()
-    with ThreadPoolExecutor() as pool:
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:  # of odd metadata, by the thousand
         for ids, encoded in _read_batches(parquet):
             results = pool.map(lambda file: decode(file, image_px), encoded)
             for name, result in zip(ids, results, strict=True):
@@ -104,7 +106,7 @@ def decode_all(
                     unreadable.append(f"{name} ({result})")
     if unreadable:
         fix = MEND_IN_A_FOLDER if of_the_hub else "Mend or remove them."
-        raise InputError.of("data", "hold only images that can be read", _list_some(unreadable), fix)
+        raise InputError.of("data", "hold only images that can be read", list_some(unreadable), fix)
     arrays.flush()
     return digests, dict(sorted(notes.items()))
 
@@ -122,61 +124,7 @@ def check_labels(images: pd.DataFrame, of_the_hub: bool) -> None:
         same = images[differs].groupby("digest", sort=False).id.agg(" = ".join)
         if len(same):
             fix = MEND_IN_A_FOLDER if of_the_hub else "Keep one of each."
-            raise InputError.of("data", f"let the same image {must}", _list_some(list(same)), fix)
-
-
-def group_images(images: pd.DataFrame, data: Data) -> np.ndarray:
-    """Return each image's group, which no split may tear: what belongs together, and images with the same pixels.
-
-    Blocks are of files in the order in which people count: frame2 before frame10.
-    """
-    files = np.arange(len(images))
-    named = name_groups(images, data.groups)
-    if named is not None:
-        alone = [name or f"/{place}" for place, name in enumerate(named)]  # no folder is called so
-        groups = join_groups(encode_values(alone), encode_values(images.digest))
-        if are_official(images, data):
-            check_torn(images, groups, named)
-        return groups
-    ranks = np.empty_like(files)
-    ranks[sorted(files, key=lambda place: split_numbers(images.id[place]))] = files
-    return join_groups(ranks // data.block_files if data.groups == "blocks" else files, encode_values(images.digest))
-
-
-def name_groups(images: pd.DataFrame, groups: str) -> list[str] | None:
-    """Return the name of each image's group, "" of one that belongs to none, where names or folders tell it."""
-    if groups == "folders":
-        if not images.folder.any():
-            must = "be told by something"
-            raise InputError.of("data.groups", must, "folders, with no folder below those of the classes")
-        return [str(folder) for folder in images.folder]
-    if not groups.startswith("name: "):
-        return None
-    try:
-        pattern = re.compile(groups.removeprefix("name: "))
-    except re.error as error:
-        must = "hold a regular expression after name:"
-        raise InputError.of("data.groups", must, repr(groups), f"Python says: {error}.") from None
-    found = [pattern.search(name.rpartition("/")[2]) for name in images.id]
-    missed = [name for name, match in zip(images.id, found, strict=True) if match is None]
-    if missed:
-        got = f"{groups!r}, and {_list_some(missed)} in which it finds nothing"
-        raise InputError.of("data.groups", "find a group in every image's name", got)
-    return [(match[1] or "" if match.re.groups else match[0]) for match in found if match]
-
-
-def split_numbers(name: str) -> list[tuple[int, int | str]]:
-    """Return the name as what sorts as people count."""
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
-
-
-def check_torn(images: pd.DataFrame, groups: np.ndarray, named: list[str]) -> None:
-    """Refuse the source's own splits where they tear a group."""
-    splits = images.split.groupby(groups).nunique()
-    torn = sorted({name for name, group in zip(named, groups, strict=True) if splits[group] > 1 and name})
-    if torn:
-        fix = "data.splits: folds keeps them together."
-        raise InputError.of("data", "keep each group of images in one split", _list_some(torn), fix)
+            raise InputError.of("data", f"let the same image {must}", list_some(list(same)), fix)
 
 
 def check_groups(images: pd.DataFrame, folds: int) -> None:
@@ -263,12 +211,6 @@ def describe(
         },
         "sha256": {name: hash_file(folder / name) for name in ("images.npy", "labels.npy", "splits.csv")},
     }
-
-
-def _list_some(names: list[str]) -> str:
-    """Return the names, the first twenty of them when there are more."""
-    more = len(names) - NAMED_AT_MOST
-    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 if __name__ == "__main__":

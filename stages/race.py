@@ -124,7 +124,7 @@ def hold_race(settings: Params, prepared: Path, trials: list[Trial]) -> list[Tri
             elif trial in raced:
                 drop_rates(trial, choose_better_half(trial.losses))
         if count in rungs:
-            stop(settings, prepared, running, raced, len(replicates))
+            stop_plans(settings, prepared, running, raced, len(replicates))
     for trial in trials:
         trial.rates = keep_best(trial.losses)
         if not isfinite(trial.losses[trial.rates[0]]):
@@ -180,7 +180,7 @@ def drop_rates(trial: Trial, kept: list[Rates]) -> None:
     trial.rates = kept
 
 
-def stop(settings: Params, prepared: Path, running: list[Trial], raced: list[Trial], replicates: int) -> None:
+def stop_plans(settings: Params, prepared: Path, running: list[Trial], raced: list[Trial], replicates: int) -> None:
     """Stop what can no longer be advised once so many replicates are done, of which all trials now have the same.
 
     What has no finite loss at any rate goes on, to be told at the end.
@@ -188,7 +188,7 @@ def stop(settings: Params, prepared: Path, running: list[Trial], raced: list[Tri
     judged = [trial for trial in running if isfinite(trial.losses[keep_best(trial.losses)[0]])]
     if not judged:
         return
-    train_beside(judged, test)
+    train_beside(judged, predict_tests)
     about, groups = read_json(prepared / "prepared.json"), read_csv(prepared / "images.csv").group.to_numpy(np.int64)
     (metric, sign), count = ADVISED_BY[settings.advice.metric], len(judged[0].replicates)
     tested = gather_tests([gather_own_tests(trial) for trial in judged], about["classes"], groups, about["folds"])
@@ -202,7 +202,7 @@ def stop(settings: Params, prepared: Path, running: list[Trial], raced: list[Tri
             print(f"{trial.name} stops after {count} of {replicates} replicates")
 
 
-def test(trial: Trial) -> None:
+def predict_tests(trial: Trial) -> None:
     """Let the trial name what its replicates test, at the best of its rates so far."""
     (rates,) = keep_best(trial.losses)
     for replicate in trial.replicates:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 
-from frostline.data.decoding import decode
 from frostline.data.images import read_prepared
 from frostline.errors import InputError, end_in_one_line, join_names
 from frostline.files import read_yaml
 from frostline.interpret.inspection import Case, Opened, look_inside, open_run
 from frostline.interpret.output import LIKELIEST, write_look
+from frostline.preparation.decoding import decode
 
 SHOWN = 20
 """Of more runs than this the first are named."""

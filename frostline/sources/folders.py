@@ -106,19 +106,25 @@ def look_into(folder: Path, left: Counter[str]) -> Tree:
                 raise refuse("hold no links to folders", f"{str(path)!r}", fix)
             else:
                 below.append(look_into(path, left))
-        elif path.suffix.lower() in IMAGE_ENDINGS:
+        elif path.suffix.lower() not in IMAGE_ENDINGS:
+            left[f"{path.suffix.lower() or 'without an ending'} (no image's ending)"] += 1
+        elif path.is_file():
             images.append(path)
         else:
-            left[f"{path.suffix.lower() or 'without an ending'} (no image's ending)"] += 1
+            left[f"{path.suffix.lower()} (no file, or a link that leads nowhere)"] += 1
     return Tree(folder, images, below)
 
 
-def descend(tree: Tree) -> Tree:
-    """Return the folder that has several in it, where each above it has but one folder and no image."""
-    while len(tree.below) == 1 and not tree.images and not tree.below[0].images and tree.below[0].below:
-        if find_split(tree.below[0].name):
+def descend(tree: Tree, *, past_splits: bool = False) -> Tree:
+    """Return the first folder at or below this one that holds several folders, or images, or folders with images.
+
+    One whose name says a split is looked through only where its split is known already.
+    """
+    while len(tree.below) == 1 and not tree.images:
+        (only,) = tree.below
+        if only.images or not only.below or (find_split(only.name) and not past_splits):
             break
-        tree = tree.below[0]
+        tree = only
     return tree
 
 
@@ -147,9 +153,7 @@ def find_splits_above(top: Tree, splits: dict[str, str]) -> tuple[list[Found], s
     """Return the images of folders of splits in which those of classes lie."""
     found = []
     for tree in top.below:
-        inner = tree
-        while len(inner.below) == 1 and not inner.images and not inner.below[0].images and inner.below[0].below:
-            inner = inner.below[0]
+        inner = descend(tree, past_splits=True)
         refuse_loose(inner)
         for of_class in inner.below:
             refuse_deep_splits(of_class)

@@ -62,7 +62,7 @@ class Job:
 def locate_checkpoint(job: Job, rates: Rates, replicate: int) -> Path:
     """Return where the cell's state is kept, by all that it follows from.
 
-    The names of plan and replicate's number of others have no part in it, nor what only says where things are kept.
+    The plan's name and how many replicates there are have no part in it, nor what only says where things are kept.
     """
     unasked = {"cache_bytes", "keep_bytes", "tensorboard"}
     rows = [job.data.list_rows(split, [replicate]) for split in ("train", "validation")]

@@ -49,18 +49,6 @@ def _put(root: Path, *names: str) -> Path:
     return root
 
 
-def _found(root: Path) -> list[tuple[str, str, str | None]]:
-    """Return (id, class, split) of every example of a folder."""
-    source = read_folder(root)
-    return [(each["id"], source.classes[each["label"]], each["split"]) for each in source.examples()]
-
-
-def _refusal(root: Path) -> str:
-    with pytest.raises(InputError) as caught:
-        read_folder(root)
-    return str(caught.value)
-
-
 def _params_file(path: Path, **data: object) -> Path:
     params = load_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["data"].update(data)
@@ -121,117 +109,10 @@ def test_no_two_examples_of_a_package_share_an_id(source: Source) -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_class_folders_give_each_image_the_name_of_its_folder_in_the_order_of_paths(tmp_path: Path) -> None:
-    _put(tmp_path, "dog/b.png", "cat/a.jpg", "dog/a.PNG")
-    assert _found(tmp_path) == [("cat/a.jpg", "cat", None), ("dog/a.PNG", "dog", None), ("dog/b.png", "dog", None)]
-
-
 def test_an_image_of_a_folder_keeps_its_bytes(tmp_path: Path) -> None:
     _put(tmp_path, "cat/a.jpg", "dog/b.png")
     contents = [each["image"]["bytes"] for each in read_folder(tmp_path).examples()]
     assert contents == [b"cat/a.jpg", b"dog/b.png"]
-
-
-def test_images_in_folders_below_a_class_folder_belong_to_the_class(tmp_path: Path) -> None:
-    _put(tmp_path, "cat/2024/may/a.png", "dog/a.png")
-    assert _found(tmp_path) == [("cat/2024/may/a.png", "cat", None), ("dog/a.png", "dog", None)]
-
-
-def test_other_endings_are_left_alone(tmp_path: Path) -> None:
-    _put(tmp_path, "cat/a.png", "cat/a.txt", "cat/Thumbs.db", "dog/a.png", "README.md")
-    assert _found(tmp_path) == [("cat/a.png", "cat", None), ("dog/a.png", "dog", None)]
-
-
-def test_hidden_files_and_what_lies_in_hidden_folders_are_left_alone(tmp_path: Path) -> None:
-    _put(tmp_path, "cat/a.png", "cat/._a.png", "dog/a.png", ".cache/a.png", "dog/.ipynb_checkpoints/a-checkpoint.png")
-    assert _found(tmp_path) == [("cat/a.png", "cat", None), ("dog/a.png", "dog", None)]
-
-
-def test_a_folder_in_a_hidden_folder_is_read_all_the_same(tmp_path: Path) -> None:
-    _put(tmp_path / ".mine", "cat/a.png", "dog/a.png")
-    assert _found(tmp_path / ".mine") == [("cat/a.png", "cat", None), ("dog/a.png", "dog", None)]
-
-
-def test_split_folders_are_official_splits_by_any_of_their_usual_names(tmp_path: Path) -> None:
-    _put(tmp_path, "Train/cat/a.png", "Train/dog/b.png", "val/cat/c.png", "testing/dog/d.png")
-    assert _found(tmp_path) == [
-        ("Train/cat/a.png", "cat", "train"),
-        ("Train/dog/b.png", "dog", "train"),
-        ("testing/dog/d.png", "dog", "test"),
-        ("val/cat/c.png", "cat", "validation"),
-    ]
-
-
-def test_a_missing_folder_is_refused_by_its_path(tmp_path: Path) -> None:
-    root = tmp_path / "nowhere"
-    line = f"data.folder must be a folder of class-named folders. Got no folder at {str(root)!r} instead."
-    assert _refusal(root) == line
-
-
-def test_a_file_in_place_of_the_folder_is_refused_by_its_path(tmp_path: Path) -> None:
-    root = _put(tmp_path, "a.png") / "a.png"
-    line = f"data.folder must be a folder of class-named folders. Got no folder at {str(root)!r} instead."
-    assert _refusal(root) == line
-
-
-@pytest.mark.parametrize("names", [(), ("a.png", "b.png")], ids=["empty", "no class folders"])
-def test_a_folder_without_class_folders_is_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
-    line = f"data.folder must hold one folder of images for each class. Got no folder in {str(tmp_path)!r} instead."
-    assert _refusal(_put(tmp_path, *names)) == line
-
-
-def test_class_folders_without_any_image_are_refused_with_the_known_endings(tmp_path: Path) -> None:
-    _put(tmp_path, "cat/a.heic", "dog/")
-    line = f"data.folder must hold images. Got none in {str(tmp_path)!r} instead. {ENDINGS}"
-    assert _refusal(tmp_path) == line
-
-
-def test_a_class_folder_without_images_is_refused_rather_than_dropped_from_the_study(tmp_path: Path) -> None:
-    _put(tmp_path, "cat/a.png", "cow/a.png", "dog/a.heic")
-    line = f"data.folder must hold images in every class folder. Got none in {str(tmp_path / 'dog')!r} instead. "
-    assert _refusal(tmp_path) == line + ENDINGS
-
-
-@pytest.mark.parametrize(
-    ("names", "where"),
-    [(["a/1.png", "b/1.png", "stray.png"], ""), (["train/a/1.png", "test/a/1.png", "train/stray.png"], "/train")],
-)
-def test_images_beside_class_folders_are_refused_because_nothing_tells_their_class(
-    tmp_path: Path, names: list[str], where: str
-) -> None:
-    told = _refusal(_put(tmp_path, *names))
-    must = "data.folder must hold images in class folders only."
-    assert told == f"{must} Got 'stray.png' loose in '{tmp_path}{where}' instead."
-
-
-def test_one_class_is_refused(tmp_path: Path) -> None:
-    _put(tmp_path, "cat/a.png", "cat/b.png")
-    line = f"data.folder must hold at least two classes. Got only 'cat' in {str(tmp_path)!r} instead."
-    assert _refusal(tmp_path) == line
-
-
-def test_split_folders_beside_class_folders_are_refused_naming_one_of_each(tmp_path: Path) -> None:
-    _put(tmp_path, "train/cat/a.png", "test/cat/b.png", "cat/c.png")
-    assert _refusal(tmp_path) == (
-        "data.folder must hold either class folders or only train, validation and test. "
-        "Got 'cat' beside 'test' (a split or a class?) instead. "
-        "Take away what is neither, or rename a class that has a split's name."
-    )
-
-
-@pytest.mark.parametrize(
-    ("names", "got"),
-    [
-        (["train/cat/a.png", "train/dog/b.png"], "train"),
-        (["valid/cat/a.png", "test/dog/b.png"], "validation and test"),
-        (["test/cat/a.png", "test/dog/b.png"], "test"),
-    ],
-)
-def test_splits_without_train_or_of_train_alone_are_refused(tmp_path: Path, names: list[str], got: str) -> None:
-    assert _refusal(_put(tmp_path, *names)) == (
-        f"data.folder must hold train beside validation or test if it holds splits. Got only {got} instead. "
-        "Without split folders every image is tested, in folds."
-    )
 
 
 def test_a_fetched_parquet_is_read_by_datasets_as_images_and_named_classes(tmp_path: Path) -> None:

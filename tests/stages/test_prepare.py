@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.data.decoding import Decoded, decode
+from frostline.preparation.decoding import Decoded, decode
 from tests.stages.prepared import encoded
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

@@ -152,6 +152,19 @@ def test_what_a_race_trained_to_its_end_is_bit_for_bit_what_the_grid_trains(race
     assert one[one.replicate < 2].reset_index(drop=True).equals(other)
 
 
+def test_a_race_after_a_grid_finds_its_fits_second_by_second(folder: Path) -> None:
+    """The measurement of races stands on it. Of the rates that are dropped the race counts what it would take."""
+    write_race(folder, racing=False)
+    alone = pd.read_csv(train_toy(folder, "part", backbone=BACKBONE, keep_bytes=10**9) / "history.csv")
+    params = read_yaml(folder / "params.yaml")
+    params["study"]["racing"] = True
+    write_yaml(folder / "params.yaml", params)
+    mine = pd.read_csv(hold(folder) / f"{BACKBONE}-part" / "history.csv")
+    both = mine.merge(alone, on=["learning_rate", "replicate", "epoch"], suffixes=("", "_alone"))
+    assert len(both) == len(mine) < len(alone)
+    assert both.seconds.tolist() == both.seconds_alone.tolist()
+
+
 def test_a_race_judges_by_what_evaluate_will_say_of_the_run(raced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = raced.parent
     monkeypatch.chdir(folder)

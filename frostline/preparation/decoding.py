@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -34,26 +33,36 @@ class Decoded(NamedTuple):
 
 
 def decode(encoded: bytes, image_px: int) -> Decoded | str:
-    """Return the image turned upright, cropped to its central square and resized, or why it cannot be read.
-
-    Whatever a decoder raises is about this file. Only IMAGE_FORMATS are tried, whatever the file is called.
-    """
+    """Return the image turned upright, cropped to its central square and resized, or why it cannot be read."""
+    image = open_upright(encoded)
+    if isinstance(image, str):
+        return image
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, and of many pixels, which are bounded below
-            with Image.open(io.BytesIO(encoded), formats=IMAGE_FORMATS) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    return f"it has {image.width:,} x {image.height:,} pixels, more than {MOST_PIXELS:,}"
-                if has_wide_colour(image):
-                    return "it has 16 bits a channel of colour, of which 8 would be lost"
-                whole, note = make_rgb(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError:
-        return "cannot identify image file"
-    except Exception as error:  # noqa: BLE001
-        return str(error).partition("\n")[0] or type(error).__name__
+        whole, note = make_rgb(image)
+    except ValueError as error:
+        return str(error)
     digest = hashlib.sha256(f"{whole.size}".encode() + whole.tobytes()).hexdigest()
     fitted = ImageOps.fit(whole, (image_px, image_px), Image.Resampling.BICUBIC)
     return Decoded(np.asarray(fitted), digest, note)
+
+
+def open_upright(encoded: bytes) -> Image.Image | str:
+    """Return the image as it was decoded, turned upright, or why it cannot be.
+
+    Only IMAGE_FORMATS are tried, whatever the file is called. What a decoder raises is about this file, and may be
+    anything: Pillow's raise KeyError, IndexError, struct.error and their like at damaged ones, and promise none.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded), formats=IMAGE_FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                return f"it has {image.width:,} x {image.height:,} pixels, more than {MOST_PIXELS:,}"
+            if has_wide_colour(image):
+                return "it has 16 bits a channel of colour, of which 8 would be lost"
+            return ImageOps.exif_transpose(image)
+    except UnidentifiedImageError:
+        return "cannot identify image file"
+    except Exception as error:  # noqa: BLE001  # for the reason above; nothing of our own is called in it
+        return str(error).partition("\n")[0] or type(error).__name__
 
 
 def make_rgb(image: Image.Image) -> tuple[Image.Image, str]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostline.data.splits import (
+from frostline.preparation.splits import (
     Integers,
     count_groups_needed,
     draw_folds,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from frostline.constants import IMAGE_ENDINGS, IMAGE_FORMATS
-from frostline.data.decoding import ON_WHITE, WINDOWED, Decoded, decode
+from frostline.preparation.decoding import ON_WHITE, WINDOWED, Decoded, decode
 from tests.project import ROOT
 from tests.stages.prepared import encoded
 
@@ -109,7 +109,7 @@ def test_postscript_that_is_called_png_starts_nothing(tmp_path: Path) -> None:
     drawing = tmp_path / "x.png"
     Image.new("RGB", (4, 4)).save(drawing, "eps")
     code = (
-        "import sys; from pathlib import Path; from frostline.data.decoding import decode; "
+        "import sys; from pathlib import Path; from frostline.preparation.decoding import decode; "
         "print(decode(Path(sys.argv[1]).read_bytes(), 2))"
     )
     done = subprocess.run(
