@@ -8,7 +8,7 @@ import pytest
 
 from frostline.backbones.freezing import apply_plan, count_parameters
 from frostline.backbones.registry import build_backbone
-from frostline.params import Params
+from frostline.params.schema import Params
 from frostline.sources.hub import COMMIT
 from tests.project import ROOT, STUDIES, load_yaml
 from tools import check
@@ -86,7 +86,10 @@ def repeat(said: dict[str, Any], default: dict[str, Any], where: str = "") -> It
 
 KEPT = {"architectures": "architectures_lite0", "beans": "beans_lite0"} | {
     name: name
-    for name in ("beans_folds", "cifar10", "cifar10_lite0", "depth", "digits", "elpv_random", "quick", "size", "views")
+    for name in (
+        "beans_folds", "cifar10", "cifar10_batchnorm", "cifar10_lite0", "depth", "digits", "elpv_random", "quick", "size",
+        "views",
+    )
 }
 """The studies that are recorded, by the folders of docs."""
 
