@@ -4,7 +4,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
-# dvc and the stages it starts are those of .venv, whatever else is on the PATH.
+# dvc and the stages it starts are those of .venv, whatever else is on the PATH. Tools are called as modules: their scripts
+# name the place where .venv was made, and would be another folder's in a checkout that was copied or moved.
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONUNBUFFERED := 1
 
@@ -15,7 +16,7 @@ INTO ?= $(STUDY)
 CHOOSE = python -m tools.choose '$(STUDY)'$(if $(FOLDER), --folder '$(FOLDER)')
 CHOSEN = $(if $(STUDY)$(FOLDER),@$(CHOOSE))
 
-.PHONY: help setup study plans look show record readme benchmark architectures test test-slow lint lock clean
+.PHONY: help setup check study plans look show record readme benchmark architectures test test-slow lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +35,14 @@ $(BIN)/ready: requirements.lock
 study: setup ## run the study of params.yaml, as far as it is stale, and show its comparison; STUDY=beans: a ready one
 	$(CHOSEN)
 	@python -m tools.check params.yaml
-	@dvc repro || { dvc checkout --quiet; echo "Nothing is lost: what dvc had cleared is back, and other studies' runs are in its cache."; exit 1; }
+	@python -m dvc repro || { python -m dvc checkout --quiet; echo "Nothing is lost: what dvc had cleared is back, and other studies' runs are in its cache."; exit 1; }
 	@python -m tools.show reports
+
+check: setup ## look at the images before anything is trained: counts, duplicates, a contact sheet, minutes
+	$(CHOSEN)
+	@python -m tools.check params.yaml
+	@python -m dvc repro prepare || { python -m dvc checkout --quiet; exit 1; }
+	@python -m tools.survey params.yaml
 
 plans: setup ## what each plan of params.yaml lets learn, part by part
 	$(CHOSEN)
@@ -45,14 +52,14 @@ look: setup ## see inside RUN (a folder of data/runs) what it makes of IMAGE (a 
 	@python -m tools.look "$$RUN" "$$IMAGE"
 
 show: setup ## the experiments so far, one row each (dvc exp show)
-	@COLUMNS=190 dvc exp show --no-pager --hide-failed --hide-queued --hide-workspace --drop '.*' --keep '^($(SHOWN))$$' --sort-by trainable_parameters
+	@COLUMNS=190 python -m dvc exp show --no-pager --hide-failed --hide-queued --hide-workspace --drop '.*' --keep '^($(SHOWN))$$' --sort-by trainable_parameters
 
 record: setup ## run studies/$(STUDY).yaml, keep its results in docs/$(INTO), and restore the study of params.yaml
 	@test -f "studies/$(STUDY).yaml" || { echo "STUDY must name a file in studies/. Got '$(STUDY)' instead."; exit 1; }
 	@git diff --quiet HEAD -- params.yaml || { echo "params.yaml must be committed, because this borrows its place."; exit 1; }
 	@trap 'git checkout --quiet -- params.yaml' EXIT; $(CHOOSE) >/dev/null && python -m tools.check params.yaml \
-	  && dvc repro && python -m tools.record '$(STUDY)' 'docs/$(INTO)'
-	@dvc repro
+	  && python -m dvc repro && python -m tools.record '$(STUDY)' 'docs/$(INTO)'
+	@python -m dvc repro
 
 readme: setup ## render README and the pages of docs from docs/templates and what studies found
 	@python -m docs.architectures.build
@@ -73,12 +80,12 @@ test-slow: setup ## run what `make test` leaves out: large models at full size, 
 	@OMP_NUM_THREADS=1 python -m docs.statistics.measure
 
 lint: setup ## check format, style and types
-	@ruff format --check .
-	@ruff check .
-	@mypy
+	@python -m ruff format --check .
+	@python -m ruff check .
+	@python -m mypy
 
 lock: setup ## resolve pyproject.toml into requirements.lock
-	@uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	@python -m uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --constraints constraints.txt --output-file requirements.lock
 
 clean: ## delete .venv; results stay

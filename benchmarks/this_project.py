@@ -21,7 +21,8 @@ from frostline.data.images import read_prepared
 from frostline.errors import InputError
 from frostline.files import read_yaml, write_yaml
 from frostline.hardware import keep_freed_memory, resolve_precision
-from frostline.params import Augmentation, Plan, load_params
+from frostline.params.loading import load_params
+from frostline.params.schema import Augmentation, Plan
 from frostline.training.grid import build_parts, make_feed
 from frostline.training.job import Job
 from frostline.training.results import build_frozen_backbone

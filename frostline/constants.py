@@ -44,6 +44,8 @@ WITHOUT_WEIGHTS = ("mlp", "cnn2", "cnn3", "plain20", "plain56", "residual20", "r
 """Those of which nobody has published pretrained weights: frostline/backbones/small_networks.py writes them out."""
 SPLITS = ("train", "validation", "test")
 """What an image may be in a replicate."""
+LEFT_OUT = "left out"
+"""What it is where it has no part in one: a duplicate, or beyond a plan's share of the training images."""
 IMAGE_FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP",
 )  # fmt: skip

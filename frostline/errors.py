@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 MOST_SHOWN = 160
 """Characters of a value that a message repeats."""
+MOST_OF_A_LINE = 450
+"""Characters of a message, where what somebody gave is long."""
 NAMED_AT_MOST = 20
 """Of a list of names."""
 # pydantic's own words speak of its classes and of Python.
@@ -22,7 +24,7 @@ IN_PLAIN_WORDS = {
     "dict_type": "be a mapping of names to values",
     "model_type": "be a mapping of names to values",
     r"^[A-Za-z0-9_]+$": "be a name of letters, digits and _",
-    r"^(none|blocks|folders|name: .+)$": "be none, blocks, folders, or name: <regular expression>",
+    r"^(none|blocks|folders|column|name: .+)$": "be none, blocks, folders, column, or name: <regular expression>",
     "too_short": "hold at least one value",
 }
 
@@ -33,7 +35,9 @@ class InputError(ValueError):
     @classmethod
     def of(cls, where: str, must: str, got: str, hint: str = "") -> Self:
         """Return the error "<where> must <must>. Got <got> instead. <hint>", ready to be raised."""
-        return cls(make_printable(f"{where} must {must}. Got {got} instead.{f' {hint}' if hint else ''}"))
+        said = hide_secrets(f"{where} must {must}. Got \0 instead.{f' {hint}' if hint else ''}")
+        room = max(MOST_SHOWN, MOST_OF_A_LINE - len(said))
+        return cls(make_printable(said.replace("\0", shorten(hide_secrets(got), room))))
 
 
 def make_printable(text: str) -> str:
@@ -41,9 +45,14 @@ def make_printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-def shorten(text: str) -> str:
+def hide_secrets(text: str) -> str:
+    """Return the text without what stands before the @ of an address."""
+    return re.sub(r"(://)[^/\s@'\"]+@", r"\1", text)
+
+
+def shorten(text: str, most: int = MOST_SHOWN) -> str:
     """Return the text, or its beginning where it is long."""
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text):,} characters)"
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
 
 
 def join_names(names: Iterable[str]) -> str:
@@ -78,6 +87,9 @@ def end_in_one_line() -> Iterator[None]:
         yield
     except InputError as error:
         sys.exit(str(error))
+    except MemoryError as error:
+        said = str(error) or "no more"
+        sys.exit(str(InputError.of("the memory", "suffice", said, "Smaller images or batches take less.")))
     except KeyboardInterrupt:
         sys.exit(130)
 

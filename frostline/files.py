@@ -1,11 +1,13 @@
 """Files: written whole or not at all, read in one way, and known by their SHA-256."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +16,37 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent, ScalarEvent
 
-from frostline.errors import InputError, shorten
+from frostline.errors import InputError, list_some, shorten
 
 MOST_CHARACTERS, MOST_VALUES, MOST_DEPTH = 5_000_000, 500_000, 20
 """Of a YAML file, its aliases written out: dvc.lock of a thousand runs has half of it."""
+SUMS = "SHA256SUMS"
+"""The file in each folder of results that holds the SHA-256 of the others, for us and for `sha256sum --check`."""
+UNFINISHED = ".unfinished-"
+OF_THE_DISK = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO,
+)  # fmt: skip
+"""Errors of writing that say something of the disk, and nothing of the program."""
 
 
 @contextmanager
 def open_whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder to fill, which takes the name `folder` when all went well and vanishes when not."""
+    """Yield a new folder to fill, which takes the name `folder` when all went well and vanishes when not.
+
+    Each folder in it gets the sums of its files. Raises `InputError` where the disk is full or may not be written to.
+    """
     unfinished, replaced = _name_beside(folder), folder.with_name(f".replaced-{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     try:
-        yield unfinished
-        if folder.exists():
-            folder.rename(replaced)
-        unfinished.rename(folder)
+        with tell_disk(folder):
+            unfinished.mkdir(parents=True)
+            yield unfinished
+            for inside, _, files in list(os.walk(unfinished)):
+                if files:
+                    write_sums(Path(inside), sorted(files))
+            if folder.exists():
+                folder.rename(replaced)
+            unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
@@ -38,19 +54,96 @@ def open_whole_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def open_whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to, which takes the name `path` when all went well and vanishes when not."""
+    """Yield a path to write to, which takes the name `path` when all went well and vanishes when not.
+
+    Raises `InputError` where the disk is full or may not be written to.
+    """
     unfinished = _name_beside(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield unfinished
-        unfinished.replace(path)
+        with tell_disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield unfinished
+            unfinished.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def tell_disk(path: Path) -> Iterator[None]:
+    """Raise an `InputError` that names the file where a disk does not let this path be written, or another file read.
+
+    numpy, torch and safetensors have errors of their own for it, in whose text the system's words stand, or none.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = find_disk_error(error)
+        if reason is None or isinstance(error, InputError):
+            raise
+        named = str(getattr(error, "filename", None) or path)
+        is_ours = path.name in named or str(path.parent) == named
+        where, must = (named.replace(UNFINISHED, ""), "be written") if is_ours else (named, "be read")
+        raise InputError.of(where, must, repr(reason), "What was there before stands.") from None
+
+
+def find_disk_error(error: BaseException) -> str | None:
+    """Return in the system's words what the disk did not let happen, if that is what the error is about."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno) if error.errno in OF_THE_DISK else None
+    said = [os.strerror(number) for number in OF_THE_DISK if os.strerror(number) in str(error)]
+    if not said and re.search(r"PytorchStreamWriter failed writing|^\d+ requested and \d+ written$", str(error)):
+        return "no room for all of it"
+    return said[0] if said else None
+
+
+def reserve(path: Path, size: int) -> None:
+    """Give the file so many bytes of its disk, or raise an `InputError` that says how many are missing.
+
+    A file that is mapped into memory and finds its disk full ends the process without a word.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if size > free:
+        got = f"{free:,} free bytes"
+        raise InputError.of(f"the disk of {path.parent}", f"have room for {path.name}, {size:,} bytes", got)
+    with tell_disk(path), path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+def write_sums(folder: Path, names: Iterable[str]) -> None:
+    """Write the SHA-256 of these files of the folder beside them."""
+    sums = "".join(f"{hash_file(folder / name)}  {name}\n" for name in names if name != SUMS)
+    with open_whole_file(folder / SUMS) as unfinished:
+        unfinished.write_text(sums, encoding="utf-8")
+
+
+def check_sums(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Raise an `InputError` about the files of the folder, or these of them, that are not as they were written."""
+    listing = folder / SUMS
+    fix = "Remove it, and `dvc repro` brings it back."
+    try:
+        lines = listing.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise InputError.of(
+            str(listing), "be a file", "no file", "`dvc repro` runs the stage that writes it."
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError.of(str(listing), "be as it was written", "other bytes", fix) from None
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    for name in sums if names is None else names:
+        path = folder / name
+        if not path.is_file():
+            raise InputError.of(str(path), f"be a file, as {SUMS} says", "no file", "`dvc repro` brings it back.")
+    other = [name for name in (sums if names is None else names) if hash_file(folder / name) != sums.get(name)]
+    if other:
+        where = list_some([str(folder / name) for name in other])
+        raise InputError.of(where, f"have the SHA-256 that {listing} gives", "another", fix)
 
 
 def _name_beside(path: Path) -> Path:
     """Return the name under which `path` is written until it is whole. Its ending stays, for those who go by it."""
-    return path.with_name(f".unfinished-{path.name}")
+    return path.with_name(f"{UNFINISHED}{path.name}")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -88,6 +181,8 @@ def read_yaml(path: Path, most: int = MOST_CHARACTERS) -> Any:
         raise InputError.of(str(path), "be a YAML file", "no file") from None
     except IsADirectoryError:
         raise InputError.of(str(path), "be a YAML file", "a folder") from None
+    except OSError as error:
+        raise InputError.of(str(path), "be a file that can be read", repr(os.strerror(error.errno or 0))) from None
     except UnicodeDecodeError:
         raise InputError.of(str(path), "be YAML in UTF-8", "other bytes") from None
     except MarkedYAMLError as error:

@@ -17,7 +17,7 @@ from frostline.backbones.freezing import count_parameters
 from frostline.backbones.precision import compute_deterministically
 from frostline.constants import Rates
 from frostline.hardware import choose_device, keep_freed_memory, measure_peak_memory
-from frostline.params import load_params
+from frostline.params.loading import load_params
 from frostline.prediction.predictions import predict_replicate
 from frostline.training.checkpoints import Trained, drop_oldest, read_best
 from frostline.training.grid import Feed, build_frozen, make_feed, train_cell

@@ -4,9 +4,9 @@ Reads: the study's runs and scores; exactly these, whatever else lies in their f
 belong together and how many are trained on.
 Writes: `plans.csv`, `pairs.csv`, `runs.csv`, `history.csv`, `confusion.csv`, `costs.csv`, `shifted.csv` (what is left
 of the accuracy on shifted test images, if that was asked for), `stopped.csv` (what a race stopped), `advice.json`,
-`study.json` and `metrics.json`, into one folder. Measured seconds and bytes stand in `costs.csv`, in metrics.json's
-`train_seconds` and `peak_memory_bytes`, in advice.json's `more_seconds`, and, where they are the cost that is asked
-about, in all of advice; all else is the same bytes when the study is run again.
+`study.json` and `metrics.json`, into one folder, and in `SHA256SUMS` their sums. Measured seconds and bytes stand in
+`costs.csv`, in metrics.json's `train_seconds` and `peak_memory_bytes`, in advice.json's `more_seconds`, and, where they
+are the cost that is asked about, in all of advice; all else is the same bytes when the study is run again.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from frostline.answer.estimator import estimate
 from frostline.constants import PARTS, name_run
 from frostline.errors import run_command
-from frostline.files import read_csv, read_json, write_csv, write_json
-from frostline.params import Params, load_params
+from frostline.files import check_sums, read_csv, read_json, write_csv, write_json, write_sums
+from frostline.params.loading import load_params
+from frostline.params.schema import Params
 from frostline.stats.ablations import compare_sizes, compare_views, describe_share, describe_views, have_several_sizes
 from frostline.stats.advice import Option, Study
 from frostline.stats.advice_text import advise, classify_depth
@@ -38,6 +39,11 @@ from frostline.stats.tables import (
     make_shifted_table,
     make_stopped_table,
 )
+
+WRITTEN = (
+    "plans.csv", "pairs.csv", "runs.csv", "history.csv", "confusion.csv", "costs.csv", "shifted.csv", "stopped.csv",
+    "advice.json", "study.json", "metrics.json",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,10 +105,13 @@ def main(*, params: Path, prepared: Path, runs: Path, scores: Path, out: Path) -
     )
     write_json(out / "study.json", about | lessons)
     write_json(out / "metrics.json", make_headline(per_plan, costs, advice))
+    write_sums(out, WRITTEN)
 
 
 def read_cell(run: Path, scores: Path) -> Cell:
     """Return what is known of one run."""
+    for folder in (run, scores):
+        check_sums(folder)
     return Cell(
         race=read_json(run / "race.json"),
         run=read_json(run / "run.json"),
@@ -116,6 +125,7 @@ def read_cell(run: Path, scores: Path) -> Cell:
 
 def read_images(prepared: Path) -> Images:
     """Return what the comparison needs to know of the prepared images."""
+    check_sums(prepared, ["images.csv", "prepared.json", "splits.csv"])
     about = read_json(prepared / "prepared.json")
     return Images(read_csv(prepared / "images.csv").group.to_numpy(np.int64), read_csv(prepared / "splits.csv"), about)
 

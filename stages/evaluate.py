@@ -15,15 +15,16 @@ from frostline.backbones.precision import compute_deterministically
 from frostline.backbones.runs import load_backbone, read_run
 from frostline.data.images import read_prepared
 from frostline.errors import run_command
-from frostline.files import open_whole_folder, write_json
+from frostline.files import check_sums, open_whole_folder, write_json
 from frostline.hardware import choose_device, keep_freed_memory
-from frostline.params import load_params
+from frostline.params.loading import load_params
 from frostline.prediction.predictions import Predicted, predict_replicate
 from frostline.stats.metrics import score_predictions
 
 
 def main(*, params: Path, prepared: Path, run: Path, out: Path) -> None:
     """Score the run in the folder `run` into the folder `out`."""
+    check_sums(run)
     data, trained, shifts = read_prepared(prepared), read_run(run), load_params(params).study.shifts
     keep_freed_memory()
     compute_deterministically(choose_device())

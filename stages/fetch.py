@@ -13,9 +13,9 @@ from typing import Any
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
-from frostline.errors import InputError, run_command
+from frostline.errors import run_command
 from frostline.files import hash_file, open_whole_folder, write_json
-from frostline.params import load_params
+from frostline.params.loading import load_params
 from frostline.sources.base import Example, Source
 from frostline.sources.local import open_source
 
@@ -62,7 +62,7 @@ def write_parquet(source: Source, path: Path) -> dict[str, int]:
         try:
             images = datasets.Dataset.from_generator(counted, features=features, cache_dir=scratch)
         except DatasetGenerationError as error:  # which datasets makes of whatever an example raises
-            raise (error.__cause__ if isinstance(error.__cause__, InputError) else error) from None
+            raise (error.__cause__ or error) from None
         images.to_parquet(path)
     return {name: counts[label] for label, name in enumerate(source.classes)}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from frostline.constants import COSTS
 from frostline.errors import run_command
-from frostline.files import open_whole_file, open_whole_folder
+from frostline.files import check_sums, open_whole_file, open_whole_folder
 from frostline.plotting import save_figure, use_style
 from frostline.report.comparison import Comparison, read_comparison
 from frostline.report.figures import draw_confusion, draw_curves
@@ -22,6 +22,9 @@ from frostline.report.tradeoff import draw_tradeoff
 
 def main(*, reports: Path, look: Path, source: Path, figures: Path, report: Path) -> None:
     """Draw the tables of the folder `reports`, beside what lies in `look`, into `figures` and the file `report`."""
+    check_sums(source.parent, [source.name])
+    for whole in (reports, look):
+        check_sums(whole)
     study = read_comparison(reports, source)
     with open_whole_folder(figures) as folder, use_style():
         draw(study, folder)

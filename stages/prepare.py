@@ -2,29 +2,36 @@
 
 Reads: `images.parquet` and `source.json`, as fetch wrote them.
 Writes: `images.npy` (uint8, images x image_px x image_px x 3), `labels.npy` (int64), `images.csv` (a row per image),
-`splits.csv` (what each image is in each replicate) and `prepared.json`, into one folder.
+`splits.csv` (what each image is in each replicate), `duplicates.csv` (which images are alike) and `prepared.json`, into
+one folder.
 """
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from frostline.constants import HUB, MEND_IN_A_FOLDER, SPLITS
+from frostline.constants import HUB, LEFT_OUT, MEND_IN_A_FOLDER, SPLITS
 from frostline.errors import InputError, list_some, run_command
-from frostline.files import hash_file, open_whole_folder, read_json, write_csv, write_json
-from frostline.params import Data, load_params
+from frostline.files import check_sums, hash_file, open_whole_folder, read_json, reserve, write_csv, write_json
+from frostline.params.loading import load_params
+from frostline.params.schema import Data
 from frostline.preparation.decoding import Decoded, decode
+from frostline.preparation.duplicates import Hash, find_alike
 from frostline.preparation.grouping import check_torn, group_images
 from frostline.preparation.splits import count_groups_needed, draw_folds, draw_validation, encode_values
 
 # Enough to keep the decoding threads busy, few enough that memory does not grow with the number of images.
 IMAGES_AT_ONCE = 256
+MAJORITY = 0.7
+"""Share of the commonest class above which a warning is due."""
 MORE_GROUPS = "Add images, lower data.block_files, or use data.groups: none."
 MORE_OFFICIAL = "Add images of it there, or say data.splits: folds, which tests every image."
 
@@ -33,28 +40,44 @@ def main(*, params: Path, raw: Path, out: Path) -> None:
     """Prepare the images of the folder `raw` for the replicates of `params`, into the folder `out`."""
     settings = load_params(params)
     data, repeats = settings.data, settings.study.repeats
+    check_sums(raw)
     parquet, source = raw / "images.parquet", read_json(raw / "source.json")
     classes, of_the_hub = source["classes"], source["origin"].startswith(HUB)
     images = read_table(parquet, classes)
     with open_whole_folder(out) as folder:
-        digests, notes = decode_all(parquet, folder / "images.npy", len(images), data.image_px, of_the_hub)
-        images["digest"] = digests
-        check_labels(images, of_the_hub)
-        images["group"] = group_images(images, data.groups, data.block_files)
-        if are_official(images, data):
-            check_torn(images, data.groups)
+        looks, notes = decode_all(parquet, folder / "images.npy", images, data.image_px, of_the_hub)
+        check_labels(images, of_the_hub, data.duplicates)
+        official = are_official(images, data)
+        alike = find_alike(images, looks, data.duplicates, official=official)
+        images["group"] = group_images(images, data.groups, data.block_files, alike.groups)
+        kept = images.drop(index=alike.dropped.tolist())
+        if official:
+            check_torn(kept, data.groups, alike=data.duplicates == "group")
         else:
-            check_groups(images, data.folds)
-        splits = pd.concat([split_images(images, data, repeat) for repeat in range(repeats)], ignore_index=True)
-        check_splits(images, splits, official=are_official(images, data))
+            check_groups(kept, data.folds)
+        splits = pd.concat([split_images(images, kept, data, repeat) for repeat in range(repeats)], ignore_index=True)
+        check_splits(images, splits, official=official)
         np.save(folder / "labels.npy", images.label.to_numpy(np.int64))
         write_csv(folder / "images.csv", images.drop(columns=["digest", "folder"]))
         write_csv(folder / "splits.csv", splits)
-        about = describe(folder, images, splits, classes, data)
+        write_csv(folder / "duplicates.csv", alike.table)
+        about = describe(folder, images, splits, classes, data) | alike.facts
         write_json(folder / "prepared.json", about | ({"notes": notes} if notes else {}))
     for note, count in notes.items():
         print(f"prepare: {count:,} of {len(images):,} images: {note}")
+    for line in [*alike.lines, *tell_majority(images)]:
+        print(f"prepare: {line}")
     print(f"prepare: {len(images):,} images of {data.image_px} px, {tell_splits(images, data, repeats)}")
+
+
+def tell_majority(images: pd.DataFrame) -> list[str]:
+    """Return a warning where one class has so large a share that accuracy says little."""
+    shares = images["class"].value_counts(normalize=True)
+    name, share = str(shares.index[0]), float(shares.iloc[0])
+    if share < MAJORITY:
+        return []
+    fix = "data with unequal classes is better judged by advice.metric: balanced_accuracy or macro_f1"
+    return [f"{100 * share:.0f} % of the images are {name!r}, which is the accuracy of always saying so; {fix}"]
 
 
 def are_official(images: pd.DataFrame, data: Data) -> bool:
@@ -84,16 +107,17 @@ def read_table(parquet: Path, classes: list[str]) -> pd.DataFrame:
 
 
 def decode_all(
-    parquet: Path, out: Path, count: int, image_px: int, of_the_hub: bool
-) -> tuple[list[str], dict[str, int]]:
-    """Write every image's pixels to `out`; return the digest of each, and how many had to be made 8-bit RGB, and how.
+    parquet: Path, out: Path, images: pd.DataFrame, image_px: int, of_the_hub: bool
+) -> tuple[list[Hash], dict[str, int]]:
+    """Write every image's pixels to `out`; return the look of each, and how many had to be made 8-bit RGB, and how.
 
-    All that cannot be read are named.
+    `images` get a column of digests, and one of notes if there are any. All that cannot be read are named.
     """
-    arrays = np.lib.format.open_memmap(out, mode="w+", dtype=np.uint8, shape=(count, image_px, image_px, 3))
+    arrays = map_array(out, (len(images), image_px, image_px, 3))
     digests: list[str] = []
+    looks: list[Hash] = []
     unreadable: list[str] = []
-    notes: Counter[str] = Counter()
+    notes: list[str] = []
     with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:  # of odd metadata, by the thousand
         for ids, encoded in _read_batches(parquet):
             results = pool.map(lambda file: decode(file, image_px), encoded)
@@ -101,14 +125,28 @@ def decode_all(
                 if isinstance(result, Decoded):
                     arrays[len(digests)] = result.pixels
                     digests.append(result.digest)
-                    notes.update([result.note] if result.note else [])
+                    looks.append(result.look)
+                    notes.append(result.note)
                 else:
                     unreadable.append(f"{name} ({result})")
     if unreadable:
         fix = MEND_IN_A_FOLDER if of_the_hub else "Mend or remove them."
         raise InputError.of("data", "hold only images that can be read", list_some(unreadable), fix)
     arrays.flush()
-    return digests, dict(sorted(notes.items()))
+    images["digest"] = digests
+    if any(notes):
+        images["note"] = notes
+    return looks, dict(sorted(Counter(note for note in notes if note).items()))
+
+
+def map_array(out: Path, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[np.uint8]]":
+    """Return a uint8 array that is a file, whose bytes the disk has set aside."""
+    with out.open("wb") as file:
+        about = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, about)
+        start = file.tell()
+    reserve(out, out.stat().st_size + math.prod(shape))
+    return np.memmap(out, np.uint8, "r+", offset=start, shape=shape)
 
 
 def _read_batches(parquet: Path) -> Iterator[tuple[list[str], list[bytes]]]:
@@ -117,13 +155,17 @@ def _read_batches(parquet: Path) -> Iterator[tuple[list[str], list[bytes]]]:
         yield rows["id"], [image["bytes"] for image in rows["image"]]
 
 
-def check_labels(images: pd.DataFrame, of_the_hub: bool) -> None:
-    """Refuse the same pixels under two classes, or in two of the source's own splits."""
+def check_labels(images: pd.DataFrame, of_the_hub: bool, duplicates: str) -> None:
+    """Refuse the same pixels under two classes, or, where nobody said what becomes of them, in two official splits."""
     for column, must in (("class", "belong to one class"), ("split", "lie in one split")):
+        if column == "split" and duplicates != "refuse":
+            continue
         differs = images.groupby("digest")[column].transform("nunique") > 1
         same = images[differs].groupby("digest", sort=False).id.agg(" = ".join)
         if len(same):
             fix = MEND_IN_A_FOLDER if of_the_hub else "Keep one of each."
+            if column == "split":
+                fix = "data.duplicates: drop leaves out the one that is trained on."
             raise InputError.of("data", f"let the same image {must}", list_some(list(same)), fix)
 
 
@@ -142,11 +184,15 @@ def check_groups(images: pd.DataFrame, folds: int) -> None:
             raise InputError.of("data", must, got, "Add images of it." if alone else MORE_GROUPS)
 
 
-def split_images(images: pd.DataFrame, data: Data, repeat: int) -> pd.DataFrame:
-    """Return what each image is in each replicate of the repeat: one for each fold, or one of the source's own."""
+def split_images(everything: pd.DataFrame, images: pd.DataFrame, data: Data, repeat: int) -> pd.DataFrame:
+    """Return what each image is in each replicate of the repeat: one for each fold, or one of the source's own.
+
+    Those of `everything` that are not among the `images` are left out.
+    """
+    rows, dropped = images.index.to_numpy(), everything.index.difference(images.index).to_numpy()
     strata, groups = encode_values(zip(images["class"], images.stratum, strict=True)), images.group.to_numpy()
     labels, share = images.label.to_numpy(np.int64), data.validation_percent / 100
-    if are_official(images, data):
+    if are_official(everything, data):
         tested, first = [(images.split == "test").to_numpy()], repeat
     else:
         fold_of = draw_folds(groups, strata, labels, data.folds, repeat)
@@ -154,13 +200,15 @@ def split_images(images: pd.DataFrame, data: Data, repeat: int) -> pd.DataFrame:
     tables = []
     for fold, test in enumerate(tested):
         splits = np.where(test, "test", "train").astype("U10")
-        if are_official(images, data) and (images.split == "validation").any():
+        if are_official(everything, data) and (images.split == "validation").any():
             splits = images.split.to_numpy("U10")
         else:
             rest = np.flatnonzero(~test)
             drawn = draw_validation(groups[rest], strata[rest], labels[rest], share, [repeat, fold])
             splits[rest[drawn]] = "validation"
-        tables.append(pd.DataFrame({"replicate": first + fold, "image": np.arange(len(images)), "split": splits}))
+        its = pd.DataFrame({"replicate": first + fold, "image": rows, "split": splits})
+        left = pd.DataFrame({"replicate": first + fold, "image": dropped, "split": LEFT_OUT})
+        tables.append(pd.concat([its, left]).sort_values("image") if len(dropped) else its)
     return pd.concat(tables)
 
 
@@ -194,7 +242,6 @@ def describe(
     folder: Path, images: pd.DataFrame, splits: pd.DataFrame, classes: list[str], data: Data
 ) -> dict[str, object]:
     """Return what prepared.json says: the counts by which a person sees at once whether the splits are sound."""
-    duplicates = len(images) - images.digest.nunique()
     official, per_split = are_official(images, data), splits.groupby(["replicate", "split"]).size().unstack()
     return {
         "classes": classes,
@@ -202,7 +249,6 @@ def describe(
         "images_per_class": {name: int((images["class"] == name).sum()) for name in classes},
         "image_px": data.image_px,
         "groups": int(images.group.nunique()),
-        "exact_duplicates": int(duplicates),
         "splits": "official" if official else "folds",
         "folds": 1 if official else data.folds,
         "groups_by": data.groups,

@@ -23,8 +23,9 @@ import torch
 from frostline.answer.stopping import LEAST_CHANCE, find_chances
 from frostline.constants import Rates, name_run
 from frostline.errors import InputError, run_command
-from frostline.files import open_whole_folder, read_csv, read_json, write_json
-from frostline.params import Params, load_params
+from frostline.files import check_sums, open_whole_folder, read_csv, read_json, write_json
+from frostline.params.loading import load_params
+from frostline.params.schema import Params
 from frostline.racing import (
     Ask,
     TrialResult,
@@ -91,6 +92,7 @@ def main(*, params: Path, prepared: Path, out: Path) -> None:
         for name in runs:
             (folder / name).mkdir()
         if settings.study.racing:
+            check_sums(prepared)
             with start_workers(params, prepared, runs) as workers:
                 trials = hold_race(settings, prepared, [start_trial(name, ask) for name, ask in workers.items()])
                 for trial in trials:

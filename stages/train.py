@@ -20,9 +20,9 @@ from tqdm import tqdm
 from frostline.backbones.precision import compute_deterministically
 from frostline.constants import name_run
 from frostline.errors import run_command
-from frostline.files import open_whole_folder
+from frostline.files import check_sums, open_whole_folder
 from frostline.hardware import choose_device, keep_freed_memory
-from frostline.params import load_params
+from frostline.params.loading import load_params
 from frostline.training.checkpoints import Trained, drop_oldest, read_trained
 from frostline.training.grid import Feed, make_feed
 from frostline.training.job import Job, locate_checkpoint, make_job, name_cell
@@ -42,6 +42,7 @@ from frostline.training.workers import count_workers, share_cores, train_fits
 
 def main(*, params: Path, prepared: Path, race: Path, backbone: str, plan: str, out: Path) -> None:
     """Train `plan` on `backbone` into the folder `out`; go on where a killed run stopped."""
+    check_sums(race)
     if (race / "run.json").exists():
         with open_whole_folder(out) as folder:
             shutil.copytree(race, folder, dirs_exist_ok=True)

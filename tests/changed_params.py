@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from frostline.errors import InputError
-from frostline.params import load_params
+from frostline.params.loading import load_params
 from tests.project import ROOT, dump_yaml, load_yaml
 
 COMMITTED = ROOT / "params.yaml"

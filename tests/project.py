@@ -10,6 +10,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from frostline.files import SUMS, write_sums
 from tools import choose
 
 ROOT = Path(__file__).parent.parent
@@ -78,3 +79,10 @@ def write_params(folder: Path, params: dict[str, Any]) -> None:
 
 def list_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def seal(root: Path) -> None:
+    """Give each folder the sums of its files as they are now, as stages do."""
+    for folder, _, files in os.walk(root):
+        if files:
+            write_sums(Path(folder), sorted({*files} - {SUMS}))

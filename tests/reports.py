@@ -16,7 +16,7 @@ from frostline.constants import COSTS, name_run
 from frostline.files import read_csv, read_json, write_csv, write_json
 from frostline.report.comparison import Comparison
 from tests.insides import write_made_up_look
-from tests.project import ROOT
+from tests.project import ROOT, seal
 
 REPORTS = "reports"
 PLANS = ("head", "stage4", "stage3", "all", "scratch")
@@ -99,6 +99,7 @@ def write_study(folder: Path, study: Study = VARIANTS["usual"]) -> Path:
     about = {"origin": study.origin, "classes": list(study.classes), "images_per_class": counts}
     write_json(folder / "source.json", source | about)
     write_made_up_look(folder / "look", list(study.classes))
+    seal(folder)
     return folder
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from frostline.files import hash_file, open_whole_file, open_whole_folder, read_json, write_csv, write_json
+from frostline.files import SUMS, hash_file, open_whole_file, open_whole_folder, read_json, write_csv, write_json
 from tests.project import list_names
 
 
@@ -21,7 +21,7 @@ def test_a_whole_folder_keeps_nothing_of_the_earlier_one(tmp_path: Path) -> None
     for name in ("earlier.txt", "later.txt"):
         with open_whole_folder(tmp_path / "out") as folder:
             (folder / name).write_text(name)
-    assert list_names(tmp_path / "out") == ["later.txt"]
+    assert list_names(tmp_path / "out") == [SUMS, "later.txt"]
 
 
 def test_a_folder_that_could_not_be_finished_leaves_the_earlier_one_and_nothing_else(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_what_a_killed_process_left_unfinished_does_not_get_into_the_next_folder
     with open_whole_folder(tmp_path / "out") as folder:
         (folder / "a.txt").write_text("new")
     assert list_names(tmp_path) == ["out"]
-    assert list_names(tmp_path / "out") == ["a.txt"]
+    assert list_names(tmp_path / "out") == [SUMS, "a.txt"]
 
 
 def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.params import check_params, load_params
+from frostline.params.loading import check_params, load_params
 from tests.changed_params import changed, refusal, refusal_of
 from tests.project import STUDIES, dump_yaml, load_yaml, read_study
 

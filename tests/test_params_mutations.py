@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from frostline.errors import InputError
-from frostline.params import load_params
+from frostline.params.loading import load_params
 from tests.project import ROOT
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")

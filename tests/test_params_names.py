@@ -6,7 +6,7 @@ import pytest
 
 from frostline.constants import BACKBONES
 from frostline.errors import InputError, join_names
-from frostline.params import load_params
+from frostline.params.loading import load_params
 from tests.changed_params import LEFT_OUT, PARTS, changed, committed, refusal, refusal_of
 from tests.project import dump_yaml
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from frostline.constants import BACKBONES, MOST_PX, WITHOUT_WEIGHTS
-from frostline.params import Params, Phase, Plan, load_params
+from frostline.params.loading import load_params
+from frostline.params.schema import Params, Phase, Plan
 from tests.changed_params import PARTS, changed, refusal_of
 from tests.project import dump_yaml
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.files import write_json
+from frostline.files import write_json, write_sums
 from tests.loopback import serving
 from tests.project import commit, copy_project, dump_yaml, load_yaml, run
 from tests.toys import write_prepared
@@ -38,6 +38,7 @@ def test_the_prepared_set_of_another_repository_takes_the_place_of_fetch_and_pre
     (theirs / "data/raw").mkdir(parents=True)
     write_prepared(theirs / "data/prepared")
     write_json(theirs / "data/raw/source.json", {"classes": ["dark", "bright"]})
+    write_sums(theirs / "data/raw", ["source.json"])
     run(theirs, "git", "init", "--quiet", "--initial-branch", "main")
     run(theirs, "dvc", "init", "--quiet")
     run(theirs, "dvc", "add", "--quiet", "data/raw", "data/prepared")

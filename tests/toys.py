@@ -24,13 +24,13 @@ from frostline.backbones.small_networks import build_cnn3
 from frostline.data.augmentation import Augmenter
 from frostline.data.images import Prepared, Rows
 from frostline.files import hash_file, read_yaml, write_json, write_yaml
-from frostline.params import Augmentation, Plan, Training
+from frostline.params.schema import Augmentation, Plan, Training
 from frostline.training.grid import Feed, train_cell
 from frostline.training.job import Job
 from frostline.training.loop import Batches, Epoch, Fit, start_fit, train_epochs
 from frostline.training.results import Cell
 from stages import train as train_stage
-from tests.project import read_study
+from tests.project import read_study, seal
 
 CPU = torch.device("cpu")
 AS_THEY_ARE = Augmentation(flips="none", crop="none", crop_padding=4, crop_scale=0.35, colour=0.0, policy="none")
@@ -38,7 +38,7 @@ FLIPPED = AS_THEY_ARE.model_copy(update={"flips": "both"})
 TRAINING = Training(
     epochs=3, patience=3, batch_size=24, weight_decay=0.01, precision="float32", schedule="constant",
     plateau_factor=0.5, plateau_patience=3, warmup_epochs=0, label_smoothing=0.0, augmentation=FLIPPED, views=2,
-    cache_bytes=2_000_000_000, keep_bytes=2_000_000_000, augmentation_seed=0, tensorboard=False,
+    cache_bytes=2_000_000_000, keep_bytes=2_000_000_000, augmentation_seed=0,
 )  # fmt: skip
 
 
@@ -80,6 +80,7 @@ def write_prepared(folder: Path) -> Path:
     data.splits.to_csv(folder / "splits.csv", index=False)
     digests = {name: hash_file(folder / name) for name in ("images.npy", "labels.npy")}
     (folder / "prepared.json").write_text(json.dumps({"classes": data.classes, "sha256": digests}))
+    seal(folder)
     return folder
 
 
@@ -253,6 +254,18 @@ def write_study(folder: Path) -> None:
     write_json(folder / "race" / "race.json", {"racing": False, "stopped": None, "dropped": []})
 
 
+def set_params(toy: Path, **changes: object) -> None:
+    """Set these of the toy's params, whose sections are parted by two underscores."""
+    params = read_yaml(toy / "params.yaml")
+    for name, value in changes.items():
+        section, _, key = name.rpartition("__")
+        of = params
+        for part in section.split("__"):
+            of = of[part]
+        of[key] = value
+    write_yaml(toy / "params.yaml", params)
+
+
 def train_toy(
     toy: Path, plan: str, race: Path | None = None, backbone: str = "efficientnet_lite0", **training: object
 ) -> Path:
@@ -260,6 +273,8 @@ def train_toy(
     params = read_yaml(toy / "params.yaml")
     params["training"] |= training
     write_yaml(toy / "params.yaml", params)
+    for folder in (toy / "prepared", race or toy / "race"):
+        seal(folder)
     train_stage.main(
         params=toy / "params.yaml",
         prepared=toy / "prepared",

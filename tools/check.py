@@ -5,7 +5,8 @@ from pathlib import Path
 
 from frostline.constants import PARTS
 from frostline.errors import InputError, end_in_one_line
-from frostline.params import Params, load_params
+from frostline.params.loading import load_params
+from frostline.params.schema import Params
 
 
 def main(params: Path) -> None:

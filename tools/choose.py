@@ -13,11 +13,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from frostline.errors import InputError, end_in_one_line, join_names
+from frostline.errors import InputError, end_in_one_line, join_names, shorten
 from frostline.files import open_whole_file, read_yaml
-from frostline.params import Params, check_params
+from frostline.params.loading import check_params
+from frostline.params.schema import Params
 
 WHOLE = "default"
+CHANGES_NAMED = 3
 REPLACED = ("plans",)
 """Sections that a study which has them replaces whole: a plan that it does not name is none of its."""
 
@@ -133,8 +135,28 @@ def check_nothing_is_lost(root: Path) -> None:
     found = read_params(root)
     if found is None or found == read_committed(root) or forget_folder(root) in list_studies(root):
         return
-    fix = "Commit it, or keep it as a file in studies."
-    raise InputError.of("params.yaml", "hold no changes that would be lost", "some that are not committed", fix)
+    fix = "`git commit params.yaml` keeps them, and so does a file in studies."
+    raise InputError.of("params.yaml", "hold no changes that would be lost", tell_changes(root), fix)
+
+
+def tell_changes(root: Path) -> str:
+    """Return the first three names whose values git has otherwise, with both values, and how many more there are."""
+    committed = read_committed(root)
+    try:
+        now, then = (flatten(make_yaml().load(text)) for text in (read_params(root), committed or ""))
+    except YAMLError:
+        return "some that are not committed"
+    names = [name for name in dict.fromkeys([*now, *then]) if now.get(name) != then.get(name)]
+    told = [f"{name}: {shorten(repr(now.get(name)), 40)}, not {shorten(repr(then.get(name)), 40)}" for name in names]
+    more = f" and {len(names) - CHANGES_NAMED} more" if len(names) > CHANGES_NAMED else ""
+    return "; ".join(told[:CHANGES_NAMED]) + more if told else "other comments"
+
+
+def flatten(content: Any, name: str = "") -> dict[str, Any]:
+    """Return the values of a tree of mappings by their whole names."""
+    if not isinstance(content, dict):
+        return {name.removeprefix("."): content}
+    return {path: value for key, of in content.items() for path, value in flatten(of, f"{name}.{key}").items()}
 
 
 def forget_folder(root: Path) -> str | None:

@@ -10,7 +10,7 @@ from frostline.backbones.freezing import PartCount, apply_plan, count_by_part, d
 from frostline.backbones.registry import build_backbone
 from frostline.errors import end_in_one_line
 from frostline.files import read_json
-from frostline.params import load_params
+from frostline.params.loading import load_params
 
 
 def main(params: Path, prepared: Path) -> None:

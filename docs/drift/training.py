@@ -22,7 +22,7 @@ from frostline.backbones.freezing import apply_plan
 from frostline.backbones.inference import split_batches
 from frostline.backbones.registry import build_backbone, scale_pixels
 from frostline.data.images import Rows
-from frostline.params import Depth
+from frostline.params.schema import Depth
 
 BACKBONE = "efficientnet_lite0"
 WAYS = ("held", "drifting")

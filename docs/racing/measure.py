@@ -24,7 +24,8 @@ from benchmarks.tables import Row, make_table, open_console
 from frostline.constants import name_run
 from frostline.errors import InputError, end_in_one_line
 from frostline.files import read_csv, read_json, write_csv, write_json, write_yaml
-from frostline.params import Params, load_params
+from frostline.params.loading import load_params
+from frostline.params.schema import Params
 from stages import compare, evaluate, fetch, prepare, race, train
 from tools.choose import read_study
 

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from frostline.constants import SELECTORS
 from frostline.errors import InputError, join_names
-from frostline.params import Depth
+from frostline.params.schema import Depth
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 """Layers that normalise: batch and instance, layer, group and root mean square."""

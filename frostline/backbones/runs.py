@@ -17,7 +17,7 @@ from frostline.backbones.freezing import apply_plan
 from frostline.backbones.registry import build_backbone, name_logits
 from frostline.errors import InputError, join_names
 from frostline.files import hash_file, read_json, write_json
-from frostline.params import Plan
+from frostline.params.schema import Plan
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from frostline.data.images import Rows
-from frostline.params import Augmentation
+from frostline.params.schema import Augmentation
 
 Numbers = NDArray[np.uint64]
 """64 bits that differ from image to image as if they had been drawn."""

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from frostline.files import read_csv, read_json
+from frostline.constants import LEFT_OUT
+from frostline.files import check_sums, read_csv, read_json
 
 Rows = NDArray[np.int64]
 """Rows of images.npy."""
@@ -58,12 +59,13 @@ def take_share(data: Prepared, percent: float) -> Prepared:
         for label in np.unique(labels):
             of_class = its.index[labels == label].to_numpy()
             drawn = np.random.default_rng([int(str(replicate)), int(label)]).permutation(of_class)
-            splits.loc[drawn[ceil(percent / 100 * len(drawn)) :], "split"] = "left out"
+            splits.loc[drawn[ceil(percent / 100 * len(drawn)) :], "split"] = LEFT_OUT
     return replace(data, splits=splits)
 
 
 def read_prepared(folder: Path) -> Prepared:
-    """Return what prepare wrote into the folder."""
+    """Return what prepare wrote into the folder, or raise an `InputError` if any of it is not as it was written."""
+    check_sums(folder)
     about, ids = read_json(folder / "prepared.json"), [str(name) for name in read_csv(folder / "images.csv").id]
     known = [*(about["sha256"][name] for name in ("images.npy", "labels.npy")), *ids]
     return Prepared(

@@ -4,6 +4,7 @@ In go examples as they were fetched; out come 8-bit images of one size, their gr
 The stage prepare needs the whole of it, and no other stage any of it.
 
 decoding: an image file of whatever kind, made 8-bit RGB of one size
+duplicates: the same pixels twice, and images that look nearly alike
 grouping: which images belong together, as folders, names or the order of files tell
 splits: folds that test every image once, and what validates beside them, groups kept whole
 """

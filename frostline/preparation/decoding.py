@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from frostline.constants import IMAGE_FORMATS
+from frostline.preparation.duplicates import Hash, hash_look
 
 EIGHT_BITS = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
 """Pillow's modes of at most 8 bits a channel."""
@@ -22,13 +23,14 @@ ON_WHITE, WINDOWED = "transparent, and was laid on white", "grey of more than 8 
 
 
 class Decoded(NamedTuple):
-    """An image as uint8 H x W x 3 in its final size, and the SHA-256 of its pixels before they were resized.
+    """An image as uint8 H x W x 3 in its final size; of its pixels before they were resized the SHA-256 and the look.
 
-    `note` says what had to be done to make it 8-bit RGB, if anything.
+    `look` is their perceptual hash. `note` says what had to be done to make it 8-bit RGB, if anything.
     """
 
     pixels: NDArray[np.uint8]
     digest: str
+    look: Hash
     note: str = ""
 
 
@@ -43,7 +45,7 @@ def decode(encoded: bytes, image_px: int) -> Decoded | str:
         return str(error)
     digest = hashlib.sha256(f"{whole.size}".encode() + whole.tobytes()).hexdigest()
     fitted = ImageOps.fit(whole, (image_px, image_px), Image.Resampling.BICUBIC)
-    return Decoded(np.asarray(fitted), digest, note)
+    return Decoded(np.asarray(fitted), digest, hash_look(whole), note)
 
 
 def open_upright(encoded: bytes) -> Image.Image | str:

@@ -9,8 +9,8 @@ from frostline.errors import InputError, list_some
 from frostline.preparation.splits import Integers, encode_values, join_groups
 
 
-def group_images(images: pd.DataFrame, how: str, block_files: int) -> Integers:
-    """Return each image's group, which no split may tear: what belongs together, and images with the same pixels.
+def group_images(images: pd.DataFrame, how: str, block_files: int, alike: Integers) -> Integers:
+    """Return each image's group, which no split may tear: what belongs together, and images that share an `alike`.
 
     `how` is data.groups. Blocks are of files in the order in which people count: frame2 before frame10.
     """
@@ -18,14 +18,16 @@ def group_images(images: pd.DataFrame, how: str, block_files: int) -> Integers:
     named = name_groups(images, how)
     if named is not None:
         apart = [name or f"/{place}" for place, name in enumerate(named)]  # no folder is called so
-        return join_groups(encode_values(apart), encode_values(images.digest))
+        return join_groups(encode_values(apart), alike)
     ranks = np.empty_like(files)
     ranks[sorted(files, key=lambda place: split_numbers(images.id[place]))] = files
-    return join_groups(ranks // block_files if how == "blocks" else files, encode_values(images.digest))
+    return join_groups(ranks // block_files if how == "blocks" else files, alike)
 
 
 def name_groups(images: pd.DataFrame, how: str) -> list[str] | None:
     """Return the name of each image's group, "" of one that belongs to none, where names or folders tell it."""
+    if how == "column":
+        return [str(group) for group in images.folder]
     if how == "folders":
         if not images.folder.any():
             must = "be told by something"
@@ -51,13 +53,22 @@ def split_numbers(name: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
 
 
-def check_torn(images: pd.DataFrame, how: str) -> None:
-    """Refuse the source's own splits where they tear a group that folders or names tell."""
+def check_torn(images: pd.DataFrame, how: str, *, alike: bool) -> None:
+    """Refuse the source's own splits where they tear a group that folders, names or, if asked for, looks tell."""
     named = name_groups(images, how)
-    if named is None:
+    if named is None and not alike:
         return
-    is_torn = images.groupby("group").split.transform("nunique") > 1
-    torn = sorted({name for name, of_torn in zip(named, is_torn, strict=True) if of_torn and name})
+    is_torn = (images.groupby("group").split.transform("nunique") > 1).to_numpy()
+    if named is not None:
+        torn = sorted({name for name, of_torn in zip(named, is_torn, strict=True) if of_torn and name})
+        refuse_torn(torn, "data.splits: folds keeps them together.")
+    if alike:
+        by_group = images[is_torn].groupby("group").id
+        fix = "data.splits: folds keeps them together, data.duplicates: drop leaves out those that are trained on."
+        refuse_torn([" ~ ".join(ids) for _, ids in by_group], fix)
+
+
+def refuse_torn(torn: list[str], fix: str) -> None:
+    """Refuse these groups, if there are any."""
     if torn:
-        fix = "data.splits: folds keeps them together."
         raise InputError.of("data", "keep each group of images in one split", list_some(torn), fix)

@@ -6,6 +6,7 @@ of their origin. The stage fetch needs the whole of it, and no other stage any o
 base: what every source gives: examples and facts
 local: packages with images in them, and folders of images
 folders: which folder names a class, which a split, and what is left alone
+table: a CSV or Parquet file that names images, their classes, and where known groups and splits
 hub: data sets of the Hugging Face hub: one revision, whole and verified, its troubles in one line
 parquet: columns of a hub's Parquet files, and the splits that they stand for
 """

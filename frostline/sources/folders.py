@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frostline.constants import IMAGE_ENDINGS, SPLITS
-from frostline.errors import InputError, join_names
+from frostline.errors import InputError
 
 SPLIT_WORDS = {
     "train": "train", "training": "train", "trn": "train",
@@ -283,7 +283,8 @@ def join_few(names: Sequence[str]) -> str:
     """Return the first three names as "a, b and c", with how many more there are."""
     more = len(names) - NAMED_AT_MOST
     few = list(names[:NAMED_AT_MOST])
-    return f"{', '.join(few)} and {more} more" if more > 0 else " and ".join(join_names(few).rsplit(" or ", 1))
+    last = f"{more} more" if more > 0 else few.pop()
+    return f"{', '.join(few)} and {last}" if few else last
 
 
 def refuse(must: str, got: str, hint: str = "") -> InputError:

@@ -34,7 +34,7 @@ from huggingface_hub.errors import (
 from frostline.downloads import BROKEN_DOWN, ask_patiently
 from frostline.errors import InputError
 from frostline.files import hash_file, read_json, write_json
-from frostline.params import Hub
+from frostline.params.schema import Hub
 from frostline.sources.parquet import check_layout
 
 CARD = "README.md"

@@ -13,17 +13,20 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from frostline.constants import HUB
-from frostline.params import Data, Hub
+from frostline.params.schema import Data, Hub
 from frostline.sources.base import Example, Source
 from frostline.sources.folders import read_folders
 from frostline.sources.hub import download
 from frostline.sources.parquet import list_classes, open_splits, read_examples
+from frostline.sources.table import read_table
 
 
 def open_source(data: Data) -> Source:
     """Return the source that the params name."""
     if data.source == "folder":
         return read_folder(Path(data.folder), grouped=data.groups == "folders")
+    if data.source == "table":
+        return read_table(Path(data.folder), data.table)
     if data.source == "hub":
         return read_hub(data.hub)
     return read_elpv(data.elpv_defective) if data.package == "elpv" else read_digits()

@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from frostline.constants import SPLITS
 from frostline.errors import InputError, join_names
-from frostline.params import Hub
+from frostline.params.schema import Hub
 from frostline.sources.base import Example
 
 SPLIT_WORDS = {
@@ -67,6 +67,8 @@ def _make_unfit_error(asked: Hub, must: str, got: str) -> InputError:
 
 Splits = dict[str, Any]
 """A stream of rows (`datasets.IterableDataset`) for each of train, validation and test that the data set has."""
+MOST_BYTES = 1_000_000_000
+"""Of a Parquet file's row group, which is read as a whole: the library writes them with a thousand images at most."""
 TEXT = (datasets.Value("string"), datasets.Value("large_string"))
 
 
@@ -89,9 +91,21 @@ def open_splits(folder: Path, asked: Hub) -> Splits:
             raise InputError.of(
                 f"data.hub.{split}", f"name a split of {asked.dataset}: {join_names(sorted(found))}", repr(name)
             )
+    for name in names.values():
+        check_sizes(builder.config.data_files[name], asked)
     splits = {split: select_columns(found[name], asked) for split, name in names.items()}
     check_labels({split: builder.config.data_files[name] for split, name in names.items()}, asked)
     return splits
+
+
+def check_sizes(paths: list[str], asked: Hub) -> None:
+    """Refuse files of which a piece takes more memory than any set of images needs: a few kilobytes may hold that."""
+    for path in paths:
+        about = pq.read_metadata(path)
+        sizes = [about.row_group(group).total_byte_size for group in range(about.num_row_groups)]
+        if max(sizes, default=0) > MOST_BYTES:
+            must = f"hold at most {MOST_BYTES:,} bytes in a row group"
+            raise _make_unfit_error(asked, must, f"{max(sizes):,} in {Path(path).name}")
 
 
 def select_columns(rows: Any, asked: Hub) -> Any:

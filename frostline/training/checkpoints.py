@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
 from frostline.constants import Rates
-from frostline.files import find_project_root, open_whole_file, read_json
+from frostline.files import find_project_root, hash_file, open_whole_file
 from frostline.training.loop import Epoch, Fit
 from frostline.training.optimizer import get_named_state, restore_state
 
@@ -85,24 +87,52 @@ def save_fit(path: Path, fit: Fit) -> None:
         "best": fit.best,
     }
     with open_whole_file(path) as unfinished:
-        torch.save(state, unfinished)
+        torch.save(state | {"sha256": hash_state(state)}, unfinished)
+
+
+def hash_state(state: Any) -> str:
+    """Return the SHA-256 of nested dictionaries and lists of tensors and plain values: torch looks at no sums."""
+    hashed = hashlib.sha256()
+
+    def feed(value: Any) -> None:
+        if isinstance(value, Tensor):
+            flat = value.detach().cpu().contiguous().reshape(-1)
+            hashed.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            hashed.update(flat.view(torch.uint8).numpy().data)
+        elif isinstance(value, dict):
+            for key, each in value.items():
+                hashed.update(f"{key!r}:".encode())
+                feed(each)
+        elif isinstance(value, list | tuple):
+            hashed.update(f"{len(value)} of".encode())
+            for each in value:
+                feed(each)
+        else:
+            hashed.update(f"{value!r};".encode())
+
+    feed(state)
+    return hashed.hexdigest()
 
 
 def keep_best(path: Path, fit: Fit) -> None:
     """Write what is left of a fit that nothing goes on from: its history, and the tensors of its best epoch."""
     kept = {"history": [asdict(epoch) for epoch in fit.history], "best": fit.best}
     with open_whole_file(path) as unfinished:
-        torch.save(kept, unfinished)
+        torch.save(kept | {"sha256": hash_state(kept)}, unfinished)
 
 
 def restore_fit(path: Path, fit: Fit) -> None:
     """Bring a fresh fit to where it was when it was saved; leave it as it is if it never was.
 
-    Of one of which the best is left, that is where it was.
+    Of one of which the best is left, that is where it was. One that has changed since is taken away.
     """
     if not path.exists():
         return
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = load_state(path)
+    if state is None:
+        print(f"{path}: a byte of this unfinished fit has changed, so it is trained from its start", flush=True)
+        path.unlink()
+        return
     fit.history = [Epoch(**epoch) for epoch in state["history"]]
     fit.suffix.load_state_dict(state.get("suffix", state["best"]))
     if "optimizer" in state:
@@ -110,20 +140,49 @@ def restore_fit(path: Path, fit: Fit) -> None:
     fit.best = state["best"]
 
 
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Return what was saved there, or None if it is not as it was saved."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        wanted = state.pop("sha256")
+    except (RuntimeError, UnpicklingError, ValueError, LookupError, EOFError, AttributeError, TypeError):
+        return None
+    return state if hash_state(state) == wanted else None
+
+
 def write_trained(checkpoint: Path, trained: Trained) -> None:
     """Write beside the checkpoint that the fit has ended, and what it took."""
-    with open_whole_file(checkpoint.with_suffix(".json")) as unfinished:
-        unfinished.write_text(json.dumps(asdict(trained)), encoding="utf-8")  # the loss of a fit may be no number
+    told = asdict(trained) | {"rates": list(trained.rates)}
+    with open_whole_file(checkpoint.with_suffix(".json")) as unfinished:  # the loss of a fit may be no number
+        content = {"trained": told, "sha256": hash_trained(told, checkpoint)}
+        unfinished.write_text(json.dumps(content), encoding="utf-8")
+
+
+def hash_trained(told: Any, checkpoint: Path) -> str:
+    """Return one SHA-256 of what is told of a fit and of its checkpoint."""
+    return hashlib.sha256((json.dumps(told) + hash_file(checkpoint)).encode()).hexdigest()
 
 
 def read_trained(checkpoint: Path) -> Trained | None:
-    """Return what the fit came to, if it has ended; from then on it counts as used."""
+    """Return what the fit came to, if it has ended; from then on it counts as used.
+
+    What has changed since it was written is taken away, so that it is trained again.
+    """
     path = checkpoint.with_suffix(".json")
     if not path.exists() or not checkpoint.exists():
         return None
     for each in (path, checkpoint):
         each.touch()
-    told = read_json(path)
+    try:
+        content = json.loads(path.read_bytes())
+        told, is_whole = content["trained"], content["sha256"] == hash_trained(content["trained"], checkpoint)
+    except (ValueError, KeyError, TypeError):
+        is_whole = False
+    if not is_whole:
+        print(f"{checkpoint}: a byte of this finished fit has changed, so it is trained again", flush=True)
+        path.unlink()
+        checkpoint.unlink()
+        return None
     history = [Epoch(**epoch) for epoch in told.pop("history")]
     return Trained(rates=tuple(told.pop("rates")), history=history, **told)
 

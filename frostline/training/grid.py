@@ -178,10 +178,11 @@ def train_cell(job: Job, feed: Feed, labels: Tensor, rates: Rates, replicate: in
         yield fit
         train, validation = (job.data.list_rows(split, [replicate]) for split in ("train", "validation"))
         batches = Batches(feed.cache.inputs, labels, train, validation)
-        with open_board(job.logs and job.logs / name_cell(rates, replicate), fit.history) as log:
+        logs = job.logs and job.logs / name_cell(rates, replicate)
+        with open_board(logs, fit.history, job.log_every) as log:
             for epoch in train_epochs(fit, batches, job.select_training(feed.phase), job.precision):
                 save_fit(checkpoint, fit)
-                log(epoch)
+                log(epoch, fit.batch_losses)
                 yield fit
         audit(feed.prefix, feed.before)
         fit.audited = len(feed.pretrained.keys() - before.keys()) + audit(suffix, before, fit.optimizer)

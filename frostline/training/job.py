@@ -11,7 +11,7 @@ from frostline.constants import Rates, name_run
 from frostline.data.images import Prepared, read_prepared, take_share
 from frostline.files import hash_file, locate_logs
 from frostline.hardware import choose_device, resolve_precision
-from frostline.params import Params, Phase, Plan, Training
+from frostline.params.schema import Params, Phase, Plan, Training
 from frostline.training.checkpoints import fingerprint, locate_scratch
 
 
@@ -32,6 +32,7 @@ class Job:
     device: torch.device
     scratch: Path
     logs: Path | None = None
+    log_every: int = 0
     tune: str = "all"
     weights_sha256: str = ""
     threads: int = field(default_factory=torch.get_num_threads)
@@ -64,7 +65,7 @@ def locate_checkpoint(job: Job, rates: Rates, replicate: int) -> Path:
 
     The plan's name and how many replicates there are have no part in it, nor what only says where things are kept.
     """
-    unasked = {"cache_bytes", "keep_bytes", "tensorboard"}
+    unasked = {"cache_bytes", "keep_bytes"}
     rows = [job.data.list_rows(split, [replicate]) for split in ("train", "validation")]
     return job.scratch / (
         fingerprint(
@@ -107,7 +108,8 @@ def make_job(settings: Params, prepared: Path, backbone: str, plan: str) -> Job:
         resolve_precision(training.precision, device),
         device,
         locate_scratch(),
-        locate_logs(name_run(backbone, plan)) if training.tensorboard else None,
+        locate_logs(name_run(backbone, plan)) if settings.logging.tensorboard else None,
+        settings.logging.log_every,
         settings.study.tune,
         hash_file(Path(chosen.weights)) if Path(chosen.weights).is_file() else "",
     )

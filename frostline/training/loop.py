@@ -17,7 +17,7 @@ from torch.nn import functional
 from frostline.backbones.inference import Inputs, predict, split_batches
 from frostline.backbones.precision import autocast
 from frostline.data.images import Rows
-from frostline.params import Training
+from frostline.params.schema import Training
 from frostline.training.optimizer import get_rates, make_optimizer, schedule_heights, set_rate
 
 
@@ -44,7 +44,7 @@ class Fit:
     """A suffix on its way: what it has learned so far, and the best that it was.
 
     `learning_rate` is the head's at its full height. `audited` is how many frozen tensors, its prefix's included, the
-    audit found as they were when it had ended.
+    audit found as they were when it had ended. `batch_losses` are those of the epoch just trained, and are not kept.
     """
 
     suffix: nn.Sequential
@@ -55,6 +55,7 @@ class Fit:
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
     audited: int | None = None
+    batch_losses: list[float] = field(default_factory=list)
 
     @property
     def of_phase(self) -> list[Epoch]:
@@ -122,6 +123,7 @@ def train_epochs(fit: Fit, data: Batches, training: Training, precision: str) ->
         number = len(fit.history) + 1
         began = time.perf_counter()
         taught = train_one_epoch(fit, data, training, precision, number)
+        fit.batch_losses = taught.batch_losses
         val_loss, val_accuracy = score(fit.suffix, data, training, precision)
         seconds = time.perf_counter() - began
         fit.history.append(
@@ -136,6 +138,7 @@ def train_epochs(fit: Fit, data: Batches, training: Training, precision: str) ->
 class Taught:
     """What became of the training images in one epoch, and the mean rate at which each part learned from them."""
 
+    batch_losses: list[float]
     loss: float
     accuracy: float
     rates: dict[str, float]
@@ -158,7 +161,9 @@ def train_one_epoch(fit: Fit, data: Batches, training: Training, precision: str,
         losses.append(loss * len(rows))
         hits.append((logits.argmax(1) == labels).sum())
     set_rate(fit.optimizer, fit.learning_rate * fmean(shares))
+    sizes = torch.tensor([len(rows) for rows in batches])
     return Taught(
+        batch_losses=(torch.stack(losses).cpu() / sizes).tolist(),
         loss=float(torch.stack(losses).double().sum()) / len(order),
         accuracy=int(torch.stack(hits).sum()) / len(order),
         rates=get_rates(fit.optimizer),
@@ -191,26 +196,32 @@ def score(suffix: nn.Sequential, data: Batches, training: Training, precision: s
 
 
 @contextmanager
-def open_board(folder: Path | None, history: Sequence[Epoch]) -> Iterator[Callable[[Epoch], None]]:
+def open_board(
+    folder: Path | None, history: Sequence[Epoch], every: int = 0
+) -> Iterator[Callable[[Epoch, Sequence[float]], None]]:
     """Yield what writes an epoch's scalars into the folder, where those of `history` stand already; without, nothing.
 
-    The folder is made anew: a fit that was killed may have written an epoch that it then trains again.
+    Of the losses of its batches every so many are written too, if `every` is not 0. The folder is made anew: a fit that
+    was killed may have written an epoch that it then trains again.
     """
     if folder is None:
-        yield lambda _epoch: None
+        yield lambda _epoch, _losses: None
         return
     from torch.utils.tensorboard import SummaryWriter  # takes a second, which only those pay who asked for it
 
     shutil.rmtree(folder, ignore_errors=True)
     with SummaryWriter(folder) as writer:
 
-        def log(epoch: Epoch) -> None:
+        def log(epoch: Epoch, losses: Sequence[float]) -> None:
             for name, value in list_scalars(epoch).items():
                 writer.add_scalar(name, value, epoch.epoch)
+            for step, loss in enumerate(losses, (epoch.epoch - 1) * len(losses) + 1):
+                if every and step % every == 0:
+                    writer.add_scalar("loss/step", loss, step)
             writer.flush()
 
         for epoch in history:
-            log(epoch)
+            log(epoch, [])
         yield log
 
 

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.optimizer import ParamsT
 
 from frostline.constants import PARTS
-from frostline.params import Training
+from frostline.params.schema import Training
 
 State = dict[str, dict[str, Tensor]]
 """What the optimizer keeps of each parameter, by the parameter's name."""

@@ -13,7 +13,7 @@ from frostline.backbones.freezing import (
 )
 from frostline.backbones.registry import build_backbone
 from frostline.constants import BACKBONES
-from frostline.params import Plan
+from frostline.params.schema import Plan
 
 
 def learn_from(name: str) -> Plan:

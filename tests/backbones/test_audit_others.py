@@ -9,7 +9,7 @@ from torchvision import models
 from frostline.backbones.audit import AuditError, audit, check_batch_mates, digest_frozen
 from frostline.backbones.freezing import apply_plan, cut_at_boundary
 from frostline.backbones.registry import build_backbone
-from frostline.params import Plan
+from frostline.params.schema import Plan
 from tests.backbones.audited import learner, points, step
 
 

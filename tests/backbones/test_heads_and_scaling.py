@@ -23,7 +23,7 @@ from frostline.backbones.registry import (
 from frostline.constants import PARTS
 from frostline.data.images import Prepared
 from frostline.errors import InputError, join_names
-from frostline.params import Plan
+from frostline.params.schema import Plan
 from frostline.training.grid import build_parts
 from frostline.training.job import Job
 from tests import toys

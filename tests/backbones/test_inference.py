@@ -29,7 +29,7 @@ from frostline.constants import BACKBONES
 from frostline.data.augmentation import Augmenter
 from frostline.data.images import Rows
 from frostline.errors import InputError
-from frostline.params import Training
+from frostline.params.schema import Training
 from tests.toys import FLIPPED
 
 CPU = torch.device("cpu")

@@ -20,7 +20,7 @@ from frostline.backbones.freezing import (
 from frostline.backbones.registry import build_backbone
 from frostline.constants import PARTS, SELECTORS
 from frostline.errors import InputError
-from frostline.params import Plan
+from frostline.params.schema import Plan
 from tests.backbones.frozen import (
     PLAYGROUND,
     alone,

@@ -30,7 +30,7 @@ from docs.racing import measure as racing
 from frostline.constants import BACKBONES, PARTS
 from frostline.errors import InputError, join_names
 from frostline.hardware import measure_peak_memory
-from frostline.params import load_params
+from frostline.params.loading import load_params
 from frostline.training.costs import Work
 from tests.project import STUDIES
 

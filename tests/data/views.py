@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from frostline.data.augmentation import Augmenter
-from frostline.params import Augmentation
+from frostline.params.schema import Augmentation
 from tests.toys import AS_THEY_ARE
 
 IDS = [f"cells/{row:04}.png" for row in range(12)]

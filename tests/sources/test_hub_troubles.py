@@ -252,7 +252,7 @@ def test_dvc_fetches_from_the_hub_of_the_environment_once_and_again_when_other_i
     monkeypatch.setitem(ENVIRONMENT, "HF_HOME", str(tmp_path / "home"))
     project = copy_project(tmp_path / "project")
     params = load_yaml(study(tmp_path).read_text(encoding="utf-8"))
-    params["data"]["folder"] = "data/images"
+    params["data"]["folder"] = "data/none"
     write_params(project, params)
     assert (
         f"fetch: 72 images of 3 classes from Hugging Face hub: {NAME}" in run(project, "dvc", "repro", "fetch").stdout

@@ -10,7 +10,7 @@ import pandas as pd
 
 from frostline.stats.metrics import score_predictions
 from stages import compare
-from tests.project import dump_yaml, load_yaml
+from tests.project import dump_yaml, load_yaml, seal
 
 HITS = {"head": {0: 6, 1: 7}, "stage4": {0: 9, 1: 7}}
 """How many of ten test images each plan names rightly, by replicate."""
@@ -97,6 +97,8 @@ def write_prepared(folder: Path) -> None:
 
 def compared(study: Path) -> Path:
     out, params = study / "reports", study / "params.yaml"
+    for name in ("prepared", "runs", "scores"):
+        seal(study / name)
     compare.main(params=params, prepared=study / "prepared", runs=study / "runs", scores=study / "scores", out=out)
     return out
 

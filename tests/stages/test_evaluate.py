@@ -15,6 +15,7 @@ from frostline.files import read_yaml, write_yaml
 from frostline.stats.metrics import score_predictions
 from stages import evaluate
 from tests import toys
+from tests.project import seal
 
 
 @pytest.mark.parametrize("plan", ["block", "norms"])
@@ -42,6 +43,7 @@ def test_what_is_evaluated_is_what_validation_scored_when_the_epoch_was_chosen(t
     splits = pd.read_csv(toy / "prepared" / "splits.csv")
     swapped = splits.split.map({"validation": "test", "test": "validation", "train": "train"})
     splits.assign(split=swapped).to_csv(toy / "prepared" / "splits.csv", index=False)
+    seal(toy / "prepared")
     evaluate.main(params=toy / "params.yaml", prepared=toy / "prepared", run=folder, out=toy / "scores")
     predictions = pd.read_parquet(toy / "scores" / "predictions.parquet")
     for replicate, told in read_run(folder).replicates.items():

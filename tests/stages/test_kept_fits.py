@@ -30,20 +30,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     return written
 
 
-def set_params(toy: Path, **changes: object) -> None:
-    params = read_yaml(toy / "params.yaml")
-    for name, value in changes.items():
-        section, _, key = name.rpartition("__")
-        of = params
-        for part in section.split("__"):
-            of = of[part]
-        of[key] = value
-    write_yaml(toy / "params.yaml", params)
-
-
 @pytest.fixture
 def keeping(toy: Path) -> Path:
-    set_params(toy, training__keep_bytes=10**9)
+    toys.set_params(toy, training__keep_bytes=10**9)
     return toy
 
 
@@ -69,7 +58,7 @@ def test_more_replicates_train_only_what_is_new_and_end_as_if_all_were_trained_a
     assert len(trained) == 2 * before
     assert {name: digest for name, digest in weights_of(both).items() if name in first} == first
     told, found = json.loads((both / "run.json").read_text()), weights_of(both)
-    set_params(keeping, training__keep_bytes=0)
+    toys.set_params(keeping, training__keep_bytes=0)
     again = toys.train_toy(keeping, plan)  # all of it is found, and dropped then
     assert len(trained) == 2 * before
     at_once = toys.train_toy(keeping, plan)
@@ -92,7 +81,7 @@ def test_costs_are_those_of_all_fits_whenever_they_were_trained(keeping: Path) -
 def test_a_rate_that_is_added_is_trained_beside_those_that_were(keeping: Path, trained: Trained) -> None:
     toys.train_toy(keeping, "head")
     before = len(trained)
-    set_params(keeping, plans__head__learning_rates=[0.003, 0.01])
+    toys.set_params(keeping, plans__head__learning_rates=[0.003, 0.01])
     toys.train_toy(keeping, "head")
     assert len(trained) == 2 * before
 
@@ -139,13 +128,13 @@ CHANGES: list[Callable[[Path], None]] = [
     change_an_image,
     change_a_label,
     change_the_split,
-    lambda toy: set_params(toy, training__batch_size=23),
-    lambda toy: set_params(toy, training__weight_decay=0.5),
-    lambda toy: set_params(toy, training__augmentation__flips="none"),
-    lambda toy: set_params(toy, training__augmentation_seed=1),
-    lambda toy: set_params(toy, plans__head__learning_rates=[0.004]),
-    lambda toy: set_params(toy, plans__head__layer_decay=0.5),
-    lambda toy: set_params(toy, plans__head__train=["stage4.4", "head"]),
+    lambda toy: toys.set_params(toy, training__batch_size=23),
+    lambda toy: toys.set_params(toy, training__weight_decay=0.5),
+    lambda toy: toys.set_params(toy, training__augmentation__flips="none"),
+    lambda toy: toys.set_params(toy, training__augmentation_seed=1),
+    lambda toy: toys.set_params(toy, plans__head__learning_rates=[0.004]),
+    lambda toy: toys.set_params(toy, plans__head__layer_decay=0.5),
+    lambda toy: toys.set_params(toy, plans__head__train=["stage4.4", "head"]),
 ]
 
 
@@ -174,17 +163,17 @@ def test_other_code_finds_nothing_old(
     assert len(trained) == 2 * before
 
 
-@pytest.mark.parametrize("name", ["training__cache_bytes", "training__keep_bytes", "training__tensorboard"])
+@pytest.mark.parametrize("name", ["training__cache_bytes", "training__keep_bytes", "logging__tensorboard"])
 def test_what_only_says_where_things_are_kept_trains_nothing_anew(name: str, keeping: Path, trained: Trained) -> None:
     toys.train_toy(keeping, "head")
     before = len(trained)
-    set_params(keeping, **{name: True if name.endswith("tensorboard") else 10**8})
+    toys.set_params(keeping, **{name: True if name.endswith("tensorboard") else 10**8})
     toys.train_toy(keeping, "head")
     assert len(trained) == before
 
 
 def test_the_first_replicate_tunes_and_its_choice_serves_the_others(toy: Path, trained: Trained) -> None:
-    set_params(toy, study__tune="first", plans__head__learning_rates=[0.003, 0.0003])
+    toys.set_params(toy, study__tune="first", plans__head__learning_rates=[0.003, 0.0003])
     folder = toys.train_toy(toy, "head")
     history = pd.read_csv(folder / "history.csv")
     chosen = json.loads((folder / "run.json").read_text())["learning_rate"]

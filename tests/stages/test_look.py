@@ -9,11 +9,12 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from frostline.constants import PARTS
-from frostline.files import read_json, read_yaml, write_json, write_yaml
+from frostline.files import read_json, write_json, write_sums, write_yaml
 from frostline.interpret.gradcam import PartMaps
 from frostline.interpret.inspection import open_run
 from stages import look as look_stage
 from tests import toys
+from tests.project import seal
 from tests.stages.looked_into import predictions
 from tools import look as look_tool
 
@@ -35,6 +36,9 @@ def trained(toy: Path) -> Path:
 
 
 def look_at(study: Path, out: Path) -> dict[str, bytes]:
+    for path in (study / "runs", study / "scores"):
+        seal(path)
+    write_sums(study, ["advice.json"])
     look_stage.main(
         params=study / "params.yaml",
         advice=study / "advice.json",
@@ -84,9 +88,7 @@ def test_tensorboard_shows_the_pictures_where_it_was_asked_for(trained: Path, tm
     logs = trained / "logs" / "efficientnet_lite0-block" / "pictures"
     kept = look_at(trained, tmp_path / "once")
     assert not logs.exists()
-    params = read_yaml(trained / "params.yaml")
-    params["training"]["tensorboard"] = True
-    write_yaml(trained / "params.yaml", params)
+    toys.set_params(trained, logging__tensorboard=True)
     assert look_at(trained, tmp_path / "again") == kept
     assert EventAccumulator(str(logs)).Reload().Tags()["images"] == ["filters", "maps", "gradcam", "moved"]
 

@@ -19,7 +19,7 @@ import torch
 from frostline.backbones.runs import load_backbone
 from frostline.errors import InputError
 from frostline.files import read_json, read_yaml, write_csv, write_json, write_yaml
-from frostline.params import load_params
+from frostline.params.loading import load_params
 from frostline.racing import TrialResult, Worker, make_worker, start_workers
 from stages import evaluate
 from stages import race as race_stage

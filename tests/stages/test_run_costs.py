@@ -1,8 +1,10 @@
 """A run tells what it was shown, what it cost and that it passed the audit."""
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -16,7 +18,7 @@ from frostline.backbones.registry import build_backbone
 from frostline.backbones.runs import load_backbone, read_run
 from frostline.data.images import take_share
 from frostline.files import hash_file, read_yaml, write_yaml
-from frostline.params import Plan
+from frostline.params.schema import Plan
 from frostline.training import grid
 from frostline.training.checkpoints import save_fit
 from frostline.training.costs import Work, count_work
@@ -56,7 +58,9 @@ def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_tensorboard_is_told_what_history_tells_and_changes_nothing(toy: Path) -> None:
     plain = toys.train_toy(toy, "gradual")
     kept = {path.name: hash_file(path) for path in plain.glob("replicate-*")}
-    told = toys.train_toy(toy, "gradual", tensorboard=True)
+    shutil.rmtree(toy / ".dvc" / "tmp")  # so that it is trained again, not found
+    toys.set_params(toy, logging__tensorboard=True, logging__log_every=2)
+    told = toys.train_toy(toy, "gradual")
     assert {path.name: hash_file(path) for path in told.glob("replicate-*")} == kept
     history = pd.read_csv(told / "history.csv")
     folders = [*(toy / "logs" / "efficientnet_lite0-gradual").iterdir()]
@@ -68,6 +72,20 @@ def test_tensorboard_is_told_what_history_tells_and_changes_nothing(toy: Path) -
         ]
         assert [value for _, value in shown] == pytest.approx(replicate.val_loss.tolist(), rel=1e-5)
     assert sorted(len(scalars_of(folder)["loss/validation"]) for folder in folders) == [1, 1, 2, 2]
+
+
+def test_every_so_many_steps_are_logged_too_and_their_mean_is_the_loss_of_the_epoch(toy: Path) -> None:
+    toys.set_params(toy, logging__tensorboard=True, logging__log_every=1)
+    toys.train_toy(toy, "head")
+    for folder in (toy / "logs" / "efficientnet_lite0-head").iterdir():
+        scalars = scalars_of(folder)
+        steps, losses = zip(*scalars["loss/step"], strict=True)
+        epochs = [value for _, value in scalars["loss/train"]]
+        each = len(steps) // len(epochs)
+        assert list(steps) == list(range(1, len(steps) + 1))
+        sizes = [len(part) for part in np.array_split(np.arange(50), each)]
+        first = np.average(losses[:each], weights=sizes)
+        assert first == pytest.approx(epochs[0], rel=0.02)
 
 
 def test_without_being_asked_nothing_is_written_for_tensorboard(toy: Path) -> None:

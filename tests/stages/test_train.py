@@ -17,7 +17,7 @@ from frostline.backbones.inference import Images, LiveInputs, predict, split_bat
 from frostline.backbones.registry import build_backbone
 from frostline.backbones.runs import load_backbone, read_run
 from frostline.files import hash_file
-from frostline.params import Plan
+from frostline.params.schema import Plan
 from frostline.training import results
 from frostline.training.checkpoints import read_best
 from frostline.training.loop import Epoch

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.params import load_params
+from frostline.params.loading import load_params
 from tests.project import ROOT, commit, load_yaml, run
 from tools import choose, record
 

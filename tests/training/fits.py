@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline.data.images import Rows
-from frostline.params import Training
+from frostline.params.schema import Training
 from frostline.training.loop import Batches, Fit, start_fit, train_epochs
 from tests.toys import TRAINING
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from frostline.backbones.cuts import ARCHITECTURES
-from frostline.params import Plan
+from frostline.params.schema import Plan
 from frostline.training.grid import make_feed
 from tests import toys
 from tests.toys import assert_near, assert_same, plan, train, train_whole, training

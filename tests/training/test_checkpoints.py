@@ -10,6 +10,7 @@ import pytest
 
 from frostline.training import checkpoints
 from frostline.training.checkpoints import (
+    Trained,
     drop_oldest,
     fingerprint,
     hash_code,
@@ -17,8 +18,10 @@ from frostline.training.checkpoints import (
     keep_best,
     locate_scratch,
     read_best,
+    read_trained,
     restore_fit,
     save_fit,
+    write_trained,
 )
 from frostline.training.loop import start_fit, train_epochs
 from tests.project import ROOT
@@ -152,3 +155,41 @@ def test_a_process_that_would_train_the_same_fit_waits_for_the_other(tmp_path: P
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(timeout=20)
     assert other.communicate(timeout=60)[0] == b"held\n"
+
+
+def flip_a_byte(path: Path, at: float) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(at * len(content))] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("at", [0.02, 0.2, 0.4, 0.6, 0.8, 0.99])
+def test_an_unfinished_fit_of_which_a_byte_has_changed_is_trained_from_its_start_or_is_the_same(
+    at: float, tmp_path: Path
+) -> None:
+    """torch itself notices few of them: what it takes for whole may be other numbers."""
+    fit, path = start_fit(restless(), 0.01, 0.01, 0), tmp_path / "fit.pt"
+    next(train_epochs(fit, batches(), TRAINING, "float32"))
+    save_fit(path, fit)
+    flip_a_byte(path, at)
+    restored = start_fit(restless(), 0.01, 0.01, 0)
+    restore_fit(path, restored)
+    assert restored.history in ([], fit.history)
+    assert path.exists() == (restored.history != [])
+    assert_same(fit_to_end(restored), learn(restless()))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".json"])
+@pytest.mark.parametrize("at", [0.0, 0.3, 0.6, 0.99])
+def test_a_finished_fit_of_which_a_byte_has_changed_is_gone(
+    suffix: str, at: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit, path = learn(line()), tmp_path / "fit.pt"
+    keep_best(path, fit)
+    trained = Trained((0.1,), 0, fit.history, 2, 1_000, 0.5, "memory", 10)
+    write_trained(path, trained)
+    assert read_trained(path) == trained
+    flip_a_byte(path.with_suffix(suffix), at)
+    assert read_trained(path) is None
+    assert "so it is trained again" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from frostline.backbones.audit import AuditError
-from frostline.params import Plan
+from frostline.params.schema import Plan
 from frostline.training.checkpoints import read_best
 from frostline.training.grid import build_parts, make_feed, train_cell
 from frostline.training.job import Job, locate_checkpoint
