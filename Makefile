@@ -16,7 +16,7 @@ INTO ?= $(STUDY)
 CHOOSE = python -m tools.choose '$(STUDY)'$(if $(FOLDER), --folder '$(FOLDER)')
 CHOSEN = $(if $(STUDY)$(FOLDER),@$(CHOOSE))
 
-.PHONY: help setup check study plans look show record readme benchmark architectures test test-slow lint lock clean
+.PHONY: help setup check study plans look show record readme benchmark architectures test test-slow trials lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ test: setup ## run the tests
 test-slow: setup ## run what `make test` leaves out: large models at full size, 200 simulated studies
 	@python -m pytest -m slow
 	@OMP_NUM_THREADS=1 python -m docs.statistics.measure
+
+trials: setup ## kill studies, change bytes, mutate params, folders and weights, by the hundred; an hour at most
+	@python -m pytest tests/trials tests/stages/test_damage.py -m "trial or not slow"
 
 lint: setup ## check format, style and types
 	@python -m ruff format --check .

@@ -14,6 +14,7 @@ from frostline.backbones.freezing import count_by_part
 from frostline.backbones.registry import build_backbone
 from frostline.constants import BACKBONES, IMAGE_FORMATS
 from frostline.files import read_csv, read_json
+from frostline.preparation.duplicates import NEAR
 from tools.show import list_rows, list_sentences
 
 Row = dict[str, Any]
@@ -40,6 +41,11 @@ class Facts:
     def study(self) -> Row | None:
         """The default study: its table, its advice in sentences, and its plans."""
         return self.read_study("reports")
+
+    @property
+    def near_bits(self) -> int:
+        """In how many bits of their perceptual hashes near-duplicates differ at most."""
+        return NEAR
 
     @cached_property
     def beans(self) -> Row | None:
@@ -69,6 +75,19 @@ class Facts:
     def views(self) -> Row | None:
         """The recorded study of how many views a head needs."""
         return self.read_study("docs/views")
+
+    @cached_property
+    def sides(self) -> list[Row]:
+        """The default study at the sides of images that were tried."""
+        kept = ["reports", *(f"docs/{path.name}" for path in sorted((self.root / "docs").glob("default_*")))]
+        return sorted((self.read_side(folder) for folder in kept), key=lambda row: int(row["image_px"]))
+
+    def read_side(self, folder: str) -> Row:
+        """Return what the default study gave at one side: its advice, its plans and their seconds."""
+        advice, study = (read_json(self.root / folder / f"{name}.json") for name in ("advice", "study"))
+        plans, costs = (read_csv(self.root / folder / f"{name}.csv") for name in ("plans", "costs"))
+        seconds = float(costs.train_seconds.sum())
+        return {**advice, "image_px": study["image_px"], "plans": as_rows(plans), "seconds": seconds}
 
     def read_study(self, folder: str) -> Row | None:
         """Return what a study found: `rows` of its table and which of them is `advised`, `sentences`, and its plans.

@@ -16,6 +16,7 @@ MOST_SHOWN = 160
 """Characters of a value that a message repeats."""
 MOST_OF_A_LINE = 450
 """Characters of a message, where what somebody gave is long."""
+MOST_OF_A_LIST = 240
 NAMED_AT_MOST = 20
 """Of a list of names."""
 # pydantic's own words speak of its classes and of Python.
@@ -62,9 +63,17 @@ def join_names(names: Iterable[str]) -> str:
 
 
 def list_some(names: Sequence[str]) -> str:
-    """Return the names, the first twenty of them when there are more."""
-    more = len(names) - NAMED_AT_MOST
-    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+    """Return the names, the first of them when there are more than NAMED_AT_MOST, or than a line takes."""
+    few: list[str] = []
+    length = 0
+    for name in names[:NAMED_AT_MOST]:
+        short = shorten(name)
+        length += len(short) + 2
+        if few and length > MOST_OF_A_LIST:
+            break
+        few.append(short)
+    more = len(names) - len(few)
+    return ", ".join(few) + (f" and {more:,} more" if more > 0 else "")
 
 
 def run_command(main: Callable[..., None]) -> None:

@@ -19,8 +19,18 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from frostline.constants import HUB, LEFT_OUT, MEND_IN_A_FOLDER, SPLITS
-from frostline.errors import InputError, list_some, run_command
-from frostline.files import check_sums, hash_file, open_whole_folder, read_json, reserve, write_csv, write_json
+from frostline.errors import InputError, list_some, make_printable, run_command
+from frostline.files import (
+    check_sums,
+    find_project_root,
+    hash_file,
+    open_whole_file,
+    open_whole_folder,
+    read_json,
+    reserve,
+    write_csv,
+    write_json,
+)
 from frostline.params.loading import load_params
 from frostline.params.schema import Data
 from frostline.preparation.decoding import Decoded, decode
@@ -29,7 +39,7 @@ from frostline.preparation.grouping import check_torn, group_images
 from frostline.preparation.splits import count_groups_needed, draw_folds, draw_validation, encode_values
 
 # Enough to keep the decoding threads busy, few enough that memory does not grow with the number of images.
-IMAGES_AT_ONCE = 256
+IMAGES_AT_ONCE, BYTES_AT_ONCE, ROWS_AT_ONCE = 256, 50_000_000, 8
 MAJORITY = 0.7
 """Share of the commonest class above which a warning is due."""
 MORE_GROUPS = "Add images, lower data.block_files, or use data.groups: none."
@@ -131,12 +141,23 @@ def decode_all(
                     unreadable.append(f"{name} ({result})")
     if unreadable:
         fix = MEND_IN_A_FOLDER if of_the_hub else "Mend or remove them."
-        raise InputError.of("data", "hold only images that can be read", list_some(unreadable), fix)
+        raise InputError.of("data", "hold only images that can be read", *tell_all(unreadable, fix, "unreadable.txt"))
     arrays.flush()
     images["digest"] = digests
     if any(notes):
         images["note"] = notes
     return looks, dict(sorted(Counter(note for note in notes if note).items()))
+
+
+def tell_all(names: list[str], fix: str, file: str) -> tuple[str, str]:
+    """Return as many of the names as a line takes, and what to do; of more, a file in logs has all."""
+    told = list_some(names)
+    if not told.endswith(" more"):
+        return told, fix
+    path = find_project_root() / "logs" / file
+    with open_whole_file(path) as unfinished:
+        unfinished.write_text("".join(f"{make_printable(name)}\n" for name in names), encoding="utf-8")
+    return told, f"{fix} logs/{file} lists them all."
 
 
 def map_array(out: Path, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[np.uint8]]":
@@ -150,9 +171,17 @@ def map_array(out: Path, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[np.
 
 
 def _read_batches(parquet: Path) -> Iterator[tuple[list[str], list[bytes]]]:
-    for batch in pq.ParquetFile(parquet).iter_batches(IMAGES_AT_ONCE, columns=["id", "image"]):
+    ids: list[str] = []
+    encoded: list[bytes] = []
+    for batch in pq.ParquetFile(parquet).iter_batches(ROWS_AT_ONCE, columns=["id", "image"]):
         rows = batch.to_pydict()
-        yield rows["id"], [image["bytes"] for image in rows["image"]]
+        ids += rows["id"]
+        encoded += [image["bytes"] for image in rows["image"]]
+        if len(ids) >= IMAGES_AT_ONCE or sum(map(len, encoded)) >= BYTES_AT_ONCE:
+            yield ids, encoded
+            ids, encoded = [], []
+    if ids:
+        yield ids, encoded
 
 
 def check_labels(images: pd.DataFrame, of_the_hub: bool, duplicates: str) -> None:
@@ -166,7 +195,7 @@ def check_labels(images: pd.DataFrame, of_the_hub: bool, duplicates: str) -> Non
             fix = MEND_IN_A_FOLDER if of_the_hub else "Keep one of each."
             if column == "split":
                 fix = "data.duplicates: drop leaves out the one that is trained on."
-            raise InputError.of("data", f"let the same image {must}", list_some(list(same)), fix)
+            raise InputError.of("data", f"let the same image {must}", *tell_all(list(same), fix, "duplicates.txt"))
 
 
 def check_groups(images: pd.DataFrame, folds: int) -> None:

@@ -21,7 +21,7 @@ def test_a_mistake_in_params_ends_a_stage_with_one_line_and_exit_code_1(tmp_path
     broken.write_text(committed.replace("source: package", "source: pakage", 1), encoding="utf-8")
     ended = _run("fetch", "--params", broken, "--out", tmp_path / "raw")
     assert ended.returncode == 1
-    assert ended.stderr == "data.source must be 'package', 'folder' or 'hub'. Got 'pakage' instead.\n"
+    assert ended.stderr == "data.source must be 'package', 'folder', 'table' or 'hub'. Got 'pakage' instead.\n"
     assert ended.stdout == ""
     assert list_names(tmp_path) == ["params.yaml"]
 
@@ -31,7 +31,7 @@ def test_preparing_before_fetching_ends_with_one_line_and_no_traceback(tmp_path:
     ended = _run("prepare", "--params", "params.yaml", "--raw", raw, "--out", out)
     assert ended.returncode == 1
     assert ended.stderr == (
-        f"{raw / 'source.json'} must be a file. Got no file instead. `dvc repro` runs the stage that writes it.\n"
+        f"{raw / 'SHA256SUMS'} must be a file. Got no file instead. `dvc repro` runs the stage that writes it.\n"
     )
 
 

@@ -31,13 +31,13 @@ def test_every_ready_study_loads_and_keeps_its_values(name: str) -> None:
             2000,
             "data.image_px must be less than or equal to 1024. Got 2000 instead.",
         ),
-        ("data.source", "hug", "data.source must be 'package', 'folder' or 'hub'. Got 'hug' instead."),
+        ("data.source", "hug", "data.source must be 'package', 'folder', 'table' or 'hub'. Got 'hug' instead."),
         ("data.package", "beans", "data.package must be 'elpv' or 'digits'. Got 'beans' instead."),
         ("data.groups", None, "data.groups must be a valid string. Got None instead."),
         (
             "data.groups",
             "patients",
-            "data.groups must be none, blocks, folders, or name: <regular expression>. Got 'patients' instead.",
+            "data.groups must be none, blocks, folders, column, or name: <regular expression>. Got 'patients' instead.",
         ),
         ("data.folder", 3, "data.folder must be a valid string. Got 3 instead."),
         (

@@ -19,11 +19,14 @@ def test_a_missing_name_is_asked_for_by_its_full_name(tmp_path: Path, name: str)
 
 
 UNKNOWN = [
-    ("trainig", "params.yaml must hold only data, study, backbones, plans, training or advice. Got 'trainig' instead."),
+    (
+        "trainig",
+        "params.yaml must hold only data, study, backbones, plans, training, advice or logging. Got 'trainig' instead.",
+    ),
     (
         "data.imagepx",
-        "data must hold only source, package, folder, hub, elpv_defective, image_px, groups, block_files, "
-        "splits, folds or validation_percent. Got 'imagepx' instead.",
+        "data must hold only source, package, folder, table, hub, elpv_defective, image_px, groups, block_files, "
+        "duplicates, splits, folds or validation_percent. Got 'imagepx' instead.",
     ),
     (
         "study.repeat",
@@ -32,8 +35,8 @@ UNKNOWN = [
     (
         "training.epoch",
         "training must hold only epochs, patience, batch_size, weight_decay, precision, schedule, plateau_factor, "
-        "plateau_patience, warmup_epochs, label_smoothing, augmentation, views, cache_bytes, keep_bytes, "
-        "augmentation_seed or tensorboard. Got 'epoch' instead.",
+        "plateau_patience, warmup_epochs, label_smoothing, augmentation, views, cache_bytes, keep_bytes or "
+        "augmentation_seed. Got 'epoch' instead.",
     ),
     (
         "plans.head.learning_rate",
@@ -99,7 +102,7 @@ def test_an_unknown_part_among_those_to_train_is_refused_with_the_known_ones(tmp
 
 
 @pytest.mark.parametrize(
-    ("crop", "padding", "refused"), [("padding", 72, True), ("padding", 71, False), ("none", 72, False)]
+    ("crop", "padding", "refused"), [("padding", 96, True), ("padding", 95, False), ("none", 96, False)]
 )
 def test_an_image_is_padded_with_less_than_there_is_of_it(
     tmp_path: Path, crop: str, padding: int, *, refused: bool
@@ -107,7 +110,7 @@ def test_an_image_is_padded_with_less_than_there_is_of_it(
     params = changed("training.augmentation.crop", crop)
     params["training"]["augmentation"]["crop_padding"] = padding
     if refused:
-        line = "training.augmentation.crop_padding must be less than data.image_px, 72. Got 72 instead."
+        line = "training.augmentation.crop_padding must be less than data.image_px, 96. Got 96 instead."
         assert refusal_of(tmp_path, params) == line
     else:
         (tmp_path / "params.yaml").write_text(dump_yaml(params))

@@ -122,7 +122,7 @@ def test_pretrained_weights_are_refused_of_networks_of_which_nobody_has_publishe
     ("shifts", "line"),
     [
         ([0], "study.shifts.0 must be greater than or equal to 1. Got 0 instead."),
-        ([4, 72], "study.shifts must be less than data.image_px, 72. Got 72 instead."),
+        ([4, 96], "study.shifts must be less than data.image_px, 96. Got 96 instead."),
         ([4, 4], "study.shifts must name each value once. Got 4 more than once instead."),
     ],
 )

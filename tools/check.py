@@ -1,6 +1,7 @@
 """Check params.yaml, and that what it names is there, before dvc clears anything for a stage to write anew."""
 
 import argparse
+import subprocess
 from pathlib import Path
 
 from frostline.constants import PARTS
@@ -13,13 +14,27 @@ def main(params: Path) -> None:
     """Check the params; return if they are in order, else end the process with one line."""
     with end_in_one_line():
         settings = load_params(params)
-        if settings.data.source == "folder":
-            from frostline.sources.local import read_folder
+        check_git()
+        if settings.data.source in ("folder", "table"):
+            from frostline.sources.local import open_source
 
-            read_folder(Path(settings.data.folder))
+            open_source(settings.data)
         for name in settings.study.plans:
             check_weights(f"plans.{name}.weights", settings.plans[name].weights)
         check_depths(settings)
+
+
+def check_git() -> None:
+    """Raise an `InputError` with git's own reason if this is no repository that git works in."""
+    must = "be a git repository, which dvc keeps experiments in"
+    try:
+        asked = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True, text=True, check=False)  # noqa: S607
+    except FileNotFoundError:
+        raise InputError.of("this folder", must, "no git", "Install it.") from None
+    if asked.returncode:
+        got = asked.stderr.strip().partition("\n")[0].removeprefix("fatal: ") or "an error of git"
+        fix = "`git init` makes it one." if "not a git repository" in got else "`git status` says what helps."
+        raise InputError.of("this folder", must, repr(got), fix)
 
 
 def check_weights(where: str, weights: str) -> None:

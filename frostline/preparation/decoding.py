@@ -2,6 +2,9 @@
 
 import hashlib
 import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +22,8 @@ WINDOW = (0.1, 99.9)
 """Percentiles of a grey image of more than 8 bits, which become 0 and 255: a few dead pixels do not darken the rest."""
 MOST_PIXELS = 178_956_970
 """Of an image; Pillow's own bound against files that decode to far more than they hold."""
+PIXELS_AT_ONCE = 100_000_000
+"""That are decoded at the same time, whatever the number of threads; a larger image is decoded alone."""
 ON_WHITE, WINDOWED = "transparent, and was laid on white", "grey of more than 8 bits, and got a window of its own"
 
 
@@ -34,8 +39,47 @@ class Decoded(NamedTuple):
     note: str = ""
 
 
+class Budget:
+    """Lets threads wait until no more than so many pixels are in hand; what is larger waits until nothing is."""
+
+    def __init__(self, most: int) -> None:
+        """Begin with nothing in hand."""
+        self.most, self.in_hand, self.free = most, 0, threading.Condition()
+
+    @contextmanager
+    def hold(self, pixels: int) -> Iterator[None]:
+        """Hold so many pixels as soon as there is room for them."""
+        with self.free:
+            self.free.wait_for(lambda: not self.in_hand or self.in_hand + pixels <= self.most)
+            self.in_hand += pixels
+        try:
+            yield
+        finally:
+            with self.free:
+                self.in_hand -= pixels
+                self.free.notify_all()
+
+
+IN_HAND = Budget(PIXELS_AT_ONCE)
+
+
 def decode(encoded: bytes, image_px: int) -> Decoded | str:
     """Return the image turned upright, cropped to its central square and resized, or why it cannot be read."""
+    with IN_HAND.hold(count_pixels(encoded)):
+        return decode_now(encoded, image_px)
+
+
+def count_pixels(encoded: bytes) -> int:
+    """Return how many pixels the file says that it has, 0 if it says nothing that can be read."""
+    try:
+        with Image.open(io.BytesIO(encoded), formats=IMAGE_FORMATS) as image:
+            return image.width * image.height
+    except Exception:  # noqa: BLE001  # a decoder's, of whatever kind, which is told when the image is decoded
+        return 0
+
+
+def decode_now(encoded: bytes, image_px: int) -> Decoded | str:
+    """Return the same, however many pixels it has."""
     image = open_upright(encoded)
     if isinstance(image, str):
         return image

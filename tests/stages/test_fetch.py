@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 
 from frostline.constants import IMAGE_ENDINGS
 from frostline.errors import InputError
+from frostline.files import SUMS
 from frostline.sources.base import Example, Source
 from frostline.sources.local import read_digits, read_elpv, read_folder
 from stages import fetch
@@ -178,4 +179,4 @@ def test_a_fetch_that_is_refused_leaves_the_earlier_images_alone(tmp_path: Path)
     with pytest.raises(InputError):
         fetch.main(params=params, out=tmp_path / "raw")
     assert (tmp_path / "raw" / "images.parquet").read_bytes() == earlier
-    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == ["images.parquet", "source.json"]
+    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == [SUMS, "images.parquet", "source.json"]

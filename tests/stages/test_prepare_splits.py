@@ -132,11 +132,17 @@ def test_all_unreadable_files_are_named_in_one_line(tmp_path: Path) -> None:
     )
 
 
-def test_of_very_many_unreadable_files_twenty_are_named_and_the_rest_counted(tmp_path: Path) -> None:
-    line = refuse_pictures(tmp_path, CATS | DOGS | {f"cat/bad{number:02d}.png": b"x" for number in range(23)})
-    assert "cat/bad19.png" in line
-    assert "cat/bad20.png" not in line
-    assert " and 3 more instead. Mend or remove them." in line
+def test_of_very_many_unreadable_files_some_are_named_and_a_file_lists_them_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    bad = [f"cat/bad{number:02d}.png" for number in range(23)]
+    line = refuse_pictures(tmp_path, CATS | DOGS | dict.fromkeys(bad, b"x"))
+    assert len(line) < 500
+    assert [name for name in bad if name in line] == bad[:5]
+    assert " and 18 more instead. Mend or remove them. logs/unreadable.txt lists them all." in line
+    listed = (tmp_path / "logs" / "unreadable.txt").read_text().splitlines()
+    assert [name.partition(" ")[0] for name in listed] == bad
 
 
 def test_the_same_pixels_under_two_classes_are_refused_naming_the_files(tmp_path: Path) -> None:
@@ -158,7 +164,7 @@ def test_the_same_pixels_in_two_official_splits_are_refused_naming_the_files(tmp
     line = refuse_pictures(tmp_path, _official() | {"test/cat/x.png": CATS["cat/07.png"]})
     assert line == (
         "data must let the same image lie in one split. "
-        "Got test/cat/x.png = train/cat/07.png instead. Keep one of each."
+        "Got test/cat/x.png = train/cat/07.png instead. data.duplicates: drop leaves out the one that is trained on."
     )
 
 

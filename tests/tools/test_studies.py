@@ -84,13 +84,20 @@ def repeat(said: dict[str, Any], default: dict[str, Any], where: str = "") -> It
             yield where + key
 
 
-KEPT = {"architectures": "architectures_lite0", "beans": "beans_lite0"} | {
-    name: name
-    for name in (
-        "beans_folds", "cifar10", "cifar10_batchnorm", "cifar10_lite0", "depth", "digits", "elpv_random", "quick", "size",
-        "views",
-    )
-}
+PLAIN = [
+    "default_72",
+    "beans_folds",
+    "cifar10",
+    "cifar10_batchnorm",
+    "cifar10_lite0",
+    "depth",
+    "digits",
+    "elpv_random",
+    "quick",
+    "size",
+    "views",
+]
+KEPT = {"architectures": "architectures_lite0", "beans": "beans_lite0"} | {name: name for name in PLAIN}
 """The studies that are recorded, by the folders of docs."""
 
 
