@@ -4,7 +4,6 @@ The nouns; the verbs, which use them, are the stages of dvc.yaml (`stages/`), an
 (a folder) is what a stage needs whole, so that dvc.yaml can name it. In go parameters and images; out come tables,
 pictures and a report. What lies here beside the rooms is shared by several of them:
 
-params: params.yaml as models, loaded and checked
 constants: the names that params.yaml, folders, tables and pictures share
 errors: errors of someone's input, in one grammar, with which a command ends
 files: whole files and folders, JSON, YAML, CSV, SHA-256, and where the project lies
@@ -13,4 +12,5 @@ hardware: the device, its name, number formats, determinism and peak memory
 units: numbers as people read them: 2.67 M, 41.3 TFLOP, points, per cent
 plotting: palette, style and letters of all pictures, and how they are saved
 racing: when plans of a race are compared, which rates go on, and the worker that trains each plan
+rounds: the course of a race: what is trained next, which rates are dropped, which plans stop
 """

@@ -49,4 +49,4 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     toys.write_study(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     yield tmp_path
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")

@@ -241,8 +241,9 @@ def compute_deterministically(device: torch.device) -> None:
 
     torch would also fill all memory that it takes before it uses it, lest a program read what it never wrote: that
     took 4 to 8 % of a training step, and nothing here does. A few GPU kernels (adaptive pooling to 6 or 7 px, in
-    AlexNet and VGG) have no deterministic form: torch then warns and uses the other.
+    AlexNet and VGG) have no deterministic form: torch then warns and uses the other. `use_deterministic_algorithms`
+    would do the same, and import torch's compiler, which takes two seconds.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts; torch asks for it
-    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
+    torch.set_deterministic_debug_mode("warn" if device.type == "cuda" else "error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
+from frostline import rounds
 from frostline.backbones.runs import load_backbone
 from frostline.errors import InputError
 from frostline.files import read_json, read_yaml, write_csv, write_json, write_yaml
@@ -24,7 +25,7 @@ from frostline.racing import TrialResult, Worker, make_worker, start_workers
 from stages import evaluate
 from stages import race as race_stage
 from tests import toys
-from tests.project import ROOT
+from tests.project import ROOT, seal
 from tests.toys import left_in_scratch, train_toy
 
 FOLDS = 3
@@ -66,6 +67,7 @@ def write_folds(prepared: Path) -> None:
         tables.append(pd.DataFrame({"image": np.roll(np.arange(70), -24 * fold), "replicate": fold, "split": split}))
     write_csv(prepared / "splits.csv", pd.concat(tables))
     write_json(prepared / "prepared.json", read_json(prepared / "prepared.json") | {"folds": FOLDS})
+    seal(prepared)
 
 
 def hold(folder: Path) -> Path:
@@ -201,10 +203,10 @@ def test_rates_that_all_diverge_are_refused_in_one_line(folder: Path) -> None:
         return TrialResult(nan, 4)
 
     rates = [(0.1,), (0.2,)]
-    trial = race_stage.Trial(f"{BACKBONE}-part", diverge, rates, 4, 1_000, rates)
+    trial = rounds.Trial(f"{BACKBONE}-part", diverge, rates, 4, 1_000, rates)
     line = r"^learning_rates must hold one at which training goes on to the end\. Got 0\.1, 0\.2 on \S+-part"
     with pytest.raises(InputError, match=line):
-        race_stage.hold_race(load_params(folder / "params.yaml"), folder / "prepared", [trial])
+        rounds.hold_race(load_params(folder / "params.yaml"), folder / "prepared", [trial])
 
 
 def test_a_plan_that_does_not_fit_is_refused_in_one_line_and_nobody_is_left_running(folder: Path) -> None:
