@@ -194,7 +194,7 @@ def check_labels(images: pd.DataFrame, of_the_hub: bool, duplicates: str) -> Non
         if len(same):
             fix = MEND_IN_A_FOLDER if of_the_hub else "Keep one of each."
             if column == "split":
-                fix = "data.duplicates: drop leaves out the one that is trained on."
+                fix = "data.duplicates: drop leaves out the twin of one that is scored."
             raise InputError.of("data", f"let the same image {must}", *tell_all(list(same), fix, "duplicates.txt"))
 
 

@@ -64,7 +64,7 @@ def check_torn(images: pd.DataFrame, how: str, *, alike: bool) -> None:
         refuse_torn(torn, "data.splits: folds keeps them together.")
     if alike:
         by_group = images[is_torn].groupby("group").id
-        fix = "data.splits: folds keeps them together, data.duplicates: drop leaves out those that are trained on."
+        fix = "data.splits: folds keeps them together, data.duplicates: drop leaves out twins of scored ones."
         refuse_torn([" ~ ".join(ids) for _, ids in by_group], fix)
 
 

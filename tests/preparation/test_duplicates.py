@@ -135,7 +135,7 @@ def test_the_same_image_in_two_official_splits_is_refused_with_a_way_on(tmp_path
     said = refuse_pictures(tmp_path, official(train__a__copy=draw(9)))
     assert said == (
         "data must let the same image lie in one split. Got test/a/09.png = train/a/copy.png instead. "
-        "data.duplicates: drop leaves out the one that is trained on."
+        "data.duplicates: drop leaves out the twin of one that is scored."
     )
 
 
@@ -159,7 +159,7 @@ def test_with_group_official_splits_that_tear_what_looks_alike_are_refused(tmp_p
     said = refuse_pictures(tmp_path, official(train__a__copy=save_anew(draw(9))), duplicates="group")
     assert said == (
         "data must keep each group of images in one split. Got test/a/09.png ~ train/a/copy.png instead. data.splits: "
-        "folds keeps them together, data.duplicates: drop leaves out those that are trained on."
+        "folds keeps them together, data.duplicates: drop leaves out twins of scored ones."
     )
 
 

@@ -164,7 +164,8 @@ def test_the_same_pixels_in_two_official_splits_are_refused_naming_the_files(tmp
     line = refuse_pictures(tmp_path, _official() | {"test/cat/x.png": CATS["cat/07.png"]})
     assert line == (
         "data must let the same image lie in one split. "
-        "Got test/cat/x.png = train/cat/07.png instead. data.duplicates: drop leaves out the one that is trained on."
+        "Got test/cat/x.png = train/cat/07.png instead. "
+        "data.duplicates: drop leaves out the twin of one that is scored."
     )
 
 
