@@ -7,6 +7,7 @@ one folder.
 """
 
 import math
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -128,7 +129,10 @@ def decode_all(
     looks: list[Hash] = []
     unreadable: list[str] = []
     notes: list[str] = []
-    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:  # of odd metadata, by the thousand
+    with (
+        warnings.catch_warnings(action="ignore"),
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):  # of odd metadata, by the thousand
         for ids, encoded in _read_batches(parquet):
             results = pool.map(lambda file: decode(file, image_px), encoded)
             for name, result in zip(ids, results, strict=True):

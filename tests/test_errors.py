@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from frostline.errors import InputError, end_in_one_line, join_names
+from frostline.errors import InputError, end_in_one_line, join_names, list_some
 from tests.project import ROOT, list_names
 
 
@@ -68,3 +70,26 @@ def test_a_mistake_is_a_value_error_in_one_grammar_with_its_fix_last() -> None:
 @pytest.mark.parametrize(("names", "said"), [(["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")])
 def test_names_are_listed_as_a_person_would(names: list[str], said: str) -> None:
     assert join_names(names) == said
+
+
+def test_what_stands_before_the_at_of_an_address_is_not_told() -> None:
+    line = str(
+        InputError.of("a", "come from http://user:secret@hub.example/x", "https://u:p@b.example", "Ask s3://k@b.")
+    )
+    assert line == "a must come from http://hub.example/x. Got https://b.example instead. Ask s3://b."
+
+
+@given(st.text(max_size=5_000), st.text(max_size=60), st.text(max_size=60))
+def test_an_error_is_one_printable_line_of_bounded_length(got: str, must: str, hint: str) -> None:
+    line = str(InputError.of("data", must, got, hint))
+    assert line.isprintable()
+    assert len(line.encode("unicode_escape")) < 12 * 500
+    if got.isascii() and got.isprintable() and must.isprintable() and hint.isprintable():
+        assert len(line) < 500
+
+
+def test_of_many_names_as_many_are_told_as_a_line_takes() -> None:
+    assert list_some(["a", "b"]) == "a, b"
+    assert list_some([f"{number:03d}" for number in range(25)]).endswith("019 and 5 more")
+    assert list_some(["x" * 100] * 5) == f"{'x' * 100}, {'x' * 100} and 3 more"
+    assert list_some(["x" * 1_000]) == f"{'x' * 160}... (1,000 characters)"

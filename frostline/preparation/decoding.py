@@ -23,7 +23,8 @@ WINDOW = (0.1, 99.9)
 MOST_PIXELS = 178_956_970
 """Of an image; Pillow's own bound against files that decode to far more than they hold."""
 PIXELS_AT_ONCE = 100_000_000
-"""That are decoded at the same time, whatever the number of threads; a larger image is decoded alone."""
+"""Which are decoded at the same time, whatever the number of threads; a larger image is decoded alone."""
+ROWS_AT_ONCE = 512
 ON_WHITE, WINDOWED = "transparent, and was laid on white", "grey of more than 8 bits, and got a window of its own"
 
 
@@ -87,9 +88,16 @@ def decode_now(encoded: bytes, image_px: int) -> Decoded | str:
         whole, note = make_rgb(image)
     except ValueError as error:
         return str(error)
-    digest = hashlib.sha256(f"{whole.size}".encode() + whole.tobytes()).hexdigest()
     fitted = ImageOps.fit(whole, (image_px, image_px), Image.Resampling.BICUBIC)
-    return Decoded(np.asarray(fitted), digest, hash_look(whole), note)
+    return Decoded(np.asarray(fitted), digest_pixels(whole), hash_look(whole), note)
+
+
+def digest_pixels(image: Image.Image) -> str:
+    """Return the SHA-256 of the size and the pixels of an image, of which only some rows are copied at a time."""
+    hashed = hashlib.sha256(f"{image.size}".encode())
+    for top in range(0, image.height, ROWS_AT_ONCE):
+        hashed.update(image.crop((0, top, image.width, min(image.height, top + ROWS_AT_ONCE))).tobytes())
+    return hashed.hexdigest()
 
 
 def open_upright(encoded: bytes) -> Image.Image | str:
@@ -104,7 +112,9 @@ def open_upright(encoded: bytes) -> Image.Image | str:
                 return f"it has {image.width:,} x {image.height:,} pixels, more than {MOST_PIXELS:,}"
             if has_wide_colour(image):
                 return "it has 16 bits a channel of colour, of which 8 would be lost"
-            return ImageOps.exif_transpose(image)
+            ImageOps.exif_transpose(image, in_place=True)
+            image.load()
+            return image
     except UnidentifiedImageError:
         return "cannot identify image file"
     except Exception as error:  # noqa: BLE001  # for the reason above; nothing of our own is called in it
@@ -122,7 +132,7 @@ def make_rgb(image: Image.Image) -> tuple[Image.Image, str]:
         if drawn.getchannel("A").getextrema() != (255, 255):
             return Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB"), ON_WHITE
         return drawn.convert("RGB"), ""
-    return image.convert("RGB"), ""
+    return (image if image.mode == "RGB" else image.convert("RGB")), ""
 
 
 def has_wide_colour(image: Image.Image) -> bool:

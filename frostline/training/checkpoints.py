@@ -6,6 +6,7 @@ more repeats trains only what is new.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from frostline.constants import Rates
+from frostline.errors import InputError
 from frostline.files import find_project_root, hash_file, open_whole_file
 from frostline.training.loop import Epoch, Fit
 from frostline.training.optimizer import get_named_state, restore_state
@@ -73,9 +75,18 @@ def hash_code(*folders: Path) -> str:
 @contextmanager
 def hold(checkpoint: Path) -> Iterator[None]:
     """Wait until no other process trains the fit, and keep the others waiting."""
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(checkpoint.with_suffix(".lock")):
+    lock = FileLock(checkpoint.with_suffix(".lock"))
+    try:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (NotImplementedError, OSError) as error:
+        fix = "Network disks often cannot: keep the repository on one of this machine."
+        got = repr(os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error))
+        raise InputError.of(str(checkpoint.parent), "lie on a disk that locks files", got, fix) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def save_fit(path: Path, fit: Fit) -> None:

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from frostline.constants import IMAGE_ENDINGS, IMAGE_FORMATS
-from frostline.preparation.decoding import ON_WHITE, WINDOWED, Decoded, decode
+from frostline.preparation.decoding import ON_WHITE, ROWS_AT_ONCE, WINDOWED, Budget, Decoded, decode, digest_pixels
 from tests.project import ROOT
 from tests.stages.prepared import encoded
 
@@ -139,3 +141,28 @@ def test_whatever_a_decoder_raises_is_told_of_the_file(form: str, data: st.DataO
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     found = decode(bytes(content), 2)
     assert isinstance(found, Decoded) or len(found.splitlines()) == 1
+
+
+def test_no_more_pixels_are_in_hand_than_the_budget_and_what_is_larger_is_alone() -> None:
+    budget, seen = Budget(100), []
+
+    def take(pixels: int) -> None:
+        with budget.hold(pixels):
+            seen.append(budget.in_hand)
+            time.sleep(0.002)
+
+    asked = [10, 60, 250, 30, 90, 100, 1, 0, 70, 70] * 3
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(take, asked))
+    assert len(seen) == len(asked)
+    assert all(held <= 100 or held in (250, 250 + 0) for held in seen)
+    assert budget.in_hand == 0
+
+
+def test_the_digest_is_of_all_rows() -> None:
+    pixels = np.zeros((ROWS_AT_ONCE + 3, 2, 3), np.uint8)
+    before = digest_pixels(Image.fromarray(pixels))
+    for row in (0, ROWS_AT_ONCE - 1, ROWS_AT_ONCE, ROWS_AT_ONCE + 2):
+        changed = pixels.copy()
+        changed[row, 1, 2] = 1
+        assert digest_pixels(Image.fromarray(changed)) != before
