@@ -141,11 +141,13 @@ def check_nothing_is_lost(root: Path) -> None:
 
 def tell_changes(root: Path) -> str:
     """Return the first three names whose values git has otherwise, with both values, and how many more there are."""
-    committed = read_committed(root)
     try:
-        now, then = (flatten(make_yaml().load(text)) for text in (read_params(root), committed or ""))
+        now, then = (make_yaml().load(text or "") for text in (read_params(root), read_committed(root)))
     except YAMLError:
+        now = then = None
+    if not (isinstance(now, dict) and isinstance(then, dict)):
         return "some that are not committed"
+    now, then = flatten(now), flatten(then)
     names = [name for name in dict.fromkeys([*now, *then]) if now.get(name) != then.get(name)]
     told = [f"{name}: {shorten(repr(now.get(name)), 40)}, not {shorten(repr(then.get(name)), 40)}" for name in names]
     more = f" and {len(names) - CHANGES_NAMED} more" if len(names) > CHANGES_NAMED else ""

@@ -104,8 +104,8 @@ def test_an_unknown_study_is_refused_with_the_known_ones(project: Path) -> None:
     ("text", "line"),
     [
         ("training: {epochs: 0}", "training.epochs must be greater than or equal to 1. Got 0 instead."),
-        ("trainig: {epochs: 1}", "params.yaml must hold only data, study, backbones, plans, training or advice. "
-                                 "Got 'trainig' instead."),
+        ("trainig: {epochs: 1}", "params.yaml must hold only data, study, backbones, plans, training, advice or "
+                                 "logging. Got 'trainig' instead."),
         ("plans: {}", "plans must hold at least one value. Got {} instead."),
         ("training: 3", "training must be a mapping of names to values. Got 3 instead."),
         ("just words", "studies/bad.yaml must be a mapping of names to values. Got 'just words' instead."),
@@ -129,9 +129,20 @@ def test_changes_that_are_not_committed_are_not_overwritten(project: Path, stage
         run(project, "git", "add", "params.yaml")
     assert refusal("few", project) == (
         "params.yaml must hold no changes that would be lost. Got some that are not committed instead. "
-        "Commit it, or keep it as a file in studies."
+        "`git commit params.yaml` keeps them, and so does a file in studies."
     )
     assert params(project) == "mine, changed"
+
+
+def test_what_would_be_lost_is_named_with_both_values(project: Path) -> None:
+    choose.main("few", root=project)
+    run(project, "git", "add", "--all")
+    run(project, "git", "commit", "--quiet", "--message", "few")
+    before = params(project)
+    (project / "params.yaml").write_text(before.replace("epochs: 2 ", "epochs: 3 "))
+    assert "Got training.epochs: 3, not 2 instead." in refusal("many", project)
+    (project / "params.yaml").write_text(before + "# mine\n")
+    assert "Got other comments instead." in refusal("many", project)
 
 
 @pytest.mark.parametrize("change", [("epochs: 2 ", "epochs: 3 "), ("# two will do", "# my own thought")])

@@ -11,7 +11,7 @@ import torch
 
 from frostline.constants import PARTS
 from frostline.files import write_json
-from tests.project import ENVIRONMENT, ROOT, dump_yaml, load_yaml
+from tests.project import ENVIRONMENT, ROOT, dump_yaml, load_yaml, run
 from tools import check, plans
 
 RESNET18 = (9_536, 147_968, 525_568, 2_099_712, 8_393_728, 1_539)  # stem to head, with three classes
@@ -169,6 +169,7 @@ def test_a_folder_in_place_of_a_weights_file_is_refused(tmp_path: Path, monkeypa
     study = write_study(tmp_path, {"own": {"from": "head", "weights": "data/weights/own"}})
     (tmp_path / "data" / "weights" / "own").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
+    run(tmp_path, "git", "init", "--quiet")
     assert refusal(check, study).startswith("plans.own.weights must be pretrained, none or a file. ")
 
 
@@ -181,6 +182,7 @@ def test_a_study_in_order_passes_without_a_word(
     weights.mkdir(parents=True)
     torch.save({}, weights / "own.pth")
     monkeypatch.chdir(tmp_path)
+    run(tmp_path, "git", "init", "--quiet")
     check.main(study)
     assert capsys.readouterr() == ("", "")
 
