@@ -18,6 +18,7 @@ from torch import Tensor
 from frostline.backbones.inference import SMALLEST_PREFIX_BATCH, Inputs, compute_beside, move_to_device, split_batches
 from frostline.data.images import Rows
 from frostline.errors import InputError
+from frostline.files import tell_disk
 
 Wanted = Mapping[int | None, Rows]
 """The rows that will be asked for in each view."""
@@ -138,7 +139,8 @@ def _fill_memory(outputs: Iterator[Tensor], shape: Shape, count: int, scratch: P
     else:
         scratch.mkdir(parents=True, exist_ok=True)
         file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - as long as the store lives
-    file.truncate(shape.bytes * count)
+    with tell_disk(scratch):
+        file.truncate(shape.bytes * count)
     store = _map_store(file, shape.dtype, (count, *shape.sides))
     filled = 0
     for output in outputs:
