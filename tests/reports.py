@@ -19,6 +19,8 @@ from tests.insides import write_made_up_look
 from tests.project import ROOT, seal
 
 REPORTS = "reports"
+RECORDED = "docs/default_72"
+"""The study whose figures a made-up one has: four depths, which lie far enough apart to be pointed at."""
 PLANS = ("head", "stage4", "stage3", "all", "scratch")
 TABLES = ("plans", "costs", "runs", "pairs", "history", "confusion", "shifted", "stopped")
 
@@ -47,7 +49,7 @@ class Study:
     phased: tuple[str, ...] = ()
     views: bool = False
     sizes: bool = False
-    recorded: str = REPORTS
+    recorded: str = RECORDED
 
     @property
     def cells(self) -> list[tuple[str, str]]:

@@ -74,9 +74,35 @@ def render_report(study: Comparison, figures: Path, look: Path) -> str:
             name: embed_picture(figures / f"{name}.svg")
             for name in ("curves", "confusion", *(lesson.name for lesson in lessons))
         },
+        classes=list_class_rows(study),
         inside=read_look(look),
         told={"curves": describe_curves(study), "confusion": describe_confusion(confusions, advised["label"])},
     )
+
+
+def list_class_rows(study: Comparison) -> list[dict[str, Any]]:
+    """Return for each class its test images, the recall of each plan, and precision and F1 of the advised one.
+
+    A class of which there are none, or that is never named, has no such share (None).
+    """
+    keys = study.plans[KEYS].itertuples(index=False)
+    by_plan = [study.confusion[(study.confusion[KEYS] == list(key)).all(axis=1)] for key in keys]
+    return [_describe_class(name, by_plan, study.advised) for name in by_plan[study.advised].actual.unique()]
+
+
+def _describe_class(name: str, by_plan: list[pd.DataFrame], advised: int) -> dict[str, Any]:
+    counts = [
+        (int(its.images[of & named].sum()), int(its.images[of].sum()), int(its.images[named].sum()))
+        for its, of, named in ((its, its.actual == name, its.predicted == name) for its in by_plan)
+    ]
+    right, images, named = counts[advised]
+    return {
+        "name": name,
+        "images": images,
+        "recalls": [right / of if of else None for right, of, _ in counts],
+        "precision": right / named if named else None,
+        "f1": 2 * right / (images + named) if images + named else None,
+    }
 
 
 def read_look(look: Path) -> dict[str, Any]:

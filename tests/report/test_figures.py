@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from frostline.constants import COSTS
+from frostline.files import SUMS
 from frostline.plotting import use_style
 from frostline.report.figures import draw_confusion, draw_curves
 from stages import plot
@@ -75,7 +76,7 @@ def test_the_same_tables_give_the_same_bytes(tmp_path: Path) -> None:
     files = sorted(path.name for path in (one / "figures").iterdir())
     scored = [f"{kind}{cost}" for kind in ("difference", "accuracy") for cost in ("", *(f"_{cost}" for cost in COSTS))]
     names = [*scored, "curves", "confusion"]
-    assert files == sorted(f"{name}.{kind}" for name in names for kind in ("svg", "png"))
+    assert files == sorted([SUMS, *(f"{name}.{kind}" for name in names for kind in ("svg", "png"))])
     for name in ("report.html", *(f"figures/{file}" for file in files)):
         assert (one / name).read_bytes() == (other / name).read_bytes()
 

@@ -55,7 +55,7 @@ def test_what_was_run_names_data_hashes_versions_processor_and_precision(page: P
     text = page.locator("dl").inner_text()
     study = read_json(reports["usual"].parent / "study.json")
     said = (study["prepared_sha256"]["images.npy"], study["processor"], study["precision"])
-    for told in ("2,624", "1.0.0.post1", "CC-BY-NC-SA", "dedf4f0c", "torch 2.14.1", *said):
+    for told in ("2,624", "1.0.0.post1", "CC-BY-NC-SA", "c84371e7", "torch 2.14.1", *said):
         assert told in text
 
 
@@ -100,3 +100,23 @@ def test_an_advice_that_is_only_a_leaning_looks_otherwise(
         told = page.locator(".advice")
         assert told.get_attribute("class") == kind
         assert told.locator("p").all_inner_texts() == make_advice(VARIANTS[name])["sentences"]
+
+
+def test_each_class_has_its_recall_by_plan_and_the_advised_plans_precision_and_f1(
+    page: Page, reports: dict[str, Path]
+) -> None:
+    table = page.locator("table", has=page.locator("#classes-caption"))
+    counts = read_csv(reports["usual"].parent / "confusion.csv")
+    plans = read_csv(reports["usual"].parent / "plans.csv")
+    advised = plans.plan[plans.advised].iloc[0]
+    rows = [row.inner_text().split("\t") for row in table.locator("tbody tr").all()]
+    assert len(rows) == counts.actual.nunique()
+    for name, images, *shares in rows:
+        of_class = [counts[(counts.plan == plan) & (counts.actual == name)] for plan in plans.plan]
+        recalls = [its.images[its.predicted == name].sum() / its.images.sum() for its in of_class]
+        mine = counts[counts.plan == advised]
+        right = mine.images[(mine.actual == name) & (mine.predicted == name)].sum()
+        precision = right / mine.images[mine.predicted == name].sum()
+        recall = recalls[list(plans.plan).index(advised)]
+        assert int(images.replace(",", "")) == mine.images[mine.actual == name].sum()
+        assert shares == [f"{share:.3f}" for share in (*recalls, precision, 2 / (1 / precision + 1 / recall))]
