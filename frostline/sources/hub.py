@@ -77,7 +77,7 @@ def list_files(asked: Hub) -> Listing:
         if kept.is_file() and (COMMIT.fullmatch(asked.revision) or constants.is_offline_mode()):
             return Listing(**read_json(kept))
     listing = ask_for_files(asked)
-    with suppress(OSError):
+    with suppress(InputError):  # where nothing can be kept, it is asked for each time
         write_json(kept, asdict(listing))
     return listing
 

@@ -62,6 +62,7 @@ def test_a_run_is_seen_as_it_began_and_as_it_was_left_and_the_same_again(trained
     assert once == again
     assert sorted(once) == sorted(
         [
+            "SHA256SUMS",
             "look.json",
             *(f"{name}.{kind}" for name in ("filters", "maps", "gradcam", "moved") for kind in ("png", "svg")),
         ]
