@@ -81,28 +81,23 @@ def render_report(study: Comparison, figures: Path, look: Path) -> str:
 
 
 def list_class_rows(study: Comparison) -> list[dict[str, Any]]:
-    """Return for each class its test images, the recall of each plan, and precision and F1 of the advised one.
+    """Return for each class its test images, and the advised plan's recall, precision and F1.
 
     A class of which there are none, or that is never named, has no such share (None).
     """
-    keys = study.plans[KEYS].itertuples(index=False)
-    by_plan = [study.confusion[(study.confusion[KEYS] == list(key)).all(axis=1)] for key in keys]
-    return [_describe_class(name, by_plan, study.advised) for name in by_plan[study.advised].actual.unique()]
-
-
-def _describe_class(name: str, by_plan: list[pd.DataFrame], advised: int) -> dict[str, Any]:
-    counts = [
-        (int(its.images[of & named].sum()), int(its.images[of].sum()), int(its.images[named].sum()))
-        for its, of, named in ((its, its.actual == name, its.predicted == name) for its in by_plan)
-    ]
-    right, images, named = counts[advised]
-    return {
-        "name": name,
-        "images": images,
-        "recalls": [right / of if of else None for right, of, _ in counts],
-        "precision": right / named if named else None,
-        "f1": 2 * right / (images + named) if images + named else None,
-    }
+    its = study.confusion[(study.confusion[KEYS] == study.plans.iloc[study.advised][KEYS]).all(axis=1)]
+    rows = []
+    for name in its.actual.unique():
+        of, named = its.actual == name, its.predicted == name
+        right, images, taken = (int(its.images[which].sum()) for which in (of & named, of, named))
+        rows.append({
+            "name": name,
+            "images": images,
+            "recall": right / images if images else None,
+            "precision": right / taken if taken else None,
+            "f1": 2 * right / (images + taken) if images + taken else None,
+        })  # fmt: skip
+    return rows
 
 
 def read_look(look: Path) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def test_every_picture_has_a_text_alternative_with_its_numbers(page: Page, repor
 
 def test_every_table_has_a_caption_and_headers_with_their_scope(page: Page) -> None:
     tables = page.locator("table")
-    assert tables.count() == 7
+    assert tables.count() == 8
     for table in tables.all():
         assert table.locator("caption").inner_text().strip()
         assert table.locator("th:not([scope])").count() == 0
