@@ -92,7 +92,9 @@ def find_disk_error(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno) if error.errno in OF_THE_DISK else None
     said = [os.strerror(number) for number in OF_THE_DISK if os.strerror(number) in str(error)]
-    if not said and re.search(r"PytorchStreamWriter failed writing|^\d+ requested and \d+ written$", str(error)):
+    if not said and re.search(
+        r"PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+|^\d+ requested and \d+ written$", str(error)
+    ):
         return "no room for all of it"
     return said[0] if said else None
 
