@@ -38,7 +38,7 @@ class InputError(ValueError):
         """Return the error "<where> must <must>. Got <got> instead. <hint>", ready to be raised."""
         said = hide_secrets(f"{where} must {must}. Got \0 instead.{f' {hint}' if hint else ''}")
         room = max(MOST_SHOWN, MOST_OF_A_LINE - len(said))
-        return cls(make_printable(said.replace("\0", shorten(hide_secrets(got), room))))
+        return cls(make_printable(said.replace("\0", shorten(make_printable(hide_secrets(got)), room))))
 
 
 def make_printable(text: str) -> str:

@@ -81,9 +81,9 @@ def tell_disk(path: Path) -> Iterator[None]:
         reason = find_disk_error(error)
         if reason is None or isinstance(error, InputError):
             raise
-        named = str(getattr(error, "filename", None) or path)
-        is_ours = path.name in named or str(path.parent) == named
-        where, must = (named.replace(UNFINISHED, ""), "be written") if is_ours else (named, "be read")
+        named = Path(str(getattr(error, "filename", None) or path))
+        is_ours = named == path.parent or any(named.is_relative_to(each) for each in (path, _name_beside(path)))
+        where, must = (str(named).replace(UNFINISHED, ""), "be written") if is_ours else (str(named), "be read")
         raise InputError.of(where, must, repr(reason), "What was there before stands.") from None
 
 

@@ -1,10 +1,12 @@
 """A file or folder takes its name when it is whole, and reads back as it was written."""
 
+import errno
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from frostline.errors import InputError
 from frostline.files import SUMS, hash_file, open_whole_file, open_whole_folder, read_json, write_csv, write_json
 from tests.project import list_names
 
@@ -101,3 +103,11 @@ def test_numbers_in_a_csv_have_six_significant_digits(tmp_path: Path) -> None:
 def test_sha256_is_the_one_that_everybody_knows(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("abc")
     assert hash_file(tmp_path / "a.txt") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_file_elsewhere_that_cannot_be_read_is_told_as_that(tmp_path: Path) -> None:
+    """Its name may hold the folder's."""
+    strange = str(tmp_path / "raw_images" / "out.png")
+    with pytest.raises(InputError) as refused, open_whole_folder(tmp_path / "raw"):
+        raise PermissionError(errno.EACCES, "no", strange)
+    assert str(refused.value).startswith(f"{strange} must be read. Got 'Permission denied' instead.")

@@ -76,7 +76,7 @@ def describe(images: pd.DataFrame, about: dict[str, Any], parquet: Path) -> list
     small = int((sides.min(axis=1) < px).sum())
     if small:
         told.append(f"{small:,} of them are smaller than that, and are enlarged.")
-    told += [f"{count:,} images: {note}." for note, count in about.get("notes", {}).items()]
+    told += [f"{count:,} of {len(images):,} images: {note}." for note, count in about.get("notes", {}).items()]
     groups = int(images.group.nunique())
     told.append(f"Groups that stay together: {groups:,} (data.groups: {about['groups_by']}).")
     if about["exact_duplicates"] or about["near_duplicates"]:

@@ -73,10 +73,11 @@ def find_alike(images: pd.DataFrame, looks: Sequence[Hash], duplicates: str, *, 
             "group": "all of them stay together",
             "drop": f"{len(dropped):,} are left out",
         }[duplicates]
-        told = f"{len(exact):,} images have the pixels of an earlier one, {len(table) - len(exact):,} nearly look so"
+        told = f"{len(exact):,} images have the pixels of an earlier one, {len(table) - len(exact):,} look nearly so"
         lines = [f"{told} (duplicates.csv lists them): {became}"]
     if official and duplicates != "drop":
-        lines += [f"{count:,} pairs look alike across {both}" for both, count in tell_across(images, pairs)]
+        across = tell_across(images, pairs)
+        lines += [f"alike across {both}: {count:,} pair{'' if count == 1 else 's'}" for both, count in across]
     return Alike(groups, dropped, table, facts, lines)
 
 

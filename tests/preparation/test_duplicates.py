@@ -93,7 +93,7 @@ def test_near_ones_are_told_and_left_where_they_are_by_default(
 ) -> None:
     prepared = prepare_pictures(tmp_path, pictures(copy=save_anew(draw(3))))
     assert (
-        "prepare: 0 images have the pixels of an earlier one, 1 nearly look so (duplicates.csv lists them): "
+        "prepare: 0 images have the pixels of an earlier one, 1 look nearly so (duplicates.csv lists them): "
         "data.duplicates: group keeps what looks alike together, drop leaves it out" in capsys.readouterr().out
     )
     table = pd.read_csv(prepared / "duplicates.csv")
@@ -152,7 +152,7 @@ def test_of_official_splits_the_twin_that_is_trained_on_is_left_out(copy: Image.
 
 def test_pairs_across_official_splits_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prepare_pictures(tmp_path, official(train__a__copy=save_anew(draw(9))))
-    assert "prepare: 1 pairs look alike across train and test" in capsys.readouterr().out
+    assert "prepare: alike across train and test: 1 pair\n" in capsys.readouterr().out
 
 
 def test_with_group_official_splits_that_tear_what_looks_alike_are_refused(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_classes_are_told_with_their_images_shares_groups_and_splits(told: str) 
 def test_sizes_notes_and_duplicates_are_told(told: str) -> None:
     assert "Sizes: 40 x 20 to 40 x 20 px, in the middle 40 x 20" in told
     assert "43 of them are smaller than that, and are enlarged." in told
-    assert "1 images: transparent, and was laid on white." in told
+    assert "1 of 43 images: transparent, and was laid on white." in told
     assert "Duplicates: 1 with the pixels of an earlier one" in told
 
 
