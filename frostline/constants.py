@@ -39,9 +39,11 @@ BACKBONES = {
     "residual20": range(16, MOST_PX + 1),
     "residual56": range(16, MOST_PX + 1),
 }
-"""The backbones that frostline/backbones can build, each with the sides of the images it can see, in pixels."""
+"""The backbones that have a short name, each with the sides of the images it can see, in pixels."""
 WITHOUT_WEIGHTS = ("mlp", "cnn2", "cnn3", "plain20", "plain56", "residual20", "residual56")
-"""Those of which nobody has published pretrained weights: frostline/backbones/small_networks.py writes them out."""
+"""Those of which nobody has published pretrained weights: frostline/networks/small_networks.py writes them out."""
+LIBRARIES = ("torchvision", "timm", "models")
+"""With these and a slash begin the names of all other backbones: of two libraries, and of files of one's own."""
 SPLITS = ("train", "validation", "test")
 """What an image may be in a replicate."""
 LEFT_OUT = "left out"

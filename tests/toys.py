@@ -16,14 +16,16 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models import VisionTransformer
 
-from frostline.backbones.cuts import Architecture, cut_vision_transformer
+from frostline.backbones.folding import prepare_prefix
 from frostline.backbones.freezing import apply_plan, cut_at_boundary
-from frostline.backbones.inference import Images, LiveInputs, prepare_prefix
+from frostline.backbones.inference import Images, LiveInputs
 from frostline.backbones.registry import build_backbone
-from frostline.backbones.small_networks import build_cnn3
 from frostline.data.augmentation import Augmenter
 from frostline.data.images import Prepared, Rows
 from frostline.files import hash_file, read_yaml, write_json, write_yaml
+from frostline.networks.catalog import HALF, Architecture
+from frostline.networks.catalog import Images as TrainedOn
+from frostline.networks.small_networks import build_cnn3
 from frostline.params.schema import Augmentation, Plan, Training
 from frostline.training.grid import Feed, train_cell
 from frostline.training.job import Job
@@ -174,14 +176,20 @@ def assert_same(left: Fit, right: Fit) -> None:
 def small_vision_transformer(dropout: float = 0.0) -> Architecture:
     """Return torchvision's vision transformer with four layers, for 32 x 32 pixels in 16 patches."""
 
-    def original() -> nn.Module:
+    def original(px: int) -> nn.Module:
         return VisionTransformer(
-            image_size=32, patch_size=8, num_layers=4, num_heads=2, hidden_dim=32, mlp_dim=64, dropout=dropout
+            image_size=px, patch_size=8, num_layers=4, num_heads=2, hidden_dim=32, mlp_dim=64, dropout=dropout
         )
 
     torch.manual_seed(0)
-    tensors = original().state_dict()
-    return Architecture(original=original, pretrained=lambda _model: tensors, pieces=cut_vision_transformer)
+    tensors = original(32).state_dict()
+
+    def pretrained(px: int) -> nn.Module:
+        model = original(px)
+        model.load_state_dict(tensors)
+        return model
+
+    return Architecture(original, pretrained, lambda: TrainedOn(32, "bilinear", *HALF))
 
 
 def cnn3_weights(project: Path) -> str:

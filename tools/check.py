@@ -55,7 +55,7 @@ def check_depths(settings: Params) -> None:
         from frostline.backbones.registry import build_backbone
 
         for backbone in settings.backbones:
-            parts = build_backbone(backbone, "none", classes=2)
+            parts = build_backbone(backbone, "none", 2, settings.data.image_px)
             for name, plan in finer.items():
                 refuse_unfit(parts, plan, f"plans.{name} on {backbone}")
 

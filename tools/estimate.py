@@ -8,8 +8,9 @@ from statistics import median
 
 import torch
 
+from frostline.backbones.folding import prepare_prefix
 from frostline.backbones.freezing import count_parameters
-from frostline.backbones.inference import SMALLEST_PREFIX_BATCH, Images, LiveInputs, prepare_prefix
+from frostline.backbones.inference import SMALLEST_PREFIX_BATCH, Images, LiveInputs
 from frostline.backbones.precision import autocast, compute_deterministically
 from frostline.constants import name_run
 from frostline.hardware import keep_freed_memory
@@ -63,7 +64,7 @@ def estimate_run(settings: Params, prepared: Path, backbone: str, plan: str) -> 
 def estimate_phase(job: Job, phase: int, workers: int, threads: int) -> float:
     """Return the seconds of the phase: its prefix on all that is kept of it, and every epoch of every fit."""
     prefix, suffix = build_parts(job, job.replicates[0], phase)
-    prefix = prepare_prefix(prefix, job.precision)
+    prefix = prepare_prefix(prefix, job.precision, job.image_px)
     live = LiveInputs(Images.hold(job.data.images, job.device), job.backbone)
     rows = job.data.list_rows("train", job.replicates[:1])
     (images,) = live([rows[:SMALLEST_PREFIX_BATCH]], None)

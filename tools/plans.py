@@ -20,7 +20,7 @@ def main(params: Path, prepared: Path) -> None:
         settings, known = load_params(params), prepared.exists()
         classes = len(read_json(prepared)["classes"]) if known else 2
         for backbone in settings.backbones:
-            parts = build_backbone(backbone, "none", classes)
+            parts = build_backbone(backbone, "none", classes, settings.data.image_px)
             for name in settings.study.plans:
                 plan = settings.plans[name]
                 refuse_unfit(parts, plan, f"plans.{name} on {backbone}")

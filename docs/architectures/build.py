@@ -12,13 +12,12 @@ from typing import Any
 
 import pandas as pd
 import timm
-import torch
 from torch import nn
 from torchvision import models
 
 from docs.architectures.figure import draw
 from docs.architectures.publications import find_publication
-from frostline.backbones.registry import cut_into_parts, find_architecture
+from frostline.backbones.registry import build_original_classifier, cut_into_parts
 from frostline.errors import end_in_one_line
 from frostline.files import read_csv, read_json, write_csv
 from frostline.plotting import save_figure, use_style
@@ -61,8 +60,7 @@ def collect_facts(name: str) -> Row:
     Images are of the side that its top-1 was published for. A multiplication and its addition are two FLOPs.
     """
     publication = find_publication(name)
-    with torch.device("meta"):  # counted on tensors without data: nothing is drawn at random for it
-        parts = cut_into_parts(find_architecture(name), find_architecture(name).original())
+    parts = cut_into_parts(name, build_original_classifier(name, "none"))
     px, top1 = read_published(name)
     work = count_work(parts[:-1].requires_grad_(False), parts[-1:], px)
     return {
@@ -85,7 +83,7 @@ def read_published(name: str) -> tuple[int, float | None]:
     if name not in models.list_models():
         size: Any = timm.get_pretrained_cfg_value(f"tf_{name}", "input_size")
         return size[-1], None
-    weights = models.get_model_weights(name)["IMAGENET1K_V1"]  # as frostline/backbones/weights.py takes them
+    weights = models.get_model_weights(name)["IMAGENET1K_V1"]  # as frostline/networks/weights.py takes them
     (px,) = weights.transforms().crop_size
     return px, weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
 

@@ -20,13 +20,13 @@ from benchmarks.machine import describe_machine
 from benchmarks.options import ROOT
 from benchmarks.tables import Row, format_figure
 from benchmarks.this_project import compute_exactly
+from frostline.backbones.folding import prepare_prefix
 from frostline.backbones.inference import (
     SMALLEST_PREFIX_BATCH,
     Images,
     LiveInputs,
     PrefixedInputs,
     predict,
-    prepare_prefix,
     split_batches,
 )
 from frostline.backbones.registry import build_backbone

@@ -77,7 +77,7 @@ def _check_sum(model: nn.Module, before: Mapping[str, str]) -> None:
 
 
 @torch.no_grad()
-def check_batch_mates(prefix: Callable[[Tensor], Tensor], images: Tensor) -> None:
+def check_batch_mates(prefix: Callable[[Tensor], Any], images: Tensor) -> None:
     """Raise `AuditError` unless the prefix gives an image the same output, bit for bit, whatever is beside it.
 
     `images`: two at least, N x anything. The first half is shown twice, each time beside other images. BatchNorm in
@@ -85,7 +85,7 @@ def check_batch_mates(prefix: Callable[[Tensor], Tensor], images: Tensor) -> Non
     """
     half = len(images) // 2
     shown = [images, torch.cat([images[:half], -images[half:]])]
-    first, again = (_digest(prefix(images)[:half]) for images in shown)
+    first, again = (_digest_first(prefix(images), half) for images in shown)
     if first != again:
         culprit = _find_first_difference(prefix, shown) if isinstance(prefix, nn.Module) else None
         hint = f": {culprit} is where it begins" if culprit else ""
@@ -112,6 +112,10 @@ def _find_first_difference(prefix: nn.Module, shown: Sequence[Tensor]) -> str | 
         hook.remove()
     pairs = zip(calls[: len(calls) // 2], calls[len(calls) // 2 :], strict=True)
     return next((one[0] for one, other in pairs if one[1] == other[1] and one[2] != other[2]), None)
+
+
+def _digest_first(value: Any, images: int) -> list[str]:
+    return [_digest(tensor[:images]) for tensor in (value if isinstance(value, tuple) else (value,))]
 
 
 def _digest_half(value: Any) -> list[str]:

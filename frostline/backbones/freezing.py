@@ -5,11 +5,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from frostline.constants import SELECTORS
+from frostline.constants import PARTS, SELECTORS
 from frostline.errors import InputError, join_names
+from frostline.networks.segments import Crossed, Crossing, Gather, Restore, Segment, is_one_tensor
 from frostline.params.schema import Depth
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -86,7 +88,11 @@ def refuse_unfit(backbone: nn.Sequential, plan: Depth, where: str = "a plan") ->
 def _refuse_unfit(backbone: nn.Sequential, plan: Depth, where: str) -> None:
     blocks = list_blocks(backbone)
     parts = [name for name, _ in backbone.named_children()]
+    uncut = getattr(backbone, "uncut", None)
     for name in [plan.from_] if plan.from_ is not None else plan.train or []:
+        if uncut and name not in ("stem", "head", *SELECTORS):
+            must = "say stem, head, norms or biases of what can be cut nowhere but before its logits"
+            raise InputError.of(where, must, f"{name!r} ({uncut})")
         if name in SELECTORS:
             if not _select_parameters(backbone, [name]):
                 raise InputError.of(where, f"name what the backbone has; it has no {name}", repr(name))
@@ -112,8 +118,16 @@ def list_learning_blocks(backbone: nn.Sequential, plan: Depth) -> list[str]:
 def _list_learning_blocks(blocks: list[str], depth: Depth) -> list[str]:
     if depth.from_ is None:
         return [block for block in blocks if _has_part(depth.train or [], block)]
-    first = next(place for place, block in enumerate(blocks) if _has_part([depth.from_], block))
+    first = next((place for place, block in enumerate(blocks) if _begins_at(depth.from_, block)), len(blocks))
     return blocks[first:]
+
+
+def _begins_at(start: str, block: str) -> bool:
+    """Return whether the block is that one or of that part; or of a later one, where a part has no blocks."""
+    part, asked = block.partition(".")[0], start.partition(".")[0]
+    if asked in PARTS and part in PARTS and "." not in start:
+        return PARTS.index(part) >= PARTS.index(asked)
+    return _has_part([start], block)
 
 
 def _list_selectors(plan: Depth) -> list[str]:
@@ -158,27 +172,61 @@ def _select_parameters(backbone: nn.Sequential, selectors: Collection[str]) -> s
 
 
 def find_boundary(backbone: nn.Sequential) -> int:
-    """Return how many blocks lie before the first in which anything learns. `apply_plan` must have been called."""
+    """Return how many blocks lie before the first in which anything learns. `apply_plan` must have been called.
+
+    There are fewer where what crosses is nothing that can be kept.
+    """
     blocks = [block for part in backbone.children() for block in part.children()]
-    return next((place for place, block in enumerate(blocks) if not _is_frozen(block)), len(blocks))
+    at = next((place for place, block in enumerate(blocks) if not _is_frozen(block)), len(blocks))
+    while at and _get_crossing(blocks[at - 1]) is None:
+        at -= 1
+    return at
 
 
-def cut_at_boundary(backbone: nn.Sequential, at: int | None = None) -> tuple[nn.Sequential, nn.Sequential]:
+def _get_crossing(block: nn.Module) -> Crossing | None:
+    """Return what crosses out of the block: one tensor, if it is no segment."""
+    return block.crossing if isinstance(block, Segment) else (Crossed("tensor"),)
+
+
+def cut_at_boundary(
+    backbone: nn.Sequential, image_px: int | None = None, at: int | None = None
+) -> tuple[nn.Sequential, nn.Sequential]:
     """Return the prefix (the blocks before the boundary, or before the one at `at`) and the suffix, sharing modules.
 
-    Both keep the backbone's names. `apply_plan` must have been called.
+    Both keep the backbone's names. Where more than one tensor crosses, the prefix ends in a `Gather` and the suffix
+    begins with a `Restore`, which needs the side of the images. `apply_plan` must have been called.
     """
     at = find_boundary(backbone) if at is None else at
     prefix, suffix = nn.Sequential(), nn.Sequential()
     names = [(part, name) for part, blocks in backbone.named_children() for name, _ in blocks.named_children()]
+    crossing = _get_crossing(backbone.get_submodule(".".join(names[at - 1]))) if at else None
+    several = None if crossing is None or is_one_tensor(crossing) else crossing
+    if several:
+        suffix.add_module("restored", nn.Sequential())
     for place, (part, name) in enumerate(names):
         half = prefix if place < at else suffix
         if part not in dict(half.named_children()):
             half.add_module(part, nn.Sequential())
         half.get_submodule(part).add_module(name, backbone.get_submodule(f"{part}.{name}"))
+    if several:
+        prefix.eval()  # all of it is held in eval mode already, but for what holds its blocks
+        gather, restore = Gather(several), Restore(several, _compute_crossed(prefix, image_px))
+        prefix.add_module("gathered", nn.Sequential(gather))
+        suffix.get_submodule("restored").add_module("0", restore)
+        for module in (gather, restore, suffix.get_submodule("restored")):
+            hold_in_eval_mode(module)
     for module in (prefix, *prefix.children()):
         hold_in_eval_mode(module)
     return prefix, suffix
+
+
+@torch.no_grad()
+def _compute_crossed(prefix: nn.Sequential, image_px: int | None) -> Any:
+    """Return what the prefix makes of an image without anything on it: what is fixed is the same for every image."""
+    if image_px is None:
+        raise ValueError("what crosses here depends on the side of the images, which must be given")
+    device = next(prefix.parameters()).device
+    return prefix(torch.zeros(1, 3, image_px, image_px, device=device))
 
 
 def _is_frozen(block: nn.Module) -> bool:

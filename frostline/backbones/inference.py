@@ -1,7 +1,7 @@
-"""Inference: frozen layers folded together, what a suffix is fed, and the logits that it gives."""
+"""Inference: what a suffix is fed, and the logits that it gives."""
 
-import copy
 import itertools
+import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,98 +12,20 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
-from frostline.backbones.precision import SameConvolution, autocast
+from frostline.backbones.precision import autocast
 from frostline.backbones.registry import scale_pixels
 from frostline.data.images import Rows
-
-
-class _Tracer(fx.Tracer):
-    """Sees convolutions and norms of any library as wholes, and dense blocks too, whose lists it cannot follow."""
-
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        whole = isinstance(module, nn.Conv2d | _BatchNorm | nn.ModuleDict)
-        return whole or super().is_leaf_module(module, name)
-
-
-def prepare_prefix(prefix: nn.Sequential, precision: str) -> nn.Sequential:
-    """Return the frozen prefix as it runs: in modules of their own, in eval mode, with norms folded.
-
-    It computes the same function up to rounding. In bfloat16 weights are converted once, and convolutions are folded
-    before they are. Tensors that stay as they are (norms that follow no convolution) are shared, which spares a copy.
-    """
-    convert = _convert_to_bfloat16 if precision == "bfloat16" else _leave
-    folded = nn.Sequential()
-    for name, part in _copy_modules(prefix).eval().named_children():
-        has_norms = any(isinstance(module, _BatchNorm) for module in part.modules())
-        folded.add_module(name, _fold_part(part, convert) if has_norms else part)
-    for name, module in list(folded.named_modules()):
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            convert(module)
-        if type(module).__name__ == "Conv2dSame":  # timm's; to import it for its type's sake takes half a second
-            folded.set_submodule(name, SameConvolution(module))
-    return folded.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-
-
-def _copy_modules(prefix: nn.Sequential) -> nn.Sequential:
-    """Return a copy of the modules with the same tensors in them."""
-    tensors = [*prefix.parameters(), *prefix.buffers()]
-    return copy.deepcopy(prefix, {id(tensor): tensor for tensor in tensors})
-
-
-def _leave(module: nn.Module) -> nn.Module:
-    return module
-
-
-def _convert_to_bfloat16(module: nn.Module) -> nn.Module:
-    """Give the module parameters of its own in bfloat16; the tensors that it had stay what they are."""
-    for name, parameter in list(module.named_parameters(recurse=False)):
-        setattr(module, name, nn.Parameter(parameter.detach().bfloat16(), requires_grad=False))
-    return module
-
-
-def _fold_part(part: nn.Module, convert: Callable[[nn.Module], nn.Module]) -> nn.Module:
-    tracer = _Tracer()
-    graph = tracer.trace(part)
-    vars(tracer).clear()  # fx holds on to it until Python looks for cycles, and it to the part's weights
-    traced = fx.GraphModule(part, graph)
-    modules = dict(traced.named_modules())
-    for node in graph.nodes:
-        norm = _get_called_module(modules, node)
-        before: Any = node.args[0] if isinstance(norm, _BatchNorm) else None
-        conv = _get_called_module(modules, before)
-        # A norm that will not sleep stays as it is: the audit finds it.
-        if isinstance(norm, _BatchNorm) and isinstance(conv, nn.Conv2d) and not norm.training and _is_used_once(before):
-            traced.set_submodule(before.target, convert(fuse_conv_bn_eval(conv, norm)))
-            traced.set_submodule(str(node.target), _find_activation(norm))
-    return traced
-
-
-def _get_called_module(modules: dict[str, nn.Module], node: Any) -> nn.Module | None:
-    """Return the module that the node calls, if it calls one."""
-    return modules.get(str(node.target)) if isinstance(node, fx.Node) and node.op == "call_module" else None
-
-
-def _is_used_once(node: Any) -> bool:
-    """Return whether the convolution feeds its norm alone, and is called once."""
-    calls = [other for other in node.graph.nodes if other.op == "call_module" and other.target == node.target]
-    return len(node.users) == 1 and len(calls) == 1
-
-
-def _find_activation(norm: nn.Module) -> nn.Module:
-    """Return what a norm does beside normalising: timm's ones hold their activation."""
-    return norm.act if isinstance(getattr(norm, "act", None), nn.Module) else nn.Identity()  # type: ignore[return-value]
+from frostline.networks.segments import Features, map_features
 
 
 class Inputs(Protocol):
     """Yields the suffix's input for each batch of rows in one view; None is the image as it is."""
 
-    def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Tensor]:
+    def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Features]:
         """Yield the inputs of each batch."""
 
 
@@ -181,15 +103,24 @@ class PrefixedInputs:
     precision: str
     device: torch.device
 
-    def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Tensor]:
+    def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Features]:
         """Yield the inputs of each batch."""
         alike = _compute_alike(self.prefix)
         for group in _group_batches(batches, size_prefix_batch(self.image_px, self.device)):
             rows = np.concatenate(group)
             (pixels,) = self.live([np.resize(rows, max(len(rows), SMALLEST_PREFIX_BATCH))], view)
             with torch.no_grad(), autocast(self.precision, self.device), alike:
-                outputs = self.prefix(pixels)[: len(rows)]
-            yield from outputs.split([len(batch) for batch in group])
+                outputs = map_features(_lay_densely, self.prefix(pixels))
+            bounds = itertools.pairwise(itertools.accumulate((len(batch) for batch in group), initial=0))
+            for first, last in bounds:
+                yield map_features(operator.itemgetter(slice(first, last)), outputs)
+
+
+def _lay_densely(outputs: Tensor) -> Tensor:
+    """Return the outputs without gaps in memory, as they are kept: with gaps, a suffix may round otherwise."""
+    axes = sorted(range(outputs.dim()), key=lambda axis: -outputs.stride()[axis])
+    lying = outputs.permute(axes)
+    return outputs if lying.is_contiguous() else lying.contiguous().permute([*np.argsort(axes)])
 
 
 def _compute_alike(prefix: nn.Module) -> AbstractContextManager[object]:
@@ -234,7 +165,9 @@ def _group_batches(batches: Sequence[Rows], rows: int) -> list[list[Rows]]:
     return [list(batches[a:b]) for a, b in itertools.pairwise(bounds)]
 
 
-def compute_beside(inputs: Inputs, batches: Sequence[Rows], view: int | None, device: torch.device) -> Iterator[Tensor]:
+def compute_beside(
+    inputs: Inputs, batches: Sequence[Rows], view: int | None, device: torch.device
+) -> Iterator[Features]:
     """Yield what `inputs` makes of each batch, on a processor so many groups of batches at once as there are threads.
 
     Threads that share one kernel wait for each other, and these do not: on two AVX2 cores a prefix of
@@ -247,14 +180,14 @@ def compute_beside(inputs: Inputs, batches: Sequence[Rows], view: int | None, de
         return
 
     @torch.no_grad()
-    def compute(group: list[Rows]) -> list[Tensor]:
+    def compute(group: list[Rows]) -> list[Features]:
         return list(inputs(group, view))
 
     images = sum(map(len, batches))
     in_group = int(np.clip(images // (GROUPS_PER_THREAD * threads), LEAST_GROUP, LARGEST_GROUP))
     groups = max(1, min(len(batches), images // in_group))
     bounds = np.linspace(0, len(batches), groups + 1).round().astype(int)
-    waiting: deque[Future[list[Tensor]]] = deque()
+    waiting: deque[Future[list[Features]]] = deque()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             for first, last in itertools.pairwise(bounds):

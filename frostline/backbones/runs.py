@@ -25,6 +25,8 @@ class Run:
     """One backbone trained by one plan: what was chosen and counted. The same for the same inputs and machine.
 
     `bfloat16_speed` is how many times as fast as float32's its matrix products were, where that chose the precision.
+    `image_px` is the side of the images that it was trained on, `weights_for` what the library says of those that its
+    weights were trained on: their side, interpolation and scaling, of which the scaling alone is used here.
     `backbone_sha256` is of all tensors that no replicate learned, `weights_sha256` of each replicate's file, which
     holds the others.
     """
@@ -32,6 +34,8 @@ class Run:
     backbone: str
     plan: str
     definition: dict[str, Any]
+    image_px: int
+    weights_for: dict[str, Any]
     learned: list[str]
     classes: list[str]
     trainable_parameters: int
@@ -77,7 +81,7 @@ def load_backbone(folder: Path, replicate: int) -> nn.Sequential:
     learned, plan = read_learned(folder, replicate, run), Plan(**run.definition)
     # Where all of it learned, none of the pretrained tensors is left, and their file need not be there.
     weights = "none" if run.backbone_sha256 == combine_digests({}) else plan.weights
-    backbone = build_backbone(run.backbone, weights, len(run.classes))
+    backbone = build_backbone(run.backbone, weights, len(run.classes), run.image_px)
     apply_plan(backbone, plan)
     pretrained = digest_pretrained(backbone)
     check_pretrained(folder, run, combine_digests(pretrained))

@@ -1,19 +1,16 @@
 """Grad-CAM and activation maps: what a network answers to an image, and what of it speaks for a class."""
 
 from dataclasses import dataclass
+from math import isqrt
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops.misc import Permute
 
-CHANNELS_FIRST, CHANNELS_LAST, POOLED = "channels first", "channels last", "pooled"
-"""How a block's output lies: N x C x H x W, or N x H x W x C as between Swin's blocks, or as pooling leaves it.
-
-What pooling leaves tells of no places, even where it has several: AlexNet's pooling repeats the one that it is fed.
-"""
+from frostline.networks.segments import flatten
 
 
 @dataclass(frozen=True)
@@ -35,52 +32,61 @@ class PartMaps:
         return changed / max(before, after) if changed else 0.0
 
 
+MOST_EXTRA_TOKENS = 8
+"""Tokens that a transformer may have beside those of places: one for the class, and registers."""
+
+
 def collect_outputs(backbone: nn.Sequential, pixels: Tensor) -> dict[str, Tensor]:
     """Return what each block gives, by its name, up to the head, whose output, the logits, stands under "head".
 
-    Each is handed on as a copy: some blocks write over what they are fed.
+    Of several tensors it is the one that tells places apart. Each is handed on as a copy: some blocks write over what
+    they are fed.
     """
-    outputs = {}
+    outputs: dict[str, Tensor] = {}
+    features: Any = pixels
     for part, blocks in backbone.named_children():
         if part == "head":
-            outputs[part] = blocks(pixels)
+            outputs[part] = blocks(features)
             continue
         for name, block in blocks.named_children():
-            outputs[f"{part}.{name}"] = block(pixels)
-            pixels = outputs[f"{part}.{name}"].clone()
+            made = block(features)
+            outputs[f"{part}.{name}"] = _choose_tensor(made)
+            features = _copy(made)
     return outputs
 
 
-def find_layouts(backbone: nn.Sequential) -> dict[str, str]:
-    """Return how the output of each block before the head lies: the last permutation up to there decides."""
-    found, layout = {}, CHANNELS_FIRST
-    for part, blocks in backbone.named_children():
-        for name, block in blocks.named_children() if part != "head" else ():
-            for module in block.modules():
-                if isinstance(module, Permute):
-                    layout = CHANNELS_LAST if list(module.dims) == [0, 2, 3, 1] else CHANNELS_FIRST
-            found[f"{part}.{name}"] = POOLED if isinstance(block, nn.AdaptiveAvgPool2d) else layout
-    return found
+def _choose_tensor(made: Any) -> Tensor:
+    tensors = [value for value in flatten(made) if isinstance(value, Tensor)]
+    return next((tensor for tensor in tensors if arrange_as_maps(tensor) is not None), tensors[0])
 
 
-def arrange_as_maps(values: Tensor, layout: str) -> Tensor | None:
-    """Return a block's output as N x C x H x W, or None where it does not tell several places apart.
+def _copy(made: Any) -> Any:
+    if isinstance(made, tuple | list):
+        return type(made)(_copy(value) for value in made)
+    return made.clone() if isinstance(made, Tensor) else made
 
-    Of tokens, N x T x C, the first is the class token, which has no place; the others lie in rows of a square.
+
+def arrange_as_maps(values: Tensor) -> Tensor | None:
+    """Return a block's output as N x C x H x W, or None where it does not tell several places of a square apart.
+
+    It may be N x H x W x C, as between Swin's blocks, which is seen by its equal sides. Of tokens, N x T x C, the last
+    lie in rows of a square; the first, of the class or registers, have no place.
     """
     if values.dim() == 3:
-        side = round((values.shape[1] - 1) ** 0.5)
-        square = side > 1 and values.shape[1] == side**2 + 1
-        return values[:, 1:].transpose(1, 2).reshape(len(values), -1, side, side) if square else None
-    if values.dim() != 4 or layout == POOLED:
+        side = isqrt(values.shape[1])
+        extra = values.shape[1] - side**2
+        if side < 2 or extra > MOST_EXTRA_TOKENS:
+            return None
+        return values[:, extra:].transpose(1, 2).reshape(len(values), -1, side, side)
+    if values.dim() != 4:
         return None
-    maps = values.permute(0, 3, 1, 2) if layout == CHANNELS_LAST else values
-    return maps if maps.shape[2] * maps.shape[3] > 1 else None
+    maps = values if values.shape[2] == values.shape[3] else values.permute(0, 3, 1, 2)
+    return maps if maps.shape[2] == maps.shape[3] > 1 else None
 
 
-def collect_maps(backbone: nn.Sequential, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+def collect_maps(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the maps, N x C x H x W, of those blocks before the head that have any, shallow to deep."""
-    maps = {name: arrange_as_maps(outputs[name], layout) for name, layout in find_layouts(backbone).items()}
+    maps = {name: arrange_as_maps(values) for name, values in outputs.items() if name != "head"}
     return {name: values for name, values in maps.items() if values is not None}
 
 
@@ -94,7 +100,7 @@ def compute_activation_maps(
     deviation), the same ones before. The strongest responses would show less: many a channel of EfficientNet-Lite is
     at its upper limit in every place. A part whose output has no places is left out.
     """
-    before, after = (collect_maps(backbone, collect_outputs(backbone, pixels)) for backbone in (loaded, trained))
+    before, after = (collect_maps(collect_outputs(backbone, pixels)) for backbone in (loaded, trained))
     last = {name.partition(".")[0]: name for name in after}
     found = []
     for part, block in last.items():
@@ -138,11 +144,11 @@ def compute_grad_cam(backbone: nn.Sequential, pixels: Tensor, targets: Tensor) -
     """
     outputs = collect_outputs(backbone, pixels.clone().requires_grad_())
     logits = outputs["head"].gather(1, targets[:, None]).sum()
-    lying = find_layouts(backbone)
-    gradients = torch.autograd.grad(logits, [outputs[name] for name in lying])
+    blocks = {name: values for name, values in outputs.items() if name != "head"}
+    gradients = torch.autograd.grad(logits, [*blocks.values()], materialize_grads=True)
     found = []
-    for (name, layout), gradient in zip(lying.items(), gradients, strict=True):
-        maps, slopes = (arrange_as_maps(values.detach(), layout) for values in (outputs[name], gradient))
+    for (name, values), gradient in zip(blocks.items(), gradients, strict=True):
+        maps, slopes = arrange_as_maps(values.detach()), arrange_as_maps(gradient)
         if maps is not None and slopes is not None:
             found.append((name, maps, slopes))
     deepest = next((block for block in reversed(found) if block[2].any()), found[-1] if found else None)

@@ -123,7 +123,7 @@ def open_run(folder: Path) -> Opened:
     replicate = int(next(iter(run.replicates)))
     trained = load_backbone(folder, replicate)
     torch.manual_seed(replicate)
-    loaded = build_backbone(run.backbone, run.definition["weights"], len(run.classes)).eval()
+    loaded = build_backbone(run.backbone, run.definition["weights"], len(run.classes), run.image_px).eval()
     return Opened(run, replicate, loaded, trained)
 
 

@@ -1,12 +1,13 @@
 """A file as params, and what must hold between them."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from frostline.constants import BACKBONES, PARTS, SELECTORS, WITHOUT_WEIGHTS
+from frostline.constants import BACKBONES, LIBRARIES, PARTS, SELECTORS, WITHOUT_WEIGHTS
 from frostline.errors import InputError, explain, join_names, shorten
 from frostline.files import read_yaml
 from frostline.params.schema import WEIGHTS, Augmentation, Data, Depth, Params, Phase, Plan, Training
@@ -29,7 +30,7 @@ def check_params(content: Any) -> Params:
 
 def _check_choices(params: Params) -> None:
     _check_column(params.data)
-    _check_known("backbones", params.backbones, tuple(BACKBONES))
+    _check_backbones(params.backbones)
     for backbone in params.backbones:
         _check_side(backbone, params.data.image_px)
     _check_known("study.plans", params.study.plans, tuple(params.plans))
@@ -40,6 +41,20 @@ def _check_choices(params: Params) -> None:
         _check_warmup(f"plans.{name}", plan, params.training)
     _check_crop(params.training.augmentation, params.data.image_px)
     _check_shifts(params.study.shifts, params.data.image_px)
+
+
+def _check_backbones(names: Sequence[str]) -> None:
+    """Check that each has a short name, or looks like one of a library's: which of those there are, only it knows."""
+    for name in names:
+        library, _, own = name.partition("/")
+        if name not in BACKBONES and not (library in LIBRARIES and NAME.fullmatch(own)):
+            must = f"name {join_names(BACKBONES)}, or one of a library, such as timm/vit_tiny_patch16_224"
+            _refuse("backbones", must, name)
+    _check_distinct("backbones", names)
+
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]*(?<!/)")
+"""What may stand after the library in the name of a backbone: it becomes the name of a folder."""
 
 
 def _check_column(data: Data) -> None:
@@ -112,8 +127,8 @@ def _check_shifts(shifts: Sequence[int], image_px: int) -> None:
 
 
 def _check_side(backbone: str, image_px: int) -> None:
-    sides = BACKBONES[backbone]
-    if image_px not in sides:
+    sides = BACKBONES.get(backbone)
+    if sides is not None and image_px not in sides:
         must = f"be {sides[0]}" if len(sides) == 1 else f"be {sides[0]} to {sides[-1]}"
         raise InputError.of("data.image_px", f"{must} for {backbone}", str(image_px))
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from frostline.backbones.folding import prepare_prefix
 from frostline.backbones.inference import (
     SMALLEST_PREFIX_BATCH,
     Images,
@@ -17,7 +19,6 @@ from frostline.backbones.inference import (
     PrefixedInputs,
     Transform,
     compute_beside,
-    prepare_prefix,
     split_batches,
 )
 from frostline.data.augmentation import DIRECTIONS, Shifter
@@ -47,14 +48,16 @@ def predict_replicate(
     One batch goes first and is thrown away, so that it, and not what is timed, starts the kernels.
     """
     device = choose_device()
-    whole = prepare_prefix(backbone.to(device).to(memory_format=torch.channels_last), precision)
+    image_px = int(data.images.shape[1])
+    whole = prepare_prefix(backbone.to(device).to(memory_format=torch.channels_last), precision, image_px)
     rows = data.list_rows("test", [replicate])
 
     def predict(rows: NDArray[np.int64], transform: Transform | None = None) -> pd.DataFrame:
         live = LiveInputs(Images.hold(data.images, device), name, transform)
-        logits = PrefixedInputs(whole, live, data.images.shape[1], precision, device)
+        logits = PrefixedInputs(whole, live, image_px, precision, device)
         batches = split_batches(rows, SMALLEST_PREFIX_BATCH)
-        probabilities = torch.cat([*compute_beside(logits, batches, None, device)]).double().softmax(1)
+        outputs: Any = [*compute_beside(logits, batches, None, device)]
+        probabilities = torch.cat(outputs).double().softmax(1)
         return make_prediction_table(data, replicate, rows, probabilities.cpu().numpy())
 
     predict(rows[:SMALLEST_PREFIX_BATCH])

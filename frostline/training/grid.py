@@ -3,12 +3,14 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from frostline.backbones.audit import audit, check_batch_mates, check_loaded, digest_frozen
+from frostline.backbones.folding import prepare_prefix
 from frostline.backbones.freezing import apply_plan, cut_at_boundary, find_boundary
 from frostline.backbones.inference import (
     SMALLEST_PREFIX_BATCH,
@@ -16,7 +18,6 @@ from frostline.backbones.inference import (
     Inputs,
     LiveInputs,
     PrefixedInputs,
-    prepare_prefix,
 )
 from frostline.backbones.precision import autocast
 from frostline.backbones.registry import build_backbone
@@ -25,6 +26,7 @@ from frostline.constants import Rates
 from frostline.data.augmentation import Augmenter
 from frostline.data.images import Rows
 from frostline.hardware import measure_peak_memory
+from frostline.networks.segments import map_features
 from frostline.training.checkpoints import (
     Trained,
     hold,
@@ -66,7 +68,7 @@ def build_frozen(job: Job, replicate: int, phase: int) -> nn.Sequential:
     All plans with pretrained weights get the replicate's same new head.
     """
     torch.manual_seed(replicate)
-    backbone = build_backbone(job.backbone, job.plan.weights, len(job.data.classes))
+    backbone = build_backbone(job.backbone, job.plan.weights, len(job.data.classes), job.image_px)
     apply_plan(backbone, job.plan.model_copy(update={"phases": job.phases[:phase]}))
     return backbone.to(job.device).to(memory_format=torch.channels_last)
 
@@ -79,7 +81,7 @@ def cut_for_phase(job: Job, backbone: nn.Sequential, phase: int) -> tuple[nn.Seq
     """
     at = find_boundary(backbone)
     apply_plan(backbone, job.phases[phase - 1])
-    return cut_at_boundary(backbone, at)
+    return cut_at_boundary(backbone, job.image_px, at)
 
 
 def build_parts(job: Job, replicate: int, phase: int = 1) -> tuple[nn.Sequential, nn.Sequential]:
@@ -95,7 +97,7 @@ def load_prefix(job: Job, phase: int) -> tuple[nn.Sequential, dict[str, str]]:
     backbone = build_frozen(job, job.replicates[0], phase)
     pretrained = digest_pretrained(backbone)
     prefix, _ = cut_for_phase(job, backbone, phase)
-    return prepare_prefix(prefix, job.precision), pretrained
+    return prepare_prefix(prefix, job.precision, job.image_px), pretrained
 
 
 def make_feed(job: Job, phase: int = 1, replicates: list[int] | None = None) -> Feed:
@@ -111,7 +113,7 @@ def make_feed(job: Job, phase: int = 1, replicates: list[int] | None = None) -> 
     if not len(prefix):
         return Feed(phase, Cache(live, "no prefix", 0), prefix, {}, pretrained, 0.0, served)
     before = digest_frozen(prefix)
-    prefixed = PrefixedInputs(prefix, live, job.data.images.shape[1], job.precision, device)
+    prefixed = PrefixedInputs(prefix, live, job.image_px, job.precision, device)
     audit_prefix(job, prefix, live)
     if not served:
         return Feed(phase, Cache(prefixed, "off", 0), prefix, before, pretrained, time.perf_counter() - began, served)
@@ -133,6 +135,7 @@ def hand_over(feed: Feed) -> Feed | None:
 def audit_prefix(job: Job, prefix: nn.Sequential, live: Inputs) -> None:
     """Let the audit check on real images that the prefix's output for one does not depend on those beside it."""
     rows = job.data.list_rows("train", job.replicates[:1])
+    images: Any
     (images,) = live([np.resize(rows, SMALLEST_PREFIX_BATCH)], None)
     with autocast(job.precision, job.device):
         check_batch_mates(prefix, images)
@@ -231,6 +234,8 @@ def measure_step(job: Job, feed: Feed) -> tuple[int, int]:
         shown = np.resize(rows, images)
         (batch,) = feed.cache.inputs([shown], view)
         labels = torch.from_numpy(job.data.labels[shown]).to(job.device)
-        take_step(fit, batch.clone(), labels, job.precision)  # a clone, as it may be a part of a larger batch's memory
+        take_step(
+            fit, map_features(Tensor.clone, batch), labels, job.precision
+        )  # a clone, as it may be a part of a larger batch's memory
 
     return measure_saved_bytes(step), count_state_bytes(fit.optimizer)

@@ -38,6 +38,11 @@ class Job:
     threads: int = field(default_factory=torch.get_num_threads)
 
     @property
+    def image_px(self) -> int:
+        """The side of the images."""
+        return int(self.data.images.shape[1])
+
+    @property
     def phases(self) -> list[Phase]:
         """The plan's phases, one at least."""
         return self.plan.list_phases(self.training.epochs)

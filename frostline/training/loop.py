@@ -17,6 +17,7 @@ from torch.nn import functional
 from frostline.backbones.inference import Inputs, predict, split_batches
 from frostline.backbones.precision import autocast
 from frostline.data.images import Rows
+from frostline.networks.segments import Features
 from frostline.params.schema import Training
 from frostline.training.optimizer import get_rates, make_optimizer, schedule_heights, set_rate
 
@@ -171,7 +172,7 @@ def train_one_epoch(fit: Fit, data: Batches, training: Training, precision: str,
 
 
 def take_step(
-    fit: Fit, batch: Tensor, labels: Tensor, precision: str, label_smoothing: float = 0.0
+    fit: Fit, batch: Features, labels: Tensor, precision: str, label_smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Let the fit learn from one batch; return the loss, and the float32 logits by which it was made."""
     with autocast(precision, labels.device):

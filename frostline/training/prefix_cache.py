@@ -19,6 +19,7 @@ from frostline.backbones.inference import SMALLEST_PREFIX_BATCH, Inputs, compute
 from frostline.data.images import Rows
 from frostline.errors import InputError
 from frostline.files import tell_disk
+from frostline.networks.segments import Features
 
 Wanted = Mapping[int | None, Rows]
 """The rows that will be asked for in each view."""
@@ -46,6 +47,43 @@ class Shape:
         """The bytes of one image's output."""
         return self.dtype.itemsize * int(np.prod(self.sides))
 
+    @property
+    def back(self) -> tuple[int, ...]:
+        """The axes that bring an output that is kept into the order in which the prefix gave it."""
+        return tuple(int(axis) for axis in np.argsort(self.axes))
+
+
+ALIGNED = 64
+"""Bytes that the place of a tensor's outputs is a multiple of."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the outputs of so many images lie in a file: those of each tensor of an image's output, one after the other.
+
+    `is_tuple` says whether an output is a tuple of tensors.
+    """
+
+    shapes: tuple[Shape, ...]
+    images: int
+    is_tuple: bool
+
+    @property
+    def starts(self) -> list[int]:
+        """The byte at which each tensor's outputs begin, and that at which the last ends."""
+        sizes = (-(-shape.bytes * self.images // ALIGNED) * ALIGNED for shape in self.shapes[:-1])
+        starts = list(itertools.accumulate(sizes, initial=0))
+        return [*starts, starts[-1] + self.shapes[-1].bytes * self.images]
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of all outputs."""
+        return self.starts[-1]
+
+    def wrap(self, tensors: Iterator[Tensor]) -> Features:
+        """Return the tensors of some images' output as the prefix gave it."""
+        return tuple(tensors) if self.is_tuple else next(tensors)
+
 
 def cache_inputs(source: Inputs, wanted: Wanted, budget: int, scratch: Path, device: torch.device) -> Cache:
     """Return inputs bit for bit those of `source`, which are kept where they fit: in memory up to `budget` bytes.
@@ -55,18 +93,17 @@ def cache_inputs(source: Inputs, wanted: Wanted, budget: int, scratch: Path, dev
     as it is.
     """
     view, rows = next(iter(wanted.items()))
-    shape = _describe_output(next(source([rows[:1]], view)))
-    needed = shape.bytes * sum(len(rows) for rows in wanted.values())
-    place = choose_place(needed, budget, scratch)
+    layout = _describe_outputs(next(source([rows[:1]], view)), sum(len(rows) for rows in wanted.values()))
+    place = choose_place(layout.bytes, budget, scratch)
     if place == "off":
         return Cache(source, place, 0)
-    fill = _fill_scratch if place == "scratch" else _fill_gpu if _has_room(device, needed) else _fill_memory
-    count = needed // shape.bytes
-    store = fill(_compute_outputs(source, wanted, shape, device), shape, count, scratch)
+    fill = _fill_scratch if place == "scratch" else _fill_gpu if _has_room(device, layout.bytes) else _fill_memory
+    store = fill(_compute_outputs(source, wanted, layout, device), layout, scratch)
     before = itertools.accumulate((len(rows) for rows in wanted.values()), initial=0)
-    places = {view: _locate(rows, first, count) for (view, rows), first in zip(wanted.items(), before, strict=False)}
-    back = tuple(int(axis) for axis in np.argsort(shape.axes))
-    return Cache(StoredInputs(store, places, back, device), place, needed)
+    places = {
+        view: _locate(rows, first, layout.images) for (view, rows), first in zip(wanted.items(), before, strict=False)
+    }
+    return Cache(StoredInputs(store, places, layout, device), place, layout.bytes)
 
 
 def choose_place(needed: int, budget: int, scratch: Path) -> str:
@@ -77,18 +114,26 @@ def choose_place(needed: int, budget: int, scratch: Path) -> str:
     return "scratch" if budget and needed <= shutil.disk_usage(scratch).free // 2 else "off"
 
 
-def _describe_output(output: Tensor) -> Shape:
-    """Return the shape of one image's output; channels_last and N x H x W x C alike lie in memory as they come."""
-    strides = output.stride()
-    axes = sorted(range(1, output.dim()), key=lambda axis: -strides[axis])
-    return Shape(output.dtype, tuple(output.shape[axis] for axis in axes), (0, *axes))
+def _describe_outputs(output: Features, images: int) -> Layout:
+    """Return how outputs like this one's are kept; channels_last and N x H x W x C alike lie in memory as they come."""
+    shapes = []
+    for tensor in output if isinstance(output, tuple) else (output,):
+        strides = tensor.stride()
+        axes = sorted(range(1, tensor.dim()), key=lambda axis: -strides[axis])
+        shapes.append(Shape(tensor.dtype, tuple(tensor.shape[axis] for axis in axes), (0, *axes)))
+    return Layout(tuple(shapes), images, isinstance(output, tuple))
 
 
-def _compute_outputs(source: Inputs, wanted: Wanted, shape: Shape, device: torch.device) -> Iterator[Tensor]:
+def _compute_outputs(
+    source: Inputs, wanted: Wanted, layout: Layout, device: torch.device
+) -> Iterator[tuple[Tensor, ...]]:
     """Yield all outputs, batch after batch, as they are kept: contiguous, an image after the other."""
     for view, rows in wanted.items():
         for output in compute_beside(source, split_batches(rows, SMALLEST_PREFIX_BATCH), view, device):
-            yield output.permute(shape.axes).contiguous()
+            tensors = output if isinstance(output, tuple) else (output,)
+            yield tuple(
+                tensor.permute(shape.axes).contiguous() for tensor, shape in zip(tensors, layout.shapes, strict=True)
+            )
 
 
 @dataclass(frozen=True)
@@ -98,24 +143,29 @@ class Store:
     On a GPU there is no file, and the store is of its process alone.
     """
 
-    outputs: Tensor
+    outputs: tuple[Tensor, ...]
     file: IO[bytes] | None = None
+    layout: Layout | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Hand over the file, not what is in it, to a process that this one starts."""
         if self.file is None:
             raise TypeError("What is kept on a GPU stays in its process.")
-        return _take_store, (DupFd(self.file.fileno()), self.outputs.dtype, tuple(self.outputs.shape))
+        return _take_store, (DupFd(self.file.fileno()), self.layout)
 
 
-def _take_store(handed: Any, dtype: torch.dtype, sides: tuple[int, ...]) -> Store:
-    return _map_store(os.fdopen(handed.detach(), "r+b"), dtype, sides)
+def _take_store(handed: Any, layout: Layout) -> Store:
+    return _map_store(os.fdopen(handed.detach(), "r+b"), layout)
 
 
-def _map_store(file: IO[bytes], dtype: torch.dtype, sides: tuple[int, ...]) -> Store:
+def _map_store(file: IO[bytes], layout: Layout) -> Store:
     """Return the store whose outputs lie in the file. Nothing that reads them writes there."""
     mapped = torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="r+"))
-    return Store(mapped.view(dtype).view(sides), file)
+    outputs = tuple(
+        mapped[first : first + shape.bytes * layout.images].view(shape.dtype).view(layout.images, *shape.sides)
+        for first, shape in zip(layout.starts, layout.shapes, strict=False)
+    )
+    return Store(outputs, file, layout)
 
 
 def _has_room(device: torch.device, needed: int) -> bool:
@@ -123,13 +173,13 @@ def _has_room(device: torch.device, needed: int) -> bool:
     return device.type == "cuda" and needed <= torch.cuda.mem_get_info(device)[0] // 2
 
 
-def _fill_gpu(outputs: Iterator[Tensor], _shape: Shape, _count: int, _scratch: Path) -> Store:
+def _fill_gpu(outputs: Iterator[tuple[Tensor, ...]], _layout: Layout, _scratch: Path) -> Store:
     """Return the outputs on the GPU."""
-    return Store(torch.cat(list(outputs)))
+    return Store(tuple(torch.cat(tensors) for tensors in zip(*outputs, strict=True)))
 
 
-def _fill_memory(outputs: Iterator[Tensor], shape: Shape, count: int, scratch: Path) -> Store:
-    """Return the outputs of so many images in a file that lies in memory.
+def _fill_memory(outputs: Iterator[tuple[Tensor, ...]], layout: Layout, scratch: Path) -> Store:
+    """Return the outputs in a file that lies in memory.
 
     Only Linux has such files; elsewhere it is one in scratch, which the system keeps in memory as long as it has room.
     """
@@ -140,29 +190,34 @@ def _fill_memory(outputs: Iterator[Tensor], shape: Shape, count: int, scratch: P
         scratch.mkdir(parents=True, exist_ok=True)
         file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - as long as the store lives
     with tell_disk(scratch):
-        file.truncate(shape.bytes * count)
-    store = _map_store(file, shape.dtype, (count, *shape.sides))
+        file.truncate(layout.bytes)
+    store = _map_store(file, layout)
     filled = 0
-    for output in outputs:
-        store.outputs[filled : filled + len(output)] = output
-        filled += len(output)
+    for tensors in outputs:
+        for kept, tensor in zip(store.outputs, tensors, strict=True):
+            kept[filled : filled + len(tensor)] = tensor
+        filled += len(tensors[0])
     return store
 
 
-def _fill_scratch(outputs: Iterator[Tensor], shape: Shape, count: int, scratch: Path) -> Store:
+def _fill_scratch(outputs: Iterator[tuple[Tensor, ...]], layout: Layout, scratch: Path) -> Store:
     """Return the outputs in a file without a name, which ends with the processes that map it."""
     file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - as long as the store lives
+    filled = 0
     try:
-        for output in outputs:
-            file.write(output.cpu().view(-1).view(torch.uint8).numpy().data)
+        for tensors in outputs:
+            for first, shape, tensor in zip(layout.starts, layout.shapes, tensors, strict=False):
+                file.seek(first + shape.bytes * filled)
+                file.write(tensor.cpu().view(-1).view(torch.uint8).numpy().data)
+            filled += len(tensors[0])
         file.flush()
     except OSError as error:
         with suppress(OSError):  # it raises the error again, as what is buffered has no room
             file.close()
         hint = "Free some, or set training.cache_bytes to 0 to do without the cache."
-        must = f"have room for the prefix cache ({shape.bytes * count} bytes)"
+        must = f"have room for the prefix cache ({layout.bytes} bytes)"
         raise InputError.of(str(scratch), must, str(error.strerror), hint) from None
-    return _map_store(file, shape.dtype, (count, *shape.sides))
+    return _map_store(file, layout)
 
 
 @dataclass(frozen=True)
@@ -171,15 +226,21 @@ class StoredInputs:
 
     store: Store
     places: Mapping[int | None, Rows]
-    back: tuple[int, ...]
+    layout: Layout
     device: torch.device
 
-    def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Tensor]:
+    def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Features]:
         """Yield the inputs of each batch."""
         for rows in batches:
-            outputs = self.store.outputs
-            kept = outputs[torch.from_numpy(self.places[view][rows]).to(outputs.device)]
-            yield (kept if kept.is_cuda else move_to_device(kept, self.device)).permute(self.back)
+            places = torch.from_numpy(self.places[view][rows])
+            yield self.layout.wrap(
+                self._take(outputs, places).permute(shape.back)
+                for outputs, shape in zip(self.store.outputs, self.layout.shapes, strict=True)
+            )
+
+    def _take(self, outputs: Tensor, places: Tensor) -> Tensor:
+        kept = outputs[places.to(outputs.device)]
+        return kept if kept.is_cuda else move_to_device(kept, self.device)
 
 
 def _locate(rows: Rows, first: int, end: int) -> Rows:

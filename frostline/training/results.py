@@ -20,6 +20,7 @@ from frostline.constants import PARTS, Rates
 from frostline.errors import InputError
 from frostline.files import write_csv, write_json
 from frostline.hardware import measure_bfloat16_speed, measure_peak_memory, name_processor
+from frostline.networks.catalog import find_architecture
 from frostline.training.checkpoints import Trained, read_best
 from frostline.training.costs import Work, count_work
 from frostline.training.grid import Feed, cut_for_phase, list_wanted_rows, measure_step
@@ -106,7 +107,7 @@ def write_outcome(folder: Path, job: Job, plan: str, phases: list[Phased], rates
 
 def build_frozen_backbone(job: Job, plan: str) -> nn.Sequential:
     """Return the backbone without values, as the plan freezes it, or raise an `InputError` that names the plan."""
-    backbone = build_backbone(job.backbone, "none", len(job.data.classes))
+    backbone = build_backbone(job.backbone, "none", len(job.data.classes), job.image_px)
     refuse_unfit(backbone, job.plan, f"plans.{plan} on {job.backbone}")
     apply_plan(backbone, job.plan)
     return backbone.to("meta")
@@ -177,6 +178,8 @@ def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Ra
         backbone=job.backbone,
         plan=plan,
         definition=job.plan.model_dump(by_alias=True, exclude_none=True),
+        image_px=job.image_px,
+        weights_for=asdict(find_architecture(job.backbone).images()),
         learned=describe_learned(frozen, job.plan),
         classes=job.data.classes,
         trainable_parameters=trainable_parameters,
@@ -284,5 +287,5 @@ def count_phases(job: Job, frozen: nn.Sequential) -> list[Work]:
     works = []
     for phase in range(1, len(job.phases) + 1):
         apply_plan(backbone, job.plan.model_copy(update={"phases": job.phases[:phase]}))
-        works.append(count_work(*cut_for_phase(job, backbone, phase), job.data.images.shape[1]))
+        works.append(count_work(*cut_for_phase(job, backbone, phase), job.image_px))
     return works

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from frostline.backbones.audit import AuditError, audit, digest_frozen
-from frostline.backbones.cuts import ARCHITECTURES
 from frostline.backbones.freezing import apply_plan
 from frostline.backbones.registry import build_backbone
+from frostline.networks.catalog import ARCHITECTURES
 from frostline.params.schema import Plan
 from tests.backbones.audited import Scaled, learner, points, step, toy
 from tests.project import ROOT

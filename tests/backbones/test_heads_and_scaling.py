@@ -12,17 +12,16 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision import models
 
-from frostline.backbones.cuts import ARCHITECTURES
 from frostline.backbones.registry import (
     build_backbone,
     build_original_classifier,
     cut_into_parts,
-    find_architecture,
     scale_pixels,
 )
 from frostline.constants import PARTS
 from frostline.data.images import Prepared
 from frostline.errors import InputError, join_names
+from frostline.networks.catalog import ARCHITECTURES
 from frostline.params.schema import Plan
 from frostline.training.grid import build_parts
 from frostline.training.job import Job
@@ -48,7 +47,7 @@ def head_of(name: str, learned: Plan, seed: int) -> dict[str, Tensor]:
 
 def test_a_vision_transformers_class_token_and_position_embedding_belong_to_its_stem() -> None:
     model = build_original_classifier("vit_b_16", "none")
-    stem = cut_into_parts(find_architecture("vit_b_16"), model).get_submodule("stem")
+    stem = cut_into_parts("vit_b_16", model).get_submodule("stem")
     placed = {parameter.data_ptr() for parameter in stem.parameters()}
     for name in ("class_token", "encoder.pos_embedding", "conv_proj.weight", "conv_proj.bias"):
         assert model.get_parameter(name).data_ptr() in placed
@@ -82,11 +81,11 @@ def test_only_the_last_layer_of_a_pretrained_backbone_is_new(weights: str, tmp_p
     if weights == "a file":
         weights = str(tmp_path / "weights.pth")
         torch.save(model.state_dict(), weights)
-    published = cut_into_parts(find_architecture(name), model).state_dict()
+    published = cut_into_parts(name, model).state_dict()
     backbone = build_backbone(name, weights, 5).state_dict()
     changed = {key for key in published if not torch.equal(published[key], backbone[key])}
     assert backbone.keys() == published.keys()
-    assert changed == {"head.0.weight", "head.0.bias"}
+    assert changed == {"head.0.classifier.weight", "head.0.classifier.bias"}
 
 
 @pytest.mark.parametrize(("name", "weights"), [("efficientnet_lite0", "pretrained"), ("resnet18", "a file")])
@@ -102,7 +101,8 @@ def test_the_same_seed_gives_the_same_head_to_every_plan_and_another_seed_anothe
     ]
     for other in others:
         assert all(torch.equal(first[key], other[key]) for key in first)
-    assert not torch.equal(first["0.weight"], head_of(name, plan("head", weights=weights), 8)["0.weight"])
+    layer = next(key for key in first if key.endswith("weight"))
+    assert not torch.equal(first[layer], head_of(name, plan("head", weights=weights), 8)[layer])
 
 
 def test_efficientnet_lite0_knows_a_daisy_when_it_sees_one() -> None:
@@ -132,6 +132,7 @@ def test_scaled_pixels_are_channels_first_by_name_and_channels_last_in_memory(na
 
 
 def test_an_unknown_backbone_is_refused_by_naming_the_known_ones() -> None:
-    words = f"backbone must be {join_names(ARCHITECTURES)}. Got 'resnet' instead."
+    known = join_names(ARCHITECTURES)
+    words = f"backbone must be {known}, or begin with torchvision/, timm/ or models/. Got 'resnet' instead."
     with pytest.raises(InputError, match=f"^{re.escape(words)}$"):
         build_backbone("resnet", "none", 2)

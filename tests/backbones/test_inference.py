@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from frostline.backbones.cuts import ARCHITECTURES
+from frostline.backbones.folding import prepare_prefix
 from frostline.backbones.inference import (
     SMALLEST_PREFIX_BATCH,
     Images,
@@ -19,7 +19,6 @@ from frostline.backbones.inference import (
     LiveInputs,
     PrefixedInputs,
     compute_beside,
-    prepare_prefix,
     size_prefix_batch,
     split_batches,
 )
@@ -29,6 +28,7 @@ from frostline.constants import BACKBONES
 from frostline.data.augmentation import Augmenter
 from frostline.data.images import Rows
 from frostline.errors import InputError
+from frostline.networks.catalog import ARCHITECTURES
 from frostline.params.schema import Training
 from tests.toys import FLIPPED
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from frostline.backbones.registry import build_original_classifier
-from frostline.backbones.weights import read_tensors
 from frostline.errors import InputError
+from frostline.networks.weights import read_tensors
 from tests.backbones.published import TENSORS, refusal, same, saved
 
 pytestmark = pytest.mark.usefixtures("cache")

@@ -99,10 +99,10 @@ def test_a_toys_parameters_are_counted_as_by_hand(plan: Plan, stem: int, head: i
     [
         (learn_from("head"), ["head"]),
         (learn_from("stem"), ["stem", "stage1", "stage2", "stage3", "stage4", "head"]),
-        (learn_from("stem.2"), ["stage1", "stage2", "stage3", "stage4", "head"]),  # the stem's ReLU and its pool
+        (learn_from("stage4.2"), ["head"]),  # after its blocks, stage4 only pools
         (learn_from("stage4.1"), ["stage4.1", "head"]),
         (learn_from("stage3.1"), ["stage3.1", "stage4", "head"]),
-        (learn("stem.0", "stem.1"), ["stem"]),  # all of it that has parameters
+        (learn("stage4.0", "stage4.1"), ["stage4"]),  # all of it that has parameters
         (learn("head", "stage4.0"), ["stage4.0", "head"]),
         (learn("biases", "head", "norms"), ["head", "norms", "biases"]),
     ],
@@ -135,15 +135,15 @@ def test_a_copy_of_a_frozen_backbone_is_frozen_too_and_goes_its_own_way() -> Non
     apply_plan(backbone, learn("stage4.1", "head"))
     twin = copy.deepcopy(backbone)
     twin.eval().train()
-    assert twin.get_submodule("stage4.1.bn1").training
-    assert not twin.get_submodule("stage4.0.bn1").training
+    assert twin.get_submodule("stage4.1.layer4.1.bn1").training
+    assert not twin.get_submodule("stage4.0.layer4.0.bn1").training
     take_a_step(twin, noise("resnet18"), twin)
     assert {".".join(name.split(".")[:2]) for name in moved(backbone, twin)} == {"stage4.1", "head.0"}
     backbone.eval()
-    assert twin.get_submodule("stage4.1.bn1").training  # what the one is asked, the other does not hear
+    assert twin.get_submodule("stage4.1.layer4.1.bn1").training  # what the one is asked, the other does not hear
     apply_plan(twin, learn_from("stem"))
-    assert not backbone.get_parameter("stem.0.weight").requires_grad
-    assert not backbone.get_submodule("stem.1").train().training
+    assert not backbone.get_parameter("stem.0.conv1.weight").requires_grad
+    assert not backbone.get_submodule("stem.0.bn1").train().training
 
 
 @pytest.mark.parametrize(
@@ -169,13 +169,8 @@ def test_a_copy_of_a_frozen_backbone_is_frozen_too_and_goes_its_own_way() -> Non
         ),
         (
             "resnet18",
-            learn("head", "stem.2"),
-            "a plan must name what has parameters. Got 'stem.2', which has none instead.",
-        ),
-        (
-            "squeezenet1_1",  # its head goes on after its last parameters
-            learn_from("head.2"),
-            "a plan must name what has parameters. Got 'head.2', which has none instead.",
+            learn("head", "stage4.2"),  # it only pools
+            "a plan must name what has parameters. Got 'stage4.2', which has none instead.",
         ),
     ],
 )

@@ -8,15 +8,14 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from frostline.backbones.cuts import ARCHITECTURES
 from frostline.backbones.freezing import list_blocks
 from frostline.backbones.registry import (
     build_backbone,
     build_original_classifier,
     cut_into_parts,
-    find_architecture,
 )
 from frostline.constants import BACKBONES, MOST_PX, PARTS, WITHOUT_WEIGHTS
+from frostline.networks.catalog import ARCHITECTURES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -54,7 +53,7 @@ def original(request: pytest.FixtureRequest) -> Original:
     torch.manual_seed(0)
     model = build_original_classifier(request.param, "none")
     stir(model)
-    return Original(request.param, model, cut_into_parts(find_architecture(request.param), model))
+    return Original(request.param, model, cut_into_parts(request.param, model))
 
 
 every_backbone = pytest.mark.parametrize("original", ARCHITECTURES, indirect=True, scope="module")

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from frostline.backbones.cuts import ARCHITECTURES
 from frostline.backbones.freezing import count_by_part
-from frostline.backbones.registry import build_backbone, build_original_classifier, cut_into_parts, find_architecture
-from frostline.backbones.small_networks import ResidualBlock, build_residual_network
+from frostline.backbones.registry import build_backbone, build_original_classifier, cut_into_parts
 from frostline.constants import PARTS, WITHOUT_WEIGHTS
 from frostline.errors import InputError
+from frostline.networks.catalog import ARCHITECTURES
+from frostline.networks.small_networks import ResidualBlock, build_residual_network
 
 # With ten classes, layer by layer: weights and biases of convolutions (3 x 3) and of linear layers, two of each norm's
 # channels. He et al. 2015 give 0.27 million for 20 layers and 0.85 million for 56.
@@ -61,7 +61,7 @@ def test_he_s_networks_have_as_many_parameters_as_he_published() -> None:
 def test_each_network_is_the_sequence_of_its_parts_and_tells_images_and_classes_apart(name: str) -> None:
     torch.manual_seed(0)
     network = build_original_classifier(name, "none").eval()
-    parts = cut_into_parts(find_architecture(name), network)
+    parts = cut_into_parts(name, network)
     pixels = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         logits = parts(pixels)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from frostline import downloads
-from frostline.backbones import weights
-from frostline.backbones.weights import load_published_tensors
 from frostline.errors import InputError
+from frostline.networks import weights
+from frostline.networks.weights import load_published_tensors
 from tests.backbones.published import TENSORS, Published, kept, same, saved
 from tests.loopback import serving
 

@@ -11,8 +11,8 @@ from torchvision import models
 from docs.architectures.build import read_published
 from docs.architectures.figure import LOOKS
 from docs.architectures.publications import PUBLICATIONS, find_publication
-from frostline.backbones.weights import load_torchvision_tensors
 from frostline.errors import InputError
+from frostline.networks.weights import load_torchvision_tensors
 from tests.docs.architectures import BACKBONES
 
 OF_TORCHVISION = [name for name in BACKBONES if name != "efficientnet_lite0"]

@@ -7,18 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frostline.backbones.registry import build_backbone, cut_into_parts
-from frostline.constants import PARTS
+from frostline.backbones.registry import build_backbone
 from frostline.interpret.captions import describe_pictures, list_notes, locate_evidence
 from frostline.interpret.gradcam import (
-    CHANNELS_FIRST,
-    CHANNELS_LAST,
-    POOLED,
     arrange_as_maps,
     compute_activation_maps,
     compute_grad_cam,
 )
 from frostline.interpret.weight_changes import find_first_filters
+from frostline.networks.catalog import ARCHITECTURES
 from tests import toys
 from tests.insides import without_places
 from tests.stages.looked_into import in_parts, linear
@@ -28,45 +25,43 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_tokens_lie_in_rows_of_a_square_behind_the_class_token() -> None:
     tokens = torch.arange(-1, 9.0).reshape(1, 10, 1)
-    maps = arrange_as_maps(tokens, CHANNELS_FIRST)
+    maps = arrange_as_maps(tokens)
     assert maps is not None
     assert maps.tolist() == [[[[0, 1, 2], [3, 4, 5], [6, 7, 8]]]]
 
 
 @pytest.mark.parametrize(
-    ("shape", "layout", "places"),
+    ("shape", "places"),
     [
-        ((1, 5, 2, 3), CHANNELS_FIRST, (2, 3)),
-        ((1, 2, 3, 5), CHANNELS_LAST, (2, 3)),
-        ((1, 5, 1, 1), CHANNELS_FIRST, None),
-        ((1, 5, 6, 6), POOLED, None),
-        ((1, 5), CHANNELS_FIRST, None),
-        ((1, 6, 5), CHANNELS_FIRST, None),
+        ((1, 5, 3, 3), (3, 3)),
+        ((1, 3, 3, 5), (3, 3)),  # channels last
+        ((1, 14, 5), (3, 3)),  # five tokens have no place
+        ((1, 5, 1, 1), None),
+        ((1, 5), None),
+        ((1, 25 + 10, 5), None),
     ],
 )
-def test_maps_are_where_several_places_are_told_apart(
-    shape: tuple[int, ...], layout: str, places: tuple[int, ...] | None
-) -> None:
-    maps = arrange_as_maps(torch.zeros(shape), layout)
+def test_maps_are_where_several_places_are_told_apart(shape: tuple[int, ...], places: tuple[int, ...] | None) -> None:
+    maps = arrange_as_maps(torch.zeros(shape))
     assert places == (None if maps is None else tuple(maps.shape[2:]))
     assert maps is None or maps.shape[1] == 5
 
 
 # For each family: the side of its images, where Grad-CAM is taken, and the places of the maps of its parts.
 FAMILIES = {
-    "efficientnet_lite0": (64, "stage4.6", (32, 16, 8, 4, 2)),
+    "efficientnet_lite0": (64, "stage4.4", (32, 16, 8, 4, 2)),
     "alexnet": (96, "stage3.1", (11, 5, 5, 2)),
     "resnet18": (64, "stage4.1", (16, 16, 8, 4, 2)),
     "inception_v3": (96, "stage3.4", (22, 9, 9, 4)),
     "googlenet": (64, "stage4.1", (16, 8, 4, 2, 2)),
-    "densenet121": (64, "stage4.2", (16, 8, 4, 2, 2)),
+    "densenet121": (64, "stage4.0", (16, 8, 4, 2, 2)),
     "mobilenet_v3_small": (64, "stage4.3", (32, 16, 8, 4, 2)),
-    "shufflenet_v2_x1_0": (64, "stage4.4", (32, 16, 8, 4, 2)),
+    "shufflenet_v2_x1_0": (64, "stage4.4", (16, 8, 4, 2)),
     "squeezenet1_1": (64, "stage4.1", (15, 7, 3, 3, 3)),
     "mnasnet1_0": (64, "stage4.5", (32, 16, 8, 4, 2)),
     "regnet_y_400mf": (64, "stage4.5", (32, 16, 8, 4, 2)),
     "convnext_tiny": (64, "stage4.3", (16, 16, 8, 4, 2)),
-    "swin_t": (64, "stage4.4", (16, 16, 8, 4, 2)),
+    "swin_t": (64, "stage4.2", (16, 16, 8, 4, 2)),
 }
 
 
@@ -78,7 +73,8 @@ def test_every_family_has_maps_at_its_strides_and_evidence_at_its_deepest_places
     pixels = torch.randn(2, 3, side, side)
     found = compute_activation_maps(backbone, backbone, pixels[:1], 4)
     assert tuple(each.after.shape for each in found) == tuple((4, at, at) for at in places)
-    assert [each.part for each in found] == list(PARTS[: len(places)])
+    parts = [part for part, blocks in backbone.named_children() if len(blocks)]  # ShuffleNet's stage1 only pools
+    assert [each.part for each in found] == parts[: len(places)]
     assert all(np.array_equal(each.before, each.after) for each in found)
     evidence = compute_grad_cam(backbone, pixels, torch.tensor([0, 1]))
     assert evidence is not None
@@ -90,14 +86,16 @@ def test_every_family_has_maps_at_its_strides_and_evidence_at_its_deepest_places
     assert np.array_equal(filters.before, filters.after)
 
 
-def test_a_vision_transformers_evidence_lies_before_its_last_layer_which_leaves_its_patches_no_gradient() -> None:
-    architecture = toys.small_vision_transformer()
+def test_a_vision_transformers_evidence_lies_before_its_last_layer_which_leaves_its_patches_no_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "vit", toys.small_vision_transformer())
     torch.manual_seed(0)
-    backbone = cut_into_parts(architecture, architecture.original()).eval()
-    nn.init.normal_(backbone.get_submodule("head.0").weight)  # torchvision begins with a head of zeros
+    backbone = build_backbone("vit", "none", 1_000).eval()
+    nn.init.normal_(backbone.get_submodule("head.0.heads.head").weight)  # torchvision begins with a head of zeros
     evidence = compute_grad_cam(backbone, torch.randn(1, 3, 32, 32), torch.tensor([1]))
     assert evidence is not None
-    assert [name for name, _ in backbone.get_submodule("stage4").named_children()] == ["0", "1", "2"]
+    assert [name for name, _ in backbone.get_submodule("stage4").named_children()] == ["0", "1"]
     assert evidence.block == "stage3.0"
     assert evidence.heat.shape == (1, 4, 4)
     found = compute_activation_maps(backbone, backbone, torch.randn(1, 3, 32, 32), 4)

@@ -235,10 +235,10 @@ def careless(suffix: nn.Sequential, *asked: float) -> Fit:
     return fit
 
 
-def sleepless(backbone: nn.Sequential, at: int) -> tuple[nn.Sequential, nn.Sequential]:
+def sleepless(backbone: nn.Sequential, image_px: int, at: int) -> tuple[nn.Sequential, nn.Sequential]:
     """Cut the backbone, and wake a norm of its prefix."""
-    prefix, suffix = cut_at_boundary(backbone, at)
-    prefix.get_submodule("stem.1").training = True
+    prefix, suffix = cut_at_boundary(backbone, image_px, at)
+    prefix.get_submodule("stem.0.bn1").training = True
     return prefix, suffix
 
 
@@ -246,7 +246,7 @@ def sleepless(backbone: nn.Sequential, at: int) -> tuple[nn.Sequential, nn.Seque
     ("name", "mistaken", "found"),
     [
         ("start_fit", careless, r"stage3\.2\.\S+ is in the optimizer, although it is frozen"),
-        ("cut_at_boundary", sleepless, r"depends on its batch mates: stem\.1 is where it begins"),
+        ("cut_at_boundary", sleepless, r"depends on its batch mates: stem\.0\.bn1 is where it begins"),
     ],
 )
 def test_a_run_whose_audit_fails_fails_and_leaves_no_results(

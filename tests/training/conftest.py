@@ -2,7 +2,7 @@
 
 import pytest
 
-from frostline.backbones.cuts import ARCHITECTURES
+from frostline.networks.catalog import ARCHITECTURES
 from tests import toys
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from frostline.backbones.cuts import ARCHITECTURES
+from frostline.networks.catalog import ARCHITECTURES
 from frostline.params.schema import Plan
 from frostline.training.grid import make_feed
 from tests import toys
@@ -92,7 +92,7 @@ def test_cropped_and_recoloured_views_too_are_those_of_training_the_whole_backbo
 @pytest.mark.slow
 def test_the_same_holds_for_a_real_vision_transformer_at_224_px(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    toys.save_file(ARCHITECTURES["vit_b_16"].original().state_dict(), tmp_path / "vit.safetensors")
+    toys.save_file(ARCHITECTURES["vit_b_16"].original(224).state_dict(), tmp_path / "vit.safetensors")
     asked = plan(from_="stage4.2", weights=str(tmp_path / "vit.safetensors"))
     fits = {}
     for place, cache_bytes in BUDGETS.items():

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from frostline.backbones.audit import AuditError, digest_frozen
-from frostline.backbones.cuts import ARCHITECTURES
 from frostline.backbones.inference import Images, LiveInputs
+from frostline.networks.catalog import ARCHITECTURES
 from frostline.training.grid import (
     Feed,
     audit_prefix,
@@ -46,7 +46,7 @@ def prefix_weight(feed: Feed) -> nn.Parameter:
 
 
 def frozen_head(fit: Fit) -> nn.Linear:
-    return fit.suffix.get_submodule("head.0")
+    return fit.suffix.get_submodule("head.0.classifier")
 
 
 def move_a_prefix_weight(feed: Feed, _fit: Fit) -> None:
@@ -98,7 +98,7 @@ def freeze_what_learns(_feed: Feed, fit: Fit) -> None:
     next(p for p in fit.suffix.parameters() if p.requires_grad).requires_grad_(False)
 
 
-IN_THE_PREFIX = r"stem\.0\.weight"
+IN_THE_PREFIX = r"stem\.0\.\S*conv\S*\.weight"
 WITH_NORMS, A_NORM = "densenet121", r"stage1\.\S*norm1"
 """A backbone whose norms come before its convolutions, so that they cannot be folded, and the first of them."""
 
@@ -107,9 +107,9 @@ MEDDLING: list[tuple[Meddling, str]] = [
     (move_a_prefix_weight, rf"{IN_THE_PREFIX} moved, although it is frozen"),
     (thaw_the_prefix, rf"{IN_THE_PREFIX} learns, although it is frozen"),
     (leave_a_gradient, rf"{IN_THE_PREFIX} has a gradient, although it is frozen"),
-    (optimize_the_frozen_head, r"head\.0\.weight is in the optimizer, although it is frozen"),
-    (decay_the_frozen_head, r"head\.0\.weight moved, although it is frozen"),
-    (thaw_the_frozen_head, r"head\.0\.bias has a gradient, although it is frozen"),
+    (optimize_the_frozen_head, r"head\.0\.classifier\.weight is in the optimizer, although it is frozen"),
+    (decay_the_frozen_head, r"head\.0\.classifier\.weight moved, although it is frozen"),
+    (thaw_the_frozen_head, r"head\.0\.classifier\.bias has a gradient, although it is frozen"),
     (freeze_what_learns, r"stage4\.\S+ neither learns nor was frozen when training began"),
 ]
 

@@ -4,10 +4,10 @@ import pytest
 from torch import nn
 from torchvision import models
 
-from frostline.backbones.cuts import ARCHITECTURES
 from frostline.backbones.freezing import apply_plan, cut_at_boundary
 from frostline.backbones.registry import build_backbone
 from frostline.constants import WITHOUT_WEIGHTS
+from frostline.networks.catalog import ARCHITECTURES
 from frostline.training.costs import Work, count_work
 from tests.toys import plan
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from frostline.backbones.cuts import ARCHITECTURES
 from frostline.backbones.freezing import apply_plan, cut_at_boundary
 from frostline.backbones.inference import Images, Inputs, LiveInputs, PrefixedInputs, split_batches
 from frostline.backbones.registry import build_backbone
 from frostline.constants import BACKBONES
 from frostline.data.augmentation import Augmenter
 from frostline.data.images import Rows
+from frostline.networks.catalog import ARCHITECTURES
 from frostline.training.prefix_cache import cache_inputs
 from tests import toys
 from tests.toys import CPU, plan

@@ -13,9 +13,9 @@ from PIL import Image
 from safetensors.torch import save
 
 from frostline.backbones.registry import build_backbone
-from frostline.backbones.small_networks import build_cnn3
 from frostline.constants import IMAGE_ENDINGS
 from frostline.errors import InputError
+from frostline.networks.small_networks import build_cnn3
 from frostline.params.loading import load_params
 from frostline.sources.folders import read_folders
 from tests.project import load_yaml

