@@ -189,12 +189,15 @@ def name_plans(advice: dict[str, Any], cells: list[Cell]) -> dict[str, Any]:
 def _make_option(cell: Cell, cost: float, more: str, *, several: bool) -> Option:
     run, plan = cell.run, cell.run["definition"]
     phases = plan.get("phases", [plan])
-    everything = run["trainable_parameters"] == run["parameters"]
+    everything = run["trainable_parameters"] == run["parameters"] and "head_after" not in plan
+    verb = "learn" if all("adapt" in phase for phase in phases) else "unfreeze"
     depth = (
-        f"unfreeze {'everything' if everything and len(phases) == 1 else ', then '.join(map(_describe_depth, phases))}"
+        f"{verb} {'everything' if everything and len(phases) == 1 else ', then '.join(map(_describe_depth, phases))}"
     )
     if plan["weights"] == "none":
         depth = "train from random weights"
+    if "head_after" in plan:
+        depth += f", with the head on what {plan['head_after']} makes"
     depth += more
     named = f"{run['backbone']} {run['plan']}" if several else str(run["plan"])
     deep_end = all(map(_is_deep_end, phases))
@@ -204,10 +207,12 @@ def _make_option(cell: Cell, cost: float, more: str, *, several: bool) -> Option
 
 def _is_deep_end(depth: dict[str, Any]) -> bool:
     """Return whether all from some place on learns."""
-    return "from" in depth or set(depth["train"]) in [set(PARTS[place:]) for place in range(len(PARTS))]
+    return "from" in depth or set(depth.get("train", ())) in [set(PARTS[place:]) for place in range(len(PARTS))]
 
 
 def _describe_depth(depth: dict[str, Any]) -> str:
+    if "adapt" in depth:
+        return f"head and LoRA of rank {depth['adapt']['lora']} in {', '.join(depth['adapt']['parts'])}"
     return f"from {depth['from']}" if "from" in depth else ", ".join(depth["train"])
 
 

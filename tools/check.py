@@ -7,7 +7,7 @@ from pathlib import Path
 from frostline.constants import PARTS
 from frostline.errors import InputError, end_in_one_line
 from frostline.params.loading import load_params
-from frostline.params.schema import Params
+from frostline.params.schema import Params, Plan
 
 
 def main(params: Path) -> None:
@@ -43,21 +43,27 @@ def check_weights(where: str, weights: str) -> None:
         raise InputError.of(where, "be pretrained, none or a file", f"no file {weights!r}")
 
 
+def _is_fine(plan: Plan) -> bool:
+    """Return whether only the backbone itself can say if the plan fits it."""
+    return plan.head_after is not None or any(depth.from_ not in PARTS for depth in plan.depths)
+
+
 def check_depths(settings: Params) -> None:
     """Raise an `InputError` if a plan of the study names what one of its backbones lacks, or what cannot learn there.
 
     From any part on, every backbone can learn; to know about the rest, it must be built, which takes seconds.
     """
     plans = {name: settings.plans[name] for name in settings.study.plans}
-    finer = {name: plan for name, plan in plans.items() if any(depth.from_ not in PARTS for depth in plan.depths)}
+    finer = {name: plan for name, plan in plans.items() if _is_fine(plan)}
     if finer:
+        from frostline.backbones.adapters import build_for_plan
         from frostline.backbones.freezing import refuse_unfit
-        from frostline.backbones.registry import build_backbone
 
         for backbone in settings.backbones:
-            parts = build_backbone(backbone, "none", 2, settings.data.image_px)
             for name, plan in finer.items():
-                refuse_unfit(parts, plan, f"plans.{name} on {backbone}")
+                where = f"plans.{name} on {backbone}"
+                parts = build_for_plan(backbone, "none", 2, settings.data.image_px, plan, where)
+                refuse_unfit(parts, plan, where)
 
 
 if __name__ == "__main__":

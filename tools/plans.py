@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from frostline.backbones.adapters import build_for_plan
 from frostline.backbones.freezing import PartCount, apply_plan, count_by_part, describe_learned, refuse_unfit
-from frostline.backbones.registry import build_backbone
 from frostline.errors import end_in_one_line
 from frostline.files import read_json
 from frostline.params.loading import load_params
@@ -20,10 +20,10 @@ def main(params: Path, prepared: Path) -> None:
         settings, known = load_params(params), prepared.exists()
         classes = len(read_json(prepared)["classes"]) if known else 2
         for backbone in settings.backbones:
-            parts = build_backbone(backbone, "none", classes, settings.data.image_px)
             for name in settings.study.plans:
-                plan = settings.plans[name]
-                refuse_unfit(parts, plan, f"plans.{name} on {backbone}")
+                plan, where = settings.plans[name], f"plans.{name} on {backbone}"
+                parts = build_for_plan(backbone, "none", classes, settings.data.image_px, plan, where)
+                refuse_unfit(parts, plan, where)
                 apply_plan(parts, plan)
                 told = ", then ".join(" ".join(describe_learned(parts, depth)) for depth in plan.depths)
                 console.print(f"\n[bold]{name}[/bold] on {backbone}: {told}")

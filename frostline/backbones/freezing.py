@@ -41,6 +41,7 @@ def apply_plan(backbone: nn.Sequential, plan: Depth) -> None:
     blocks = list_learning_blocks(backbone, plan)
     selectors = _list_selectors(plan)
     learned = _split_blocks(backbone, blocks) | _select_parameters(backbone, selectors)
+    learned = (learned - _list_adapters(backbone)) | _select_adapters(backbone, plan)
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(name in learned)
     for name, module in backbone.named_modules():
@@ -117,7 +118,8 @@ def list_learning_blocks(backbone: nn.Sequential, plan: Depth) -> list[str]:
 
 def _list_learning_blocks(blocks: list[str], depth: Depth) -> list[str]:
     if depth.from_ is None:
-        return [block for block in blocks if _has_part(depth.train or [], block)]
+        named = ["head"] if depth.adapt else depth.train or []
+        return [block for block in blocks if _has_part(named, block)]
     first = next((place for place, block in enumerate(blocks) if _begins_at(depth.from_, block)), len(blocks))
     return blocks[first:]
 
@@ -147,7 +149,8 @@ def describe_learned(backbone: nn.Sequential, plan: Depth) -> list[str]:
             words.append(f"{part}.{learn[0]}-{learn[-1]}")
         else:
             words += [f"{part}.{name}" for name in learn]
-    return words + _list_selectors(plan)
+    adapted = [f"LoRA-{depth.adapt.lora}({' '.join(depth.adapt.parts)})" for depth in plan.depths if depth.adapt]
+    return words + _list_selectors(plan) + list(dict.fromkeys(adapted))
 
 
 def _has_part(names: Collection[str], inner: str) -> bool:
@@ -169,6 +172,17 @@ def _select_parameters(backbone: nn.Sequential, selectors: Collection[str]) -> s
     if "biases" in selectors:
         chosen |= {name for name, _ in backbone.named_parameters() if name.endswith("bias")}
     return chosen
+
+
+def _list_adapters(backbone: nn.Sequential) -> set[str]:
+    """Return the names of the low-rank matrices."""
+    return {name for name, _ in backbone.named_parameters() if name.endswith(("lora_down", "lora_up"))}
+
+
+def _select_adapters(backbone: nn.Sequential, plan: Depth) -> set[str]:
+    """Return the names of the low-rank matrices that learn under the plan."""
+    places = [place for depth in plan.depths if depth.adapt for place in depth.adapt.parts]
+    return {name for name in _list_adapters(backbone) if _has_part(places, name)}
 
 
 def find_boundary(backbone: nn.Sequential) -> int:

@@ -12,9 +12,10 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from frostline.backbones.adapters import build_for_plan, merge_adapters
 from frostline.backbones.audit import digest_frozen
 from frostline.backbones.freezing import apply_plan
-from frostline.backbones.registry import build_backbone, name_logits
+from frostline.backbones.registry import name_logits
 from frostline.errors import InputError, join_names
 from frostline.files import hash_file, read_json, write_json
 from frostline.params.schema import Plan
@@ -81,13 +82,13 @@ def load_backbone(folder: Path, replicate: int) -> nn.Sequential:
     learned, plan = read_learned(folder, replicate, run), Plan(**run.definition)
     # Where all of it learned, none of the pretrained tensors is left, and their file need not be there.
     weights = "none" if run.backbone_sha256 == combine_digests({}) else plan.weights
-    backbone = build_backbone(run.backbone, weights, len(run.classes), run.image_px)
+    backbone = build_for_plan(run.backbone, weights, len(run.classes), run.image_px, plan)
     apply_plan(backbone, plan)
     pretrained = digest_pretrained(backbone)
     check_pretrained(folder, run, combine_digests(pretrained))
     state = backbone.state_dict()
     backbone.load_state_dict(learned | {name: state[name] for name in pretrained if name in state})
-    return backbone.eval()
+    return merge_adapters(backbone.eval())
 
 
 def read_learned(folder: Path, replicate: int, run: Run) -> dict[str, Tensor]:

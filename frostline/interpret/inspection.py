@@ -10,12 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from frostline.backbones.adapters import build_for_plan, merge_adapters
 from frostline.backbones.precision import compute_deterministically
-from frostline.backbones.registry import build_backbone, scale_pixels
+from frostline.backbones.registry import scale_pixels
 from frostline.backbones.runs import Run, load_backbone, read_run
 from frostline.data.images import Prepared
 from frostline.interpret.gradcam import Evidence, PartMaps, compute_activation_maps, compute_grad_cam
 from frostline.interpret.weight_changes import Filters, Moved, find_first_filters, measure_movements
+from frostline.params.schema import Plan
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def open_run(folder: Path) -> Opened:
     replicate = int(next(iter(run.replicates)))
     trained = load_backbone(folder, replicate)
     torch.manual_seed(replicate)
-    loaded = build_backbone(run.backbone, run.definition["weights"], len(run.classes), run.image_px).eval()
+    plan = Plan(**run.definition)
+    loaded = merge_adapters(build_for_plan(run.backbone, plan.weights, len(run.classes), run.image_px, plan).eval())
     return Opened(run, replicate, loaded, trained)
 
 

@@ -87,7 +87,7 @@ def _check_learning(where: str, plan: Plan) -> None:
 
 
 def _check_phases(where: str, plan: Plan, phases: Sequence[Phase]) -> None:
-    for name in ("from_", "train", "learning_rates", "layer_decay"):
+    for name in ("from_", "train", "adapt", "learning_rates", "layer_decay"):
         if name in plan.model_fields_set:
             said = name.rstrip("_")
             raise InputError.of(where, f"say {said} in each of its phases", f"{said} beside them")
@@ -97,11 +97,15 @@ def _check_phases(where: str, plan: Plan, phases: Sequence[Phase]) -> None:
 
 
 def _check_depth(where: str, depth: Depth) -> None:
-    if (depth.from_ is None) == (depth.train is None):
-        got = "neither" if depth.from_ is None else "both"
+    said = [name for name in ("from_", "train", "adapt") if getattr(depth, name) is not None]
+    if len(said) != 1:
+        got = "none of them" if not said else " and ".join(name.rstrip("_") for name in said)
         phases = ", or phases: [...]" if isinstance(depth, Plan) else ""
-        raise InputError.of(where, f"say either from: <part> or train: [<part>, ...]{phases}", got)
-    if depth.from_ is not None:
+        must = f"say one of from: <part>, train: [<part>, ...] and adapt: {{lora: <rank>, parts: [...]}}{phases}"
+        raise InputError.of(where, must, got)
+    if depth.adapt is not None:
+        _check_parts(f"{where}.adapt.parts", depth.adapt.parts, ())
+    elif depth.from_ is not None:
         _check_parts(f"{where}.from", [depth.from_], ())
     else:
         _check_parts(f"{where}.train", depth.train or [], SELECTORS)

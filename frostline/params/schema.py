@@ -76,11 +76,22 @@ class Study(Section):
     shifts: Annotated[list[Annotated[int, Field(ge=1, le=MOST_PX)]], Field(max_length=100)]
 
 
+class Adapt(Section):
+    """Low-rank matrices that learn beside the frozen layers of some parts or blocks, and their rank (LoRA)."""
+
+    lora: Annotated[int, Field(ge=1, le=1_024)]
+    parts: Annotated[list[Text], Field(min_length=1, max_length=1_000)]
+
+
 class Depth(Section):
-    """What learns: `from_` names the shallowest part or block, or `train` names each part, block and selector."""
+    """What learns: `from_` names the shallowest part or block, or `train` names each part, block and selector.
+
+    Or `adapt` says what low-rank matrices are learned, and the head.
+    """
 
     from_: Annotated[str | None, Field(alias="from", max_length=1_000)] = None
     train: Annotated[list[Text], Field(min_length=1, max_length=1_000)] | None = None
+    adapt: Adapt | None = None
 
     @property
     def depths(self) -> Sequence["Depth"]:
@@ -102,7 +113,8 @@ class Phase(Depth):
 class Plan(Depth):
     """A freezing configuration: what learns, from which weights, at which learning rates; or in which phases.
 
-    `views` takes the place of `training.views`. Of each replicate's training images `train_percent` are shown.
+    `views` takes the place of `training.views`. Of each replicate's training images `train_percent` are shown. With
+    `head_after` the head is on what that part makes, and nothing after it is there.
     """
 
     weights: Text
@@ -111,6 +123,7 @@ class Plan(Depth):
     phases: Annotated[list[Phase], Field(min_length=1, max_length=100)] | None = None
     views: Count | None = None
     train_percent: Annotated[float, Field(gt=0, le=100)] | None = None
+    head_after: Literal["stage1", "stage2", "stage3", "stage4"] | None = None
 
     @property
     def depths(self) -> Sequence[Depth]:
@@ -121,7 +134,13 @@ class Plan(Depth):
         """Return the plan's phases, of which one that names none has one, of so many epochs."""
         if self.phases is not None:
             return self.phases
-        whole = {"from": self.from_, "train": self.train, "epochs": epochs, "learning_rates": self.learning_rates}
+        whole = {
+            "from": self.from_,
+            "train": self.train,
+            "adapt": self.adapt,
+            "epochs": epochs,
+            "learning_rates": self.learning_rates,
+        }
         return [Phase.model_validate(whole | {"layer_decay": self.layer_decay})]
 
 
@@ -153,6 +172,7 @@ class Training(Section):
     plateau_patience: Annotated[int, Field(ge=0, le=100_000)]
     warmup_epochs: Annotated[int, Field(ge=0, le=100_000)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    class_weights: Literal["none", "balanced"]
     augmentation: Augmentation
     views: Count
     cache_bytes: Bytes

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from frostline.backbones.adapters import build_for_plan
 from frostline.backbones.audit import audit, check_batch_mates, check_loaded, digest_frozen
 from frostline.backbones.folding import prepare_prefix
 from frostline.backbones.freezing import apply_plan, cut_at_boundary, find_boundary
@@ -20,7 +21,6 @@ from frostline.backbones.inference import (
     PrefixedInputs,
 )
 from frostline.backbones.precision import autocast
-from frostline.backbones.registry import build_backbone
 from frostline.backbones.runs import digest_pretrained
 from frostline.constants import Rates
 from frostline.data.augmentation import Augmenter
@@ -39,7 +39,7 @@ from frostline.training.checkpoints import (
 )
 from frostline.training.costs import measure_saved_bytes
 from frostline.training.job import Job, locate_checkpoint, name_cell
-from frostline.training.loop import Batches, Fit, open_board, start_fit, take_step, train_epochs
+from frostline.training.loop import Batches, Fit, open_board, start_fit, take_step, train_epochs, weigh_classes
 from frostline.training.optimizer import count_state_bytes
 from frostline.training.prefix_cache import Cache, StoredInputs, cache_inputs
 
@@ -68,7 +68,7 @@ def build_frozen(job: Job, replicate: int, phase: int) -> nn.Sequential:
     All plans with pretrained weights get the replicate's same new head.
     """
     torch.manual_seed(replicate)
-    backbone = build_backbone(job.backbone, job.plan.weights, len(job.data.classes), job.image_px)
+    backbone = build_for_plan(job.backbone, job.plan.weights, len(job.data.classes), job.image_px, job.plan)
     apply_plan(backbone, job.plan.model_copy(update={"phases": job.phases[:phase]}))
     return backbone.to(job.device).to(memory_format=torch.channels_last)
 
@@ -180,7 +180,10 @@ def train_cell(job: Job, feed: Feed, labels: Tensor, rates: Rates, replicate: in
         restore_fit(checkpoint, fit)
         yield fit
         train, validation = (job.data.list_rows(split, [replicate]) for split in ("train", "validation"))
-        batches = Batches(feed.cache.inputs, labels, train, validation)
+        weights = None
+        if job.training.class_weights == "balanced":
+            weights = weigh_classes(labels[torch.from_numpy(train)], len(job.data.classes))
+        batches = Batches(feed.cache.inputs, labels, train, validation, weights)
         logs = job.logs and job.logs / name_cell(rates, replicate)
         with open_board(logs, fit.history, job.log_every) as log:
             for epoch in train_epochs(fit, batches, job.select_training(feed.phase), job.precision):

@@ -66,12 +66,16 @@ class Fit:
 
 @dataclass(frozen=True)
 class Batches:
-    """What a fit learns from: inputs by row and view, labels by row, and the rows of its replicate's split."""
+    """What a fit learns from: inputs by row and view, labels by row, and the rows of its replicate's split.
+
+    `class_weights` is what an image of each class counts in a loss; None is one for all.
+    """
 
     inputs: Inputs
     labels: Tensor
     train: Rows
     validation: Rows
+    class_weights: Tensor | None = None
 
 
 def find_best_epoch(history: list[Epoch]) -> Epoch:
@@ -157,7 +161,7 @@ def train_one_epoch(fit: Fit, data: Batches, training: Training, precision: str,
     for rows, batch, share in zip(batches, data.inputs(batches, view), shares, strict=True):
         labels = data.labels[torch.from_numpy(rows)]
         set_rate(fit.optimizer, fit.learning_rate * share)
-        loss, logits = take_step(fit, batch, labels, precision, training.label_smoothing)
+        loss, logits = take_step(fit, batch, labels, precision, training.label_smoothing, data.class_weights)
         # Read once an epoch: to read them here would let a GPU wait for the processor after every batch.
         losses.append(loss * len(rows))
         hits.append((logits.argmax(1) == labels).sum())
@@ -172,12 +176,17 @@ def train_one_epoch(fit: Fit, data: Batches, training: Training, precision: str,
 
 
 def take_step(
-    fit: Fit, batch: Features, labels: Tensor, precision: str, label_smoothing: float = 0.0
+    fit: Fit,
+    batch: Features,
+    labels: Tensor,
+    precision: str,
+    label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Let the fit learn from one batch; return the loss, and the float32 logits by which it was made."""
     with autocast(precision, labels.device):
         logits = fit.suffix(batch).float()
-        loss = functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        loss = functional.cross_entropy(logits, labels, class_weights, label_smoothing=label_smoothing)
     fit.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     fit.optimizer.step()
@@ -193,7 +202,13 @@ def score(suffix: nn.Sequential, data: Batches, training: Training, precision: s
     logits = predict(suffix, data.inputs, batches, precision, data.labels.device)
     labels = data.labels[torch.from_numpy(data.validation)]
     right = int((logits.argmax(1) == labels).sum())
-    return float(functional.cross_entropy(logits, labels)), right / len(labels)
+    return float(functional.cross_entropy(logits, labels, data.class_weights)), right / len(labels)
+
+
+def weigh_classes(labels: Tensor, classes: int) -> Tensor:
+    """Return float32 weights by which each class counts as much as any other: labels / (classes x labels of it)."""
+    counts = torch.bincount(labels, minlength=classes)
+    return (len(labels) / (classes * counts.clamp(min=1))).float()
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from frostline.backbones.adapters import build_for_plan
 from frostline.backbones.freezing import apply_plan, count_parameters, describe_learned, refuse_unfit
-from frostline.backbones.registry import build_backbone
 from frostline.backbones.runs import Run, combine_digests, locate_learned, write_learned, write_run
 from frostline.constants import PARTS, Rates
 from frostline.errors import InputError
@@ -107,8 +107,9 @@ def write_outcome(folder: Path, job: Job, plan: str, phases: list[Phased], rates
 
 def build_frozen_backbone(job: Job, plan: str) -> nn.Sequential:
     """Return the backbone without values, as the plan freezes it, or raise an `InputError` that names the plan."""
-    backbone = build_backbone(job.backbone, "none", len(job.data.classes), job.image_px)
-    refuse_unfit(backbone, job.plan, f"plans.{plan} on {job.backbone}")
+    where = f"plans.{plan} on {job.backbone}"
+    backbone = build_for_plan(job.backbone, "none", len(job.data.classes), job.image_px, job.plan, where)
+    refuse_unfit(backbone, job.plan, where)
     apply_plan(backbone, job.plan)
     return backbone.to("meta")
 
