@@ -39,6 +39,11 @@ OLD_NAMES = {
 }
 # Of classifiers that only Inception's own recipe trains, and that no backbone here has.
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+SAVE_ALONE = "Save model.state_dict() alone."
+NESTS = ("state_dict", "model_state_dict", "model", "model_state", "net")
+"""Where checkpoints of training loops, Lightning's among them, have the network's own tensors."""
+PREFIXES = ("module.", "model.", "_orig_mod.", "backbone.", "net.", "network.")
+"""What wrappers (DataParallel, Lightning, torch.compile) put before every name."""
 # What readers raise about bytes that are no weights: torch's unpickler takes them for instructions, and lets most of
 # what then goes wrong through.
 UNREADABLE = (
@@ -134,13 +139,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             with warnings.catch_warnings(action="ignore"):  # of torch about other bytes: they are refused in one line
                 loaded = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE:
-        raise InputError.of(str(path), "be a safetensors or state-dict file", "other bytes, or code") from None
-    must, hint = "map names to tensors, as a state dict does", "Save model.state_dict() alone."
+        must = "be a safetensors or state-dict file"
+        raise InputError.of(str(path), must, "other bytes, or code", SAVE_ALONE) from None
+    must = "map names to tensors, as a state dict does"
     if not isinstance(loaded, Mapping):
-        raise InputError.of(str(path), must, f"a {type(loaded).__name__}", hint)
+        raise InputError.of(str(path), must, f"a {type(loaded).__name__}", SAVE_ALONE)
+    while inner := next((loaded[key] for key in NESTS if isinstance(loaded.get(key), Mapping)), None):
+        loaded = inner  # a checkpoint, which has the optimizer's state and more beside the network's
     strangers = [key for key, value in loaded.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if strangers:
-        raise InputError.of(str(path), must, f"no tensor at {strangers[0]!r}", hint)
+        raise InputError.of(str(path), must, f"no tensor at {strangers[0]!r}", SAVE_ALONE)
     for key, tensor in loaded.items():
         if tensor.is_floating_point() and not isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
             raise InputError.of(str(path), "hold finite numbers", f"NaN or infinity in {key!r}")
@@ -154,9 +162,11 @@ def fit_tensors(
 
     Those named in `optional`, and BatchNorm's counts of batches, which old files lack, are the model's own where the
     file has none; so are the optional ones where it has none of the right shape. Names are taken as torchvision's
-    files have them: old ones are known, and auxiliary classifiers left out.
+    files have them: old ones are known, auxiliary classifiers left out, and what wrappers put before all is taken off.
     """
     state = model.state_dict()
+    while (prefix := find_prefix(tensors)) and not any(key in state for key in tensors):
+        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
     tensors = {rename_tensor(key): tensor for key, tensor in tensors.items() if not key.startswith(AUXILIARY)}
     for key in tensors:
         if key not in state:
@@ -169,6 +179,11 @@ def fit_tensors(
         if found is not None and found.shape != own.shape and key not in optional:
             raise InputError.of(f"{where}: {key}", f"have the shape {_format_shape(own)}", _format_shape(found))
     return {key: tensors[key] if have_shapes_of(tensors, key, own) else own for key, own in state.items()}
+
+
+def find_prefix(tensors: Collection[str]) -> str | None:
+    """Return what a wrapper put before all of the names, if one did."""
+    return next((prefix for prefix in PREFIXES if tensors and all(key.startswith(prefix) for key in tensors)), None)
 
 
 def rename_tensor(key: str) -> str:

@@ -11,6 +11,7 @@ from frostline.constants import Rates, name_run
 from frostline.data.images import Prepared, read_prepared, take_share
 from frostline.files import hash_file, locate_logs
 from frostline.hardware import choose_device, resolve_precision
+from frostline.networks.own_networks import FOLDER
 from frostline.params.schema import Params, Phase, Plan, Training
 from frostline.training.checkpoints import fingerprint, locate_scratch
 
@@ -20,7 +21,7 @@ class Job:
     """What a run is asked to do, and the images to do it with. Each fit computes in so many threads.
 
     `tune` says in which replicates every learning rate is tried: the "first", or "all". `weights_sha256` is of a file
-    of weights that the plan names; fits lie in `scratch`.
+    of weights that the plan names, `own_code` of each of one's own files that make the network; fits lie in `scratch`.
     """
 
     data: Prepared
@@ -35,6 +36,7 @@ class Job:
     log_every: int = 0
     tune: str = "all"
     weights_sha256: str = ""
+    own_code: dict[str, str] = field(default_factory=dict)
     threads: int = field(default_factory=torch.get_num_threads)
 
     @property
@@ -81,6 +83,7 @@ def locate_checkpoint(job: Job, rates: Rates, replicate: int) -> Path:
             [phase.model_dump(by_alias=True, exclude={"learning_rates"}) for phase in job.phases[: len(rates)]],
             job.training.model_dump(exclude=unasked),
             job.weights_sha256,
+            job.own_code,
             job.precision,
             rates,
             replicate,
@@ -117,4 +120,5 @@ def make_job(settings: Params, prepared: Path, backbone: str, plan: str) -> Job:
         settings.logging.log_every,
         settings.study.tune,
         hash_file(Path(chosen.weights)) if Path(chosen.weights).is_file() else "",
+        {str(path): hash_file(path) for path in sorted(FOLDER.glob("*.py"))} if backbone.startswith("models/") else {},
     )

@@ -94,6 +94,11 @@ def test_a_file_of_another_architecture_is_refused_by_its_first_stranger(tmp_pat
     assert refusal(own).endswith("Got 'features.0.weight' instead.")
 
 
+NO_WEIGHTS = (
+    "must be a safetensors or state-dict file. Got other bytes, or code instead. Save model.state_dict() alone."
+)
+
+
 class Dangerous:
     """What unpickles by calling a function: here it would leave a file behind."""
 
@@ -110,7 +115,7 @@ def test_a_file_with_code_in_it_is_refused_and_the_code_does_not_run(tmp_path: P
     content = {"conv1.weight": torch.zeros(1), "run": Dangerous(mark)}
     plain = how == "plain-pickle"
     own.write_bytes(pickle.dumps(content) if plain else saved(content, _use_new_zipfile_serialization=how == "zip"))
-    assert refusal(own) == f"{own} must be a safetensors or state-dict file. Got other bytes, or code instead."
+    assert refusal(own) == f"{own} {NO_WEIGHTS}"
     assert not mark.exists()
     with own.open("rb") as file:
         (pickle.load if plain else partial(torch.load, weights_only=False))(file)
@@ -120,7 +125,7 @@ def test_a_file_with_code_in_it_is_refused_and_the_code_does_not_run(tmp_path: P
 def test_a_pickled_model_is_refused(tmp_path: Path) -> None:
     own = tmp_path / "own.pth"
     torch.save(nn.Linear(2, 2), own)
-    assert refusal(own) == f"{own} must be a safetensors or state-dict file. Got other bytes, or code instead."
+    assert refusal(own) == f"{own} {NO_WEIGHTS}"
 
 
 @pytest.mark.parametrize("name", ["own.pth", "own.safetensors"])
@@ -130,7 +135,7 @@ def test_a_pickled_model_is_refused(tmp_path: Path) -> None:
 def test_bytes_that_are_no_weights_are_refused_in_words(tmp_path: Path, name: str, content: bytes) -> None:
     own = tmp_path / name
     own.write_bytes(content)
-    line = f"{own} must be a safetensors or state-dict file. Got other bytes, or code instead."
+    line = f"{own} {NO_WEIGHTS}"
     empty = f"{own} must hold every tensor of the model, 'conv1.weight' too. Got 0 others instead."
     assert refusal(own) in (line, empty)  # one of them is the pickle of an empty mapping
 
@@ -155,7 +160,6 @@ def test_a_damaged_file_is_read_or_refused_in_words_wherever_the_damage_is(
 @pytest.mark.parametrize(
     ("content", "got"),
     [
-        ({"state_dict": TENSORS, "epoch": 3}, "no tensor at 'state_dict'"),
         ({**TENSORS, "epoch": 3}, "no tensor at 'epoch'"),
         ({7: torch.zeros(1)}, "no tensor at 7"),
         (torch.zeros(3), "a Tensor"),
@@ -172,6 +176,25 @@ def test_a_checkpoint_that_is_no_state_dict_is_refused_with_what_to_save(
     )
 
 
+@pytest.mark.parametrize("nested", [(), ("state_dict",), ("model",), ("model_state_dict",), ("state_dict", "model")])
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "_orig_mod.", "backbone.", "model._orig_mod."])
+def test_a_checkpoint_of_a_training_loop_is_looked_into_and_a_wrapper_s_prefix_is_taken_off(
+    tmp_path: Path, nested: tuple[str, ...], prefix: str
+) -> None:
+    state = resnet18_state()
+    content: object = {f"{prefix}{name}": tensor for name, tensor in state.items()}
+    for name in reversed(nested):
+        content = {"epoch": 3, "optimizer": {"state": {}}, name: content}
+    own = tmp_path / "own.ckpt"
+    torch.save(content, own)
+    assert same(build_original_classifier("resnet18", str(own)).state_dict(), state)
+
+
+def test_a_prefix_of_some_names_alone_is_part_of_them(tmp_path: Path) -> None:
+    own = write_state(tmp_path / "own.pth", resnet18_state() | {"model.head.weight": torch.zeros(1)})
+    assert refusal(own).endswith("Got 'model.head.weight' instead.")
+
+
 def test_a_folder_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path) == f"{tmp_path} must be a weights file. Got a folder instead."
     missing = tmp_path / "missing.safetensors"
@@ -181,4 +204,4 @@ def test_a_folder_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> No
 def test_a_safetensors_file_that_lies_about_its_length_is_refused(tmp_path: Path) -> None:
     own = tmp_path / "own.safetensors"
     own.write_bytes(struct.pack("<Q", 2**60) + b"{}")
-    assert refusal(own) == f"{own} must be a safetensors or state-dict file. Got other bytes, or code instead."
+    assert refusal(own) == f"{own} {NO_WEIGHTS}"
