@@ -63,14 +63,16 @@ record: setup ## run studies/$(STUDY).yaml, keep its results in docs/$(INTO), an
 
 readme: setup ## render README and the pages of docs from docs/templates and what studies found
 	@python -m docs.architectures.build
+	@python -m docs.architectures.families
 	@python -m docs.build
 
 benchmark: setup ## measure speed and memory against the script one would write without this project; OPTIONS="--images 128"
 	@python -m benchmarks.freezing --memory $(OPTIONS)
 
-architectures: setup ## measure how fast each backbone is here, and make the table of architectures; OPTIONS="--images 32 --repeats 3"
+architectures: setup ## measure how fast each backbone is here, and make the tables of architectures and families; OPTIONS="--images 32 --repeats 3"
 	@python -m docs.architectures.measure $(OPTIONS)
 	@python -m docs.architectures.build
+	@python -m docs.architectures.families
 
 test: setup ## run the tests
 	@python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder

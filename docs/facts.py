@@ -72,6 +72,33 @@ class Facts:
         return found | {"taught": [plan for study in taught if study for plan in study["plans"]]}
 
     @cached_property
+    def adapt(self) -> Row | None:
+        """LoRA, norms and biases beside depth, on the solar cells."""
+        return self.read_study("docs/adapt")
+
+    @cached_property
+    def adapt_beans(self) -> Row | None:
+        """The same on bean leaves."""
+        return self.read_study("docs/adapt_beans")
+
+    @cached_property
+    def lites(self) -> Row | None:
+        """The depths of three backbones, on the solar cells."""
+        return self.read_study("docs/lites")
+
+    @cached_property
+    def flowers(self) -> list[Row]:
+        """102 kinds of flowers from scratch and by transfer: the official splits, and five folds; what is recorded."""
+        found = [self.read_study(f"docs/{name}") for name in ("flowers102", "flowers102_folds")]
+        return [study for study in found if study is not None]
+
+    @cached_property
+    def families(self) -> list[Row]:
+        """What each family of networks can serve, as it was tried."""
+        path = self.root / "docs" / "architectures" / "families.csv"
+        return as_rows(read_csv(path)) if path.is_file() else []
+
+    @cached_property
     def views(self) -> Row | None:
         """The recorded study of how many views a head needs."""
         return self.read_study("docs/views")
