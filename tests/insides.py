@@ -24,7 +24,7 @@ MOVED = (0.0, 0.0, None, 0.0, 0.0125, 0.8)
 def trained_run(classes: list[str]) -> Run:
     return Run(
         backbone="toy", plan="head", definition={"from": "head", "weights": "pretrained"}, image_px=24,
-        weights_for={}, learned=["head"],
+        preprocessing={}, learned=["head"],
         classes=classes, trainable_parameters=2, parameters=9, backbone_sha256="", weights_sha256={},
         learning_rate=0.001, replicates={"0": {}}, precision="float32", device="cpu", processor="", threads=1,
         versions={}, audit="passed", audited_tensors=1,

@@ -69,7 +69,7 @@ def test_run_json_tells_what_the_network_was_made_for(study: Path) -> None:
     told = read_json(study / f"data/runs/{OWN}-head/run.json")
     assert told["image_px"] == 32
     scaling = {"mean": [127.5] * 3, "deviation": [127.5] * 3}
-    assert told["weights_for"] == {"px": 64, "interpolation": "bilinear", **scaling}
+    assert told["preprocessing"] == {"px": 64, "interpolation": "bilinear", **scaling}
 
 
 def test_a_change_of_the_network_s_file_trains_its_runs_anew_and_a_second_repro_nothing(study: Path) -> None:

@@ -23,8 +23,7 @@ from frostline.backbones.registry import build_backbone
 from frostline.data.augmentation import Augmenter
 from frostline.data.images import Prepared, Rows
 from frostline.files import hash_file, read_yaml, write_json, write_yaml
-from frostline.networks.catalog import HALF, Architecture
-from frostline.networks.catalog import Images as TrainedOn
+from frostline.networks.catalog import HALF, Architecture, Preprocessing
 from frostline.networks.small_networks import build_cnn3
 from frostline.params.schema import Augmentation, Plan, Training
 from frostline.training.grid import Feed, train_cell
@@ -190,7 +189,7 @@ def small_vision_transformer(dropout: float = 0.0) -> Architecture:
         model.load_state_dict(tensors)
         return model
 
-    return Architecture(original, pretrained, lambda: TrainedOn(32, "bilinear", *HALF))
+    return Architecture(original, pretrained, lambda: Preprocessing(32, "bilinear", *HALF))
 
 
 def cnn3_weights(project: Path) -> str:

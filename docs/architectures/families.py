@@ -64,7 +64,7 @@ def try_network(name: str) -> Serves:
         return Serves("nothing", 0, 0, str(error))
     if reason := getattr(parts, "uncut", None):
         return Serves("head and all", 1, 1, str(reason))
-    px = find_architecture(name).images().px
+    px = find_architecture(name).preprocessing().px
     apply_plan(parts, Plan.model_validate({"from": "head", "weights": "none", "learning_rates": [0.1]}))
     images = torch.randn(2, 3, px, px, generator=torch.Generator().manual_seed(0))
     blocks = [block for part in parts.children() for block in part.children()]

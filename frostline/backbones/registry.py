@@ -25,7 +25,7 @@ def build_backbone(name: str, weights: str, classes: int, image_px: int | None =
     It is made for images of `image_px`, by default those of the weights. Input: float, N x 3 x H x W, scaled by
     `scale_pixels`. Raises `InputError` about unknown names, weights that do not fit, and images that it cannot see.
     """
-    px = image_px or find_architecture(name).images().px
+    px = image_px or find_architecture(name).preprocessing().px
     network = build_original_classifier(name, weights, px)
     replace_logits(network, classes)
     return cut_into_parts(name, network, px)
@@ -37,7 +37,7 @@ def build_original_classifier(name: str, weights: str, image_px: int | None = No
     A file may have been trained on other classes: then the layer that makes the logits stays untrained.
     """
     architecture = find_architecture(name)
-    px = image_px or architecture.images().px
+    px = image_px or architecture.preprocessing().px
     try:
         if weights == "pretrained":
             return architecture.pretrained(px)
@@ -74,7 +74,7 @@ def cut_into_parts(name: str, network: nn.Module, image_px: int | None = None) -
     """
     if tuple(name for name, _ in network.named_children()) == PARTS and isinstance(network, nn.Sequential):
         return network
-    px = image_px or find_architecture(name).images().px
+    px = image_px or find_architecture(name).preprocessing().px
     layers = [getattr(network.get_submodule(layer), "out_features", 0) for layer in name_logits_layers(network)]
     key = name, px, *layers
     if key not in _CUTS:
@@ -98,7 +98,7 @@ Of one that can be cut nowhere but before its logits, why.
 
 def _find_cut(name: str, network: nn.Module, px: int) -> Sequence[Block]:
     architecture = find_architecture(name)
-    own_px = architecture.images().px
+    own_px = architecture.preprocessing().px
     bare = empty(network)
     _refuse_unseen(name, bare, px, own_px)
     make: Callable[[int], nn.Module] = lambda _px: empty(bare)  # noqa: E731
@@ -138,7 +138,7 @@ def _refuse_unseen(name: str, network: nn.Module, px: int, own_px: int) -> None:
 
 
 def _make_size_error(name: str, px: int, error: Exception) -> InputError:
-    own_px = find_architecture(name).images().px
+    own_px = find_architecture(name).preprocessing().px
     words = shorten(" ".join(str(error).partition("\n")[0].split()) or type(error).__name__)
     return InputError.of("data.image_px", f"be a side that {name} can see, such as {own_px}", f"{px} ({words})")
 
@@ -226,7 +226,7 @@ def scale_pixels(name: str, pixels: Tensor) -> Tensor:
     The permutation only renames the axes: the memory already lies in channels_last order. Whole rows are scaled at
     once, which is eight times as fast as three numbers at a time.
     """
-    images = find_architecture(name).images()
+    images = find_architecture(name).preprocessing()
     rows = pixels.reshape(*pixels.shape[:2], -1).float()
     for step, channels in ((rows.sub_, images.mean), (rows.div_, images.deviation)):
         step(torch.tensor(channels, device=pixels.device).repeat(pixels.shape[2]))

@@ -26,7 +26,7 @@ class Run:
     """One backbone trained by one plan: what was chosen and counted. The same for the same inputs and machine.
 
     `bfloat16_speed` is how many times as fast as float32's its matrix products were, where that chose the precision.
-    `image_px` is the side of the images that it was trained on, `weights_for` what the library says of those that its
+    `image_px` is the side of the images that it was trained on, `preprocessing` what the library says of those that its
     weights were trained on: their side, interpolation and scaling, of which the scaling alone is used here.
     `backbone_sha256` is of all tensors that no replicate learned, `weights_sha256` of each replicate's file, which
     holds the others.
@@ -36,7 +36,7 @@ class Run:
     plan: str
     definition: dict[str, Any]
     image_px: int
-    weights_for: dict[str, Any]
+    preprocessing: dict[str, Any]
     learned: list[str]
     classes: list[str]
     trainable_parameters: int

@@ -17,8 +17,8 @@ from frostline.networks.weights import load_lite_tensors, load_timm_tensors, loa
 
 
 @dataclass(frozen=True)
-class Images:
-    """What images a network's weights were trained on: their side in pixels, how they were resized, and their scaling.
+class Preprocessing:
+    """How images were made ready for the network's weights: their side in pixels, how they were resized, and scaled.
 
     `mean` and `deviation` are for red, green and blue, in units of an 8-bit pixel.
     """
@@ -33,13 +33,13 @@ class Images:
 class Architecture:
     """How a network is made, untrained or with its published weights, for images of a side, and what it was trained on.
 
-    `images` tells it when it is asked, as libraries take seconds to load. `stages` names the modules with which stage1
-    to stage4 begin, where the sides of maps do not say it.
+    `preprocessing` is told when it is asked for, as libraries take seconds to load. `stages` names the modules with
+    which stage1 to stage4 begin, where the sides of maps do not say it.
     """
 
     original: Callable[[int], nn.Module]
     pretrained: Callable[[int], nn.Module]
-    images: Callable[[], Images]
+    preprocessing: Callable[[], Preprocessing]
     stages: tuple[str, ...] = ()
 
 
@@ -70,15 +70,15 @@ def define_torchvision(name: str, scaling: Any = None, stages: tuple[str, ...] =
         return build_from("torchvision.models", "get_model", name, weights=None, **sized, **more)
 
     @functools.cache
-    def images() -> Images:
+    def preprocessing() -> Preprocessing:
         from torchvision import models
 
         how = models.get_model_weights(name)["IMAGENET1K_V1"].transforms()
         mean, deviation = scaling or (tuple(255 * one for one in values) for values in (how.mean, how.std))
-        return Images(how.crop_size[0], how.interpolation.value, mean, deviation)
+        return Preprocessing(how.crop_size[0], how.interpolation.value, mean, deviation)
 
     read = functools.partial(load_torchvision_tensors, name)
-    return Architecture(original, functools.partial(_load, original, read), images, stages)
+    return Architecture(original, functools.partial(_load, original, read), preprocessing, stages)
 
 
 def define_lite(number: int) -> Architecture:
@@ -91,7 +91,7 @@ def define_lite(number: int) -> Architecture:
     # The converted weights of the smallest were trained on images scaled by powers of 2.
     scaling = ((127.0,) * 3, (128.0,) * 3) if number == 0 else HALF
     read = functools.partial(load_lite_tensors, number) if number <= 2 else functools.partial(load_timm_tensors, name)
-    images = Images(LITE_PX[number], "bicubic", *scaling)
+    images = Preprocessing(LITE_PX[number], "bicubic", *scaling)
     return Architecture(original, functools.partial(_load, original, read), lambda: images)
 
 
@@ -101,13 +101,13 @@ def define_written_out(name: str, make: Callable[[], nn.Sequential], px: int = 3
     def refuse(_px: int) -> nn.Module:
         raise InputError.of(f"the weights of {name}", "be none or a file", "'pretrained'", "Nobody has published any.")
 
-    return Architecture(lambda _px: make(), refuse, lambda: Images(px, "bilinear", *HALF))
+    return Architecture(lambda _px: make(), refuse, lambda: Preprocessing(px, "bilinear", *HALF))
 
 
 def define_timm(name: str) -> Architecture:
     """Return the architecture of that name in timm, or of a repository of the hub, with timm's own weights."""
     original, pretrained = functools.partial(build_timm, name), functools.partial(load_timm, name)
-    return Architecture(original, pretrained, functools.cache(lambda: Images(**read_timm_images(name))))
+    return Architecture(original, pretrained, functools.cache(lambda: Preprocessing(**read_timm_images(name))))
 
 
 def define_own(name: str) -> Architecture:
@@ -119,7 +119,7 @@ def define_own(name: str) -> Architecture:
         raise InputError.of(f"the weights of {name}", "be none or a file", "'pretrained'", hint)
 
     scaling: Any = [tuple(255 * one for one in part) for part in (own.mean, own.deviation)]
-    images = Images(own.image_px, own.interpolation, *scaling)
+    images = Preprocessing(own.image_px, own.interpolation, *scaling)
     return Architecture(lambda px: own.make(px), refuse, lambda: images)
 
 

@@ -180,7 +180,7 @@ def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Ra
         plan=plan,
         definition=job.plan.model_dump(by_alias=True, exclude_none=True),
         image_px=job.image_px,
-        weights_for=asdict(find_architecture(job.backbone).images()),
+        preprocessing=asdict(find_architecture(job.backbone).preprocessing()),
         learned=describe_learned(frozen, job.plan),
         classes=job.data.classes,
         trainable_parameters=trainable_parameters,

@@ -26,7 +26,7 @@ class Cut:
 
     def __init__(self, name: str, px: int | None = None) -> None:
         torch.manual_seed(0)
-        self.name, self.px = name, px or find_architecture(name).images().px
+        self.name, self.px = name, px or find_architecture(name).preprocessing().px
         self.network = build_original_classifier(name, "none", self.px)
         replace_logits(self.network, CLASSES)
         stir(self.network)

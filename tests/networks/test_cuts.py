@@ -13,7 +13,7 @@ from frostline.backbones.freezing import apply_plan, refuse_unfit
 from frostline.backbones.registry import build_backbone, cut_into_parts
 from frostline.constants import BACKBONES, PARTS
 from frostline.errors import InputError
-from frostline.networks.catalog import ARCHITECTURES, HALF, Architecture, Images
+from frostline.networks.catalog import ARCHITECTURES, HALF, Architecture, Preprocessing
 from tests.networks.claims import (
     Cut,
     assert_a_step_moves_what_learns,
@@ -124,7 +124,7 @@ class Stubborn(nn.Module):
 
 
 def define(network: type[nn.Module]) -> Architecture:
-    return Architecture(lambda _px: network(), lambda _px: network(), lambda: Images(16, "bilinear", *HALF))
+    return Architecture(lambda _px: network(), lambda _px: network(), lambda: Preprocessing(16, "bilinear", *HALF))
 
 
 def test_a_network_whose_code_cannot_be_followed_serves_its_head_and_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

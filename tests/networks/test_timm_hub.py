@@ -88,7 +88,7 @@ def test_a_repository_s_network_comes_with_its_weights_and_what_they_were_traine
     loaded = build_original_classifier(NAME, "pretrained")
     state = loaded.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
-    images = find_architecture(NAME).images()
+    images = find_architecture(NAME).preprocessing()
     assert (images.px, images.interpolation) == (96, "bicubic")
     assert images.mean == pytest.approx((25.5, 51, 76.5))
     assert build_backbone(NAME, "pretrained", 3, 64).eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
