@@ -68,8 +68,9 @@ def build_frozen(job: Job, replicate: int, phase: int) -> nn.Sequential:
     All plans with pretrained weights get the replicate's same new head.
     """
     torch.manual_seed(replicate)
-    backbone = build_for_plan(job.backbone, job.plan.weights, len(job.data.classes), job.image_px, job.plan)
-    apply_plan(backbone, job.plan.model_copy(update={"phases": job.phases[:phase]}))
+    plan = job.plan.model_copy(update={"phases": job.phases[:phase]})
+    backbone = build_for_plan(job.backbone, plan.weights, len(job.data.classes), job.image_px, plan)
+    apply_plan(backbone, plan)
     return backbone.to(job.device).to(memory_format=torch.channels_last)
 
 

@@ -22,7 +22,7 @@ from frostline.backbones.runs import digest_pretrained
 from frostline.errors import InputError
 from frostline.params.schema import Plan
 from frostline.training.costs import count_work
-from frostline.training.grid import build_parts, make_feed
+from frostline.training.grid import build_parts, make_feed, train_cell
 from tests import toys
 from tests.toys import training
 
@@ -226,3 +226,26 @@ def test_all_plans_get_the_same_new_head() -> None:
     assert all(torch.equal(heads[0][key], heads[1][key]) for key in heads[0])
     backbone = built("resnet18", adapt("stage4"))
     assert not any("lora" in name for name in digest_pretrained(backbone))
+
+
+def test_a_phase_of_lora_goes_on_from_where_the_head_was_and_its_audit_passes(tmp_path: Path) -> None:
+    phases = [
+        {"from": "head", "epochs": 1, "learning_rates": [0.01]},
+        {"adapt": {"lora": RANK, "parts": ["stage4"]}, "epochs": 1, "learning_rates": [0.01]},
+    ]
+    plan = Plan.model_validate({"weights": "pretrained", "phases": phases})
+    job = toys.job("efficientnet_lite0", plan, tmp_path)
+    labels = torch.from_numpy(job.data.labels)
+    ended = []
+    for phase, rates in ((1, (0.01,)), (2, (0.01, 0.01))):
+        feed = make_feed(job, phase)
+        for replicate in (1, 0):
+            *_, fit = train_cell(job, feed, labels, rates, replicate)
+            assert fit.audited
+        ended.append({name: tensor.clone() for name, tensor in fit.suffix.state_dict().items()})
+    assert [epoch.phase for epoch in fit.history] == [1, 2]
+    assert set(fit.history[0].learning_rates) == {"head"}
+    assert set(fit.history[1].learning_rates) == {"stage4", "head"}
+    ups = [tensor for name, tensor in ended[1].items() if name.endswith("lora_up")]
+    assert ups
+    assert all(tensor.any() for tensor in ups)

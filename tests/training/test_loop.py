@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sklearn.utils import compute_class_weight
 from torch import Tensor, nn
 
 from frostline.backbones.inference import predict, split_batches
 from frostline.data.images import Rows
-from frostline.training.loop import Epoch, find_best_epoch, is_finished, start_fit, train_epochs
+from frostline.training.grid import make_feed
+from frostline.training.loop import Epoch, find_best_epoch, is_finished, start_fit, train_epochs, weigh_classes
 from tests import toys
-from tests.toys import CPU, TRAINING, assert_same, differing, training
+from tests.toys import CPU, TRAINING, assert_same, differing, plan, train, training
 from tests.training.fits import batches, doubted_batches, fit_to_end, learn, line, points, points_in, restless
 
 
@@ -136,3 +139,32 @@ def test_activations_compute_in_place_where_their_gradient_needs_no_input(activa
     fit = start_fit(suffix, 0.01, 0.01, 0)
     assert fit.suffix[1].inplace is kept
     assert torch.equal(fit.suffix(points()), expected.suffix(points()))
+
+
+def test_balanced_weights_are_scikit_learn_s_and_let_each_class_count_alike() -> None:
+    labels = torch.tensor([0] * 90 + [1] * 9 + [2])
+    weights = weigh_classes(labels, 3)
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels.numpy())
+    assert weights.dtype == torch.float32
+    assert weights.tolist() == pytest.approx(expected.tolist())
+    assert (weights * torch.bincount(labels)).tolist() == pytest.approx([100 / 3] * 3)
+
+
+def test_a_class_without_a_training_image_has_a_finite_weight() -> None:
+    assert torch.isfinite(weigh_classes(torch.tensor([0, 0, 1]), 3)).all()
+
+
+def test_balanced_classes_weigh_the_losses_of_training_and_validation(tmp_path: Path) -> None:
+    """Where one class is nine in ten, a network that has learned nothing yet is told so by the other's images alike."""
+    fits = {}
+    for how in ("none", "balanced"):
+        job = toys.job(
+            "cnn3", plan(from_="stem", weights="none"), tmp_path / how, training(epochs=1, class_weights=how)
+        )
+        rare = np.where(np.arange(70) % 10 == 0, 1, 0)
+        job = replace(job, data=replace(job.data, labels=rare))
+        fits[how] = train(job, make_feed(job))
+    for loss in ("train_loss", "val_loss"):
+        assert getattr(fits["none"].history[0], loss) != getattr(fits["balanced"].history[0], loss)
+    logits = fits["balanced"].suffix.state_dict()
+    assert any(not torch.equal(tensor, logits[name]) for name, tensor in fits["none"].suffix.state_dict().items())
