@@ -24,7 +24,7 @@ def main(*, params: Path, prepared: Path, out: Path) -> None:
     told: dict[str, Any] = {name: {"racing": False, "stopped": None, "dropped": []} for name in runs}
     with open_whole_folder(out) as folder:
         for name in runs:
-            (folder / name).mkdir()
+            (folder / name).mkdir(parents=True)  # names of backbones may have slashes in them
         if settings.study.racing:
             from frostline.rounds import race  # which takes four seconds
 

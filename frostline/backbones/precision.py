@@ -65,6 +65,7 @@ def _convolve_in_bfloat16(
 
     Training all of EfficientNet-Lite0 at 64 to 96 px, batch 32, was 1.8 to 2.1 times faster so.
     """
+    input, stride = _skip_places(input, weight, stride, padding)  # noqa: A001
     if groups == 1 or isinstance(padding, str) or input.dim() != 4 or input.dtype == torch.float64:
         return functional.conv2d(input, weight, bias, stride, padding, dilation, groups)
     geometry = [_make_pair(stride), _make_pair(padding), _make_pair(dilation), groups]
@@ -86,6 +87,7 @@ def _convolve_in_float32(
     On two cores of an EPYC with AVX2, products were 1.1 to 1.3 times faster forward and 1.1 to 2.1 times backward on
     maps of 3 to 18 px, and slower on maps of 36 px.
     """
+    input, stride = _skip_places(input, weight, stride, padding)  # noqa: A001
     learns = weight.requires_grad and input.dim() == 4 and input.dtype == weight.dtype == torch.float32
     if learns and not isinstance(padding, str):
         geometry = [_make_pair(stride), _make_pair(padding), _make_pair(dilation)]
@@ -97,6 +99,22 @@ def _convolve_in_float32(
             output: Tensor = _DepthwiseConvolution.apply(input, weight, *geometry)
             return output if bias is None else output + bias.view(-1, 1, 1)
     return functional.conv2d(input, weight, bias, stride, padding, dilation, groups)
+
+
+FEW_CHANNELS = 8
+
+
+def _skip_places(images: Tensor, weight: Tensor, stride: Any, padding: Any) -> tuple[Tensor, Any]:
+    """Return what a convolution sees, and its stride, without the places that one of single pixels skips.
+
+    Where such a one has few channels that go in, torch 2.14's gradient of its weight writes beyond its memory on
+    processors with AVX2, and ends the process.
+    """
+    pair = stride if isinstance(stride, str) else _make_pair(stride)
+    is_single = images.dim() == 4 and weight.shape[2:] == (1, 1) and padding in (0, (0, 0))
+    if not is_single or weight.shape[1] >= FEW_CHANNELS or pair == (1, 1):
+        return images, stride
+    return images[:, :, :: pair[0], :: pair[1]], 1
 
 
 def _make_pair(value: int | tuple[int, int]) -> tuple[int, int]:

@@ -107,3 +107,25 @@ def test_the_same_step_twice_is_the_same_bit_for_bit() -> None:
     pixels: Tensor = photos(4, 32)
     first, again = (lite0_gradients(pixels, ours, train=True) for _ in range(2))
     assert all(map(torch.equal, first, again))
+
+
+@pytest.mark.parametrize("channels", [3, 4, 5, 6, 8])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_strided_convolution_of_single_pixels_of_few_channels_learns(channels: int, precision: str) -> None:
+    """torch's own ends the process, or writes where it should not."""
+    torch.manual_seed(0)
+    images = torch.randn(64, channels, 32, 32).contiguous(memory_format=torch.channels_last)
+    layer = nn.Conv2d(channels, 16, kernel_size=1, stride=2).to(memory_format=torch.channels_last)
+    twin = nn.Conv2d(channels, 16, kernel_size=1).double()
+    twin.load_state_dict(layer.state_dict())
+    for _ in range(5):
+        with autocast(precision, torch.device("cpu")):
+            made = layer(images).float()
+        layer.zero_grad()
+        (made * made).sum().backward()
+    expected = twin(images[:, :, ::2, ::2].double())
+    (expected * expected).sum().backward()
+    near = {"float32": 1e-4, "bfloat16": 3e-2}[precision]
+    assert layer.weight.grad is not None
+    assert twin.weight.grad is not None
+    torch.testing.assert_close(layer.weight.grad.double(), twin.weight.grad, rtol=near, atol=near * 1_000)
