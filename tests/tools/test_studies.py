@@ -85,6 +85,7 @@ def repeat(said: dict[str, Any], default: dict[str, Any], where: str = "") -> It
 
 
 PLAIN = [
+    "adapt",
     "default_72",
     "beans_folds",
     "cifar10",
