@@ -35,8 +35,8 @@ def build_model(task: Task) -> nn.Module:
     """Return the model with the very weights that this project starts from, its new last layer included."""
     model = get_published(task.backbone).make(task.classes)
     initial = build_initial_parts(task).state_dict()
-    # Both name their tensors otherwise, in the same order; load_state_dict compares the shapes.
-    model.load_state_dict(dict(zip(model.state_dict(), initial.values(), strict=True)))
+    # Before the model's own names stand those of part and block.
+    model.load_state_dict({name.split(".", 2)[2]: tensor for name, tensor in initial.items()})
     return model
 
 

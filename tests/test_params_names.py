@@ -35,12 +35,14 @@ UNKNOWN = [
     (
         "training.epoch",
         "training must hold only epochs, patience, batch_size, weight_decay, precision, schedule, plateau_factor, "
-        "plateau_patience, warmup_epochs, label_smoothing, augmentation, views, cache_bytes, keep_bytes or "
+        "plateau_patience, warmup_epochs, label_smoothing, class_weights, augmentation, views, "
+        "cache_bytes, keep_bytes or "
         "augmentation_seed. Got 'epoch' instead.",
     ),
     (
         "plans.head.learning_rate",
-        "plans.head must hold only from, train, weights, learning_rates, layer_decay, phases, views or train_percent. "
+        "plans.head must hold only from, train, adapt, weights, learning_rates, layer_decay, phases, views, "
+        "train_percent or head_after. "
         "Got 'learning_rate' instead.",
     ),
 ]
@@ -84,7 +86,12 @@ PLANS = join_names(committed()["plans"])
             for name in ("stage9", "Head", "stage9.1", "stage4.", "stage4.one", "stage4.1.conv1", ".1", "norms", "")
         ),
         ("study.plans", ["head", "hed"], f"study.plans must name {PLANS}. Got 'hed' instead."),
-        ("backbones", ["resnet"], f"backbones must name {join_names(BACKBONES)}. Got 'resnet' instead."),
+        (
+            "backbones",
+            ["resnet"],
+            f"backbones must name {join_names(BACKBONES)}, or one of a library, such as timm/vit_tiny_patch16_224. "
+            "Got 'resnet' instead.",
+        ),
     ],
 )
 def test_an_unknown_part_plan_or_backbone_is_refused_with_the_known_ones(
@@ -117,10 +124,15 @@ def test_an_image_is_padded_with_less_than_there_is_of_it(
         assert load_params(tmp_path / "params.yaml").training.augmentation.crop_padding == padding
 
 
-@pytest.mark.parametrize(("said", "got"), [({}, "neither"), ({"from": "head", "train": ["stem"]}, "both")])
+@pytest.mark.parametrize(
+    ("said", "got"), [({}, "none of them"), ({"from": "head", "train": ["stem"]}, "from and train")]
+)
 def test_a_plan_says_either_from_or_train(tmp_path: Path, said: dict[str, object], got: str) -> None:
     plan = {**said, "weights": "none", "learning_rates": [0.1]}
-    line = f"plans.head must say either from: <part> or train: [<part>, ...], or phases: [...]. Got {got} instead."
+    line = (
+        "plans.head must say one of from: <part>, train: [<part>, ...] and adapt: {lora: <rank>, parts: [...]}, "
+        f"or phases: [...]. Got {got} instead."
+    )
     assert refusal_of(tmp_path, changed("plans.head", plan)) == line
 
 

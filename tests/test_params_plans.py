@@ -188,7 +188,8 @@ def test_phases_are_read_as_they_are_written(tmp_path: Path) -> None:
         (
             [PHASE, {"epochs": 2, "learning_rates": [0.1]}],
             {},
-            "plans.head.phases.1 must say either from: <part> or train: [<part>, ...]. Got neither instead.",
+            "plans.head.phases.1 must say one of from: <part>, train: [<part>, ...] and "
+            "adapt: {lora: <rank>, parts: [...]}. Got none of them instead.",
         ),
         (
             [{"from": "head", "learning_rates": [0.1]}],
@@ -199,7 +200,7 @@ def test_phases_are_read_as_they_are_written(tmp_path: Path) -> None:
         (
             [PHASE | {"rates": [1.0]}],
             {},
-            "plans.head.phases.0 must hold only from, train, epochs, learning_rates or layer_decay. "
+            "plans.head.phases.0 must hold only from, train, adapt, epochs, learning_rates or layer_decay. "
             "Got 'rates' instead.",
         ),
         (

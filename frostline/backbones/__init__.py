@@ -5,6 +5,7 @@ proof that the others did not move. Race, train and evaluate need the whole of i
 `folding` and `inference`.
 
 registry: a backbone by its name, its parts joined
+adapters: low-rank matrices beside frozen layers, and heads on earlier parts
 freezing: what a plan lets learn, and where its frozen prefix ends
 audit: whether what is frozen is what was loaded, tensor by tensor
 precision: the number format in which a backbone computes

@@ -257,7 +257,7 @@ def _list_blocks(still: _Flow, learning: _Flow, parts: Sequence[str]) -> list[Bl
                 names[0][block - 1] if block else ["images"],
                 names[0][block],
                 describe_crossing(gives, IMAGES),
-                sorted(called),
+                [name for name, _ in still.traced.network.named_modules() if name in called],
                 [name for name, owner in owners.items() if owner == block],
                 {name: tensor for name, tensor in still.traced.constants.items() if name in made},
             )

@@ -155,7 +155,7 @@ def hash_like(path: Path, wanted: str) -> str:
 
 
 OFFLINE = (
-    "Offline, run make study STUDY=quick, STUDY=views or STUDY=elpv_random, or take images of your own: "
+    "Offline, run make study STUDY=quick, STUDY=views, STUDY=adapt or STUDY=elpv_random, or take images of your own: "
     "data.source: folder."
 )
 TROUBLES = (httpx2.TransportError, HfHubHTTPError)

@@ -24,7 +24,7 @@ COMMANDS = {
     "feature_extraction": "make record STUDY=beans_lite0 INTO=beans FOLDER=<the folder of leaves>",
     "residuals": "make record STUDY=depth", "mlp_or_cnn": "make record STUDY=digits",
     "weights_and_activations": "make study", "how_many_images": "make record STUDY=size",
-    "transfer": "make record STUDY=cifar10 FOLDER=<the folder of images>",
+    "transfer": "make record STUDY=cifar10 FOLDER=<the folder of images>", "adapters": "make record STUDY=adapt",
 }  # fmt: skip
 """The pages in the order in which they are best read, and what measures the figure of each."""
 
@@ -76,6 +76,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("cifar10", "cifar10_batchnorm"):
         write_study(root / "docs" / name, VARIANTS["networks"])
     write_study(root / "docs" / "digits", VARIANTS["networks"])
+    adapters = ("norms", "lora4_stage4", "lora16_stage4", "lora16_all", "stage4", "all")
+    write_study(root / "docs" / "adapt", Study(plans=adapters, advised="stage4", recorded="docs/adapt"))
     write_study(root / "docs" / "size", VARIANTS["sizes"])
     of_depth = Study(
         plans=("scratch",), backbones=NETWORKS, advised="scratch", reference="scratch", recorded="docs/depth"
