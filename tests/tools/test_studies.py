@@ -86,6 +86,7 @@ def repeat(said: dict[str, Any], default: dict[str, Any], where: str = "") -> It
 
 PLAIN = [
     "adapt",
+    "lites",
     "default_72",
     "beans_folds",
     "cifar10",
