@@ -27,6 +27,20 @@ ORIGINAL_PX = 8
 """Side of scikit-learn's digits before they are enlarged."""
 
 
+class Recorded(dict[str, Row | None]):
+    """What recorded studies found, by the names of their folders in docs; None where nothing is recorded."""
+
+    def __init__(self, facts: "Facts") -> None:
+        """Take who can read a study."""
+        super().__init__()
+        self.facts = facts
+
+    def __missing__(self, study: str) -> Row | None:
+        """Read the study when it is asked for first."""
+        self[study] = self.facts.read_study(f"docs/{study}")
+        return self[study]
+
+
 class Facts:
     """What is recorded below the project's root; each fact is read when a template asks for it.
 
@@ -42,54 +56,29 @@ class Facts:
         """The default study: its table, its advice in sentences, and its plans."""
         return self.read_study("reports")
 
+    @cached_property
+    def recorded(self) -> "Recorded":
+        """What each recorded study found, by the name of its folder in docs."""
+        return Recorded(self)
+
     @property
     def near_bits(self) -> int:
         """In how many bits of their perceptual hashes near-duplicates differ at most."""
         return NEAR
 
     @cached_property
-    def beans(self) -> Row | None:
-        """The recorded study of the bean leaves in their official split."""
-        return self.read_study("docs/beans")
-
-    @cached_property
-    def beans_folds(self) -> Row | None:
-        """The recorded study of all bean leaves, each of which is tested once."""
-        return self.read_study("docs/beans_folds")
-
-    @cached_property
-    def quick(self) -> Row | None:
-        """The recorded study of how deep to unfreeze for handwritten digits."""
-        return self.read_study("docs/quick")
-
-    @cached_property
     def transfer(self) -> Row | None:
         """A pretrained network on a share of CIFAR-10, beside the small CNNs that are `taught` with it."""
-        taught = [self.read_study(f"docs/{study}") for study in ("cifar10", "cifar10_batchnorm")]
-        found = self.read_study("docs/cifar10_lite0")
+        taught = [self.recorded[study] for study in ("cifar10", "cifar10_batchnorm")]
+        found = self.recorded["cifar10_lite0"]
         if found is None or not any(taught):
             return None
         return found | {"taught": [plan for study in taught if study for plan in study["plans"]]}
 
     @cached_property
-    def adapt(self) -> Row | None:
-        """LoRA, norms and biases beside depth, on the solar cells."""
-        return self.read_study("docs/adapt")
-
-    @cached_property
-    def adapt_beans(self) -> Row | None:
-        """The same on bean leaves."""
-        return self.read_study("docs/adapt_beans")
-
-    @cached_property
-    def lites(self) -> Row | None:
-        """The depths of three backbones, on the solar cells."""
-        return self.read_study("docs/lites")
-
-    @cached_property
     def flowers(self) -> list[Row]:
         """102 kinds of flowers from scratch and by transfer: the official splits, and five folds; what is recorded."""
-        found = [self.read_study(f"docs/{name}") for name in ("flowers102", "flowers102_folds")]
+        found = [self.recorded[name] for name in ("flowers102", "flowers102_folds")]
         return [study for study in found if study is not None]
 
     @cached_property
@@ -97,11 +86,6 @@ class Facts:
         """What each family of networks can serve, as it was tried."""
         path = self.root / "docs" / "architectures" / "families.csv"
         return as_rows(read_csv(path)) if path.is_file() else []
-
-    @cached_property
-    def views(self) -> Row | None:
-        """The recorded study of how many views a head needs."""
-        return self.read_study("docs/views")
 
     @cached_property
     def sides(self) -> list[Row]:

@@ -56,6 +56,18 @@ def shorten(text: str, most: int = MOST_SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
 
 
+def quote_error(error: BaseException) -> str:
+    """Return the first line of what another's code raised, with the kind of the error."""
+    words = " ".join(str(error).partition("\n")[0].split()).rstrip(".")
+    return shorten(f"{type(error).__name__} ({words})" if words else type(error).__name__)
+
+
+def make_size_error(network: str, px: int, own_px: int, error: BaseException) -> InputError:
+    """Return the error that the network cannot see images of that side, with its own words."""
+    must = f"be a side that {network} can see, such as {own_px}"
+    return InputError.of("data.image_px", must, f"{px} ({quote_error(error)})")
+
+
 def join_names(names: Iterable[str]) -> str:
     """Return the names as "a, b or c"."""
     *first, last = names

@@ -5,8 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Event, Thread
 from urllib.parse import unquote, urlsplit
+
+import pytest
+from huggingface_hub import constants
+
+from frostline import downloads
 
 ASIDE = ("/api/agent-harnesses",)
 """What huggingface-hub asks for of its own accord, once a day, on some machines: neither noted nor troubled."""
@@ -75,6 +81,15 @@ class Answer(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Keep quiet."""
+
+
+def point_hub_at(address: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let huggingface-hub ask there, as by its environment variables, with a cache of its own."""
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache / "hub"))
+    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(cache / "assets"))
+    monkeypatch.setattr(downloads, "WAITS", (0.01, 0.01))
 
 
 @contextmanager

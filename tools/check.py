@@ -4,7 +4,7 @@ import argparse
 import subprocess
 from pathlib import Path
 
-from frostline.constants import PARTS
+from frostline.constants import BACKBONES, PARTS
 from frostline.errors import InputError, end_in_one_line
 from frostline.params.loading import load_params
 from frostline.params.schema import Params, Plan
@@ -43,27 +43,28 @@ def check_weights(where: str, weights: str) -> None:
         raise InputError.of(where, "be pretrained, none or a file", f"no file {weights!r}")
 
 
-def _is_fine(plan: Plan) -> bool:
-    """Return whether only the backbone itself can say if the plan fits it."""
-    return plan.head_after is not None or any(depth.from_ not in PARTS for depth in plan.depths)
-
-
 def check_depths(settings: Params) -> None:
-    """Raise an `InputError` if a plan of the study names what one of its backbones lacks, or what cannot learn there.
+    """Raise an `InputError` about a backbone that is none, a plan that names what it lacks, or weights that do not fit.
 
-    From any part on, every backbone can learn; to know about the rest, it must be built, which takes seconds.
+    From any part on, every backbone with a short name can learn; to know about the rest, it must be built, which takes
+    seconds.
     """
-    plans = {name: settings.plans[name] for name in settings.study.plans}
-    finer = {name: plan for name, plan in plans.items() if _is_fine(plan)}
-    if finer:
+    asked = [(backbone, name) for backbone in settings.backbones for name in settings.study.plans]
+    unknown = [(backbone, name) for backbone, name in asked if _must_be_built(backbone, settings.plans[name])]
+    if unknown:
         from frostline.backbones.adapters import build_for_plan
         from frostline.backbones.freezing import refuse_unfit
 
-        for backbone in settings.backbones:
-            for name, plan in finer.items():
-                where = f"plans.{name} on {backbone}"
-                parts = build_for_plan(backbone, "none", 2, settings.data.image_px, plan, where)
-                refuse_unfit(parts, plan, where)
+        for backbone, name in unknown:
+            plan, where = settings.plans[name], f"plans.{name} on {backbone}"
+            weights = "none" if plan.weights == "pretrained" else plan.weights
+            refuse_unfit(build_for_plan(backbone, weights, 2, settings.data.image_px, plan, where), plan, where)
+
+
+def _must_be_built(backbone: str, plan: Plan) -> bool:
+    """Return whether only the backbone itself can say if the plan, and a file of weights, fit it."""
+    is_simple = plan.head_after is None and all(depth.from_ in PARTS for depth in plan.depths)
+    return not is_simple or backbone not in BACKBONES or plan.weights not in ("pretrained", "none")
 
 
 if __name__ == "__main__":

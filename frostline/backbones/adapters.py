@@ -11,7 +11,7 @@ from frostline.backbones.registry import build_backbone
 from frostline.constants import PARTS
 from frostline.errors import InputError, join_names
 from frostline.networks.segments import flatten
-from frostline.networks.tracing import empty
+from frostline.networks.tracing import IMAGES, empty
 from frostline.params.schema import Adapt, Plan
 
 
@@ -161,7 +161,7 @@ def end_after(backbone: nn.Sequential, part: str, classes: int, image_px: int, w
     for name in PARTS[last + 1 :]:
         backbone.set_submodule(name, nn.Sequential())
     with torch.no_grad():
-        made = empty(backbone).eval()(torch.empty(2, 3, image_px, image_px, device="meta"))
+        made = empty(backbone).eval()(torch.empty(IMAGES, 3, image_px, image_px, device="meta"))
     head = EarlyHead(made, classes)
     backbone.get_submodule("head").add_module("0", head.train(backbone.training))
 
@@ -170,10 +170,11 @@ class EarlyHead(nn.Module):
     """The mean over the places of maps, or over tokens, and logits of it."""
 
     def __init__(self, made: Any, classes: int) -> None:
-        """Take an example of what it is fed: of several tensors the largest is the one that is read."""
+        """Take what it is fed for `IMAGES` images: of several tensors with a row for each the largest is read."""
         super().__init__()
         values = flatten(made)
-        sizes = [value.numel() if isinstance(value, Tensor) and value.dim() > 1 else 0 for value in values]
+        of_images = [isinstance(value, Tensor) and value.dim() > 1 and len(value) == IMAGES for value in values]
+        sizes = [value.numel() if is_row else 0 for value, is_row in zip(values, of_images, strict=True)]
         self._place = sizes.index(max(sizes))
         shape = values[self._place].shape
         # N x C x H x W, or N x H x W x C, which is seen by its equal sides, or N x T x C

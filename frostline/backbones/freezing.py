@@ -15,7 +15,7 @@ from frostline.networks.segments import Crossed, Crossing, Gather, Restore, Segm
 from frostline.params.schema import Depth
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-"""Layers that normalise: batch and instance, layer, group and root mean square."""
+"""Layers of torch's that normalise: batch and instance, layer, group and root mean square."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def apply_plan(backbone: nn.Sequential, plan: Depth) -> None:
         parameter.requires_grad_(name in learned)
     for name, module in backbone.named_modules():
         vars(module).pop("train", None)
-        awake = _has_part(blocks, name) or ("norms" in selectors and isinstance(module, NORMS))
+        awake = _has_part(blocks, name) or ("norms" in selectors and _is_norm(module))
         if not awake and name:
             hold_in_eval_mode(module)
     backbone.train()
@@ -167,11 +167,17 @@ def _select_parameters(backbone: nn.Sequential, selectors: Collection[str]) -> s
     """Return the names of the parameters that `norms` and `biases`, where they are among the selectors, mean."""
     chosen: set[str] = set()
     if "norms" in selectors:
-        norms = {name: module for name, module in backbone.named_modules() if isinstance(module, NORMS)}
+        norms = {name: module for name, module in backbone.named_modules() if _is_norm(module)}
         chosen |= {f"{name}.{own}" for name, module in norms.items() for own, _ in module.named_parameters()}
     if "biases" in selectors:
         chosen |= {name for name, _ in backbone.named_parameters() if name.endswith("bias")}
     return chosen
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """Return whether the module normalises: it is one of torch's that do, or a library's own, called so, as timm's."""
+    own = "Norm" in type(module).__name__ and not [*module.children()] and [*module.parameters()]
+    return isinstance(module, NORMS) or bool(own)
 
 
 def _list_adapters(backbone: nn.Sequential) -> set[str]:

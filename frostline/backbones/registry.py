@@ -1,6 +1,6 @@
 """Backbones: pretrained classifiers as sequences of named parts, shallow to deep."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from frostline.constants import PARTS
-from frostline.errors import InputError, shorten
+from frostline.errors import InputError, make_size_error, quote_error
 from frostline.networks.catalog import find_architecture
-from frostline.networks.cuts import Block, NoCutError, find_cut
-from frostline.networks.grouping import name_logits_layers, name_logits_tensors
+from frostline.networks.cuts import Block, NoCutError, Sized, find_cut
+from frostline.networks.grouping import count_outputs, name_logits_layers, name_logits_tensors
 from frostline.networks.segments import Segment
 from frostline.networks.tracing import CONSTANT, empty
 from frostline.networks.weights import fit_tensors, read_tensors
@@ -38,14 +38,9 @@ def build_original_classifier(name: str, weights: str, image_px: int | None = No
     """
     architecture = find_architecture(name)
     px = image_px or architecture.preprocessing().px
-    try:
-        if weights == "pretrained":
-            return architecture.pretrained(px)
-        network = architecture.original(px)
-    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise _make_size_error(name, px, error) from None
+    if weights == "pretrained":
+        return architecture.pretrained(px)
+    network = architecture.original(px)
     if weights != "none":
         state = network.state_dict()  # holds more than tensors: MNASNet loads nothing that does not say its version
         state.update(fit_tensors(read_tensors(Path(weights)), network, weights, name_logits_tensors(network)))
@@ -75,8 +70,7 @@ def cut_into_parts(name: str, network: nn.Module, image_px: int | None = None) -
     if tuple(name for name, _ in network.named_children()) == PARTS and isinstance(network, nn.Sequential):
         return network
     px = image_px or find_architecture(name).preprocessing().px
-    layers = [getattr(network.get_submodule(layer), "out_features", 0) for layer in name_logits_layers(network)]
-    key = name, px, *layers
+    key = name, px, *(count_outputs(network.get_submodule(layer)) for layer in name_logits_layers(network))
     if key not in _CUTS:
         try:
             blocks = _find_cut(name, network, px)
@@ -101,14 +95,13 @@ def _find_cut(name: str, network: nn.Module, px: int) -> Sequence[Block]:
     own_px = architecture.preprocessing().px
     bare = empty(network)
     _refuse_unseen(name, bare, px, own_px)
-    make: Callable[[int], nn.Module] = lambda _px: empty(bare)  # noqa: E731
+    own = bare
     if px != own_px and not _can_see(bare, own_px):  # it is another network for images of another side
         with torch.random.fork_rng(devices=[]):
-            other = architecture.original(own_px)
-            replace_logits(other, 2)
-        sized = {px: bare, own_px: empty(other)}
-        make = lambda side: empty(sized[side])  # noqa: E731
-    return find_cut(make, own_px, px, architecture.stages)
+            made = architecture.original(own_px)
+            replace_logits(made, 2)
+        own = empty(made)
+    return find_cut(Sized(own, own_px), Sized(bare, px), architecture.stages)
 
 
 def _can_see(network: nn.Module, px: int) -> bool:
@@ -134,13 +127,7 @@ def _refuse_unseen(name: str, network: nn.Module, px: int, own_px: int) -> None:
     except Exception as error:  # noqa: BLE001 - whatever a network raises about images of a side that is not its own
         if px == own_px:
             return  # meta tensors are not for it, or it is none that takes images: that is told where it is cut
-        raise _make_size_error(name, px, error) from None
-
-
-def _make_size_error(name: str, px: int, error: Exception) -> InputError:
-    own_px = find_architecture(name).preprocessing().px
-    words = shorten(" ".join(str(error).partition("\n")[0].split()) or type(error).__name__)
-    return InputError.of("data.image_px", f"be a side that {name} can see, such as {own_px}", f"{px} ({words})")
+        raise make_size_error(name, px, own_px, error) from None
 
 
 def assemble(network: nn.Module, blocks: Sequence[Block]) -> nn.Sequential:
@@ -193,8 +180,7 @@ def check_logits(name: str, network: nn.Module, px: int, reason: str) -> None:
         network.set_submodule(place, nn.Identity())
         found = layer(network(images))
     except Exception as error:  # noqa: BLE001 - whatever a network raises about images
-        words = shorten(" ".join(str(error).partition("\n")[0].split()))
-        raise InputError.of("backbone", "be a classifier of images", f"{name!r} ({words or reason})") from None
+        raise InputError.of("backbone", "be a classifier of images", f"{name!r}: {quote_error(error)}") from None
     finally:
         network.set_submodule(place, layer)
         network.train(was)

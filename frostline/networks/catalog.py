@@ -3,16 +3,17 @@
 import functools
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
 
 from frostline.constants import LIBRARIES
-from frostline.errors import InputError, join_names, shorten
+from frostline.errors import InputError, join_names, make_size_error, shorten
 from frostline.networks.own_networks import load_own_network
 from frostline.networks.small_networks import build_cnn2, build_cnn3, build_mlp, build_residual_network
-from frostline.networks.timm_models import build_timm, load_timm, read_timm_images
+from frostline.networks.timm_models import build_timm, load_timm, read_timm_preprocessing
 from frostline.networks.weights import load_lite_tensors, load_timm_tensors, load_torchvision_tensors
 
 
@@ -33,17 +34,16 @@ class Preprocessing:
 class Architecture:
     """How a network is made, untrained or with its published weights, for images of a side, and what it was trained on.
 
-    `preprocessing` is told when it is asked for, as libraries take seconds to load. `stages` names the modules with
-    which stage1 to stage4 begin, where the sides of maps do not say it.
+    `preprocessing` is told when it is asked for, as libraries take seconds to load. `stages` names the module with
+    which a stage begins, where the sides of maps do not say it.
     """
 
     original: Callable[[int], nn.Module]
     pretrained: Callable[[int], nn.Module]
     preprocessing: Callable[[], Preprocessing]
-    stages: tuple[str, ...] = ()
+    stages: Mapping[str, str] = field(default_factory=dict)
 
 
-IMAGENET = (0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)
 HALF = (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)
 LITE_PX = (224, 240, 260, 280, 300)
 
@@ -62,12 +62,17 @@ def _load(make: Callable[[int], nn.Module], read: Callable[[nn.Module], Mapping[
     return model
 
 
-def define_torchvision(name: str, scaling: Any = None, stages: tuple[str, ...] = (), **more: Any) -> Architecture:
+def define_torchvision(
+    name: str, scaling: Any = None, stages: Mapping[str, str] = MappingProxyType({}), **more: Any
+) -> Architecture:
     """Return the architecture that torchvision has under that name; `more` is what its builder must be told."""
 
     def original(px: int) -> nn.Module:
         sized = {"image_size": px} if name.startswith("vit_") else {}
-        return build_from("torchvision.models", "get_model", name, weights=None, **sized, **more)
+        try:
+            return build_from("torchvision.models", "get_model", name, weights=None, **sized, **more)
+        except AssertionError as error:  # a vision transformer, whose patches do not make up the image
+            raise make_size_error(name, px, preprocessing().px, error) from None
 
     @functools.cache
     def preprocessing() -> Preprocessing:
@@ -88,11 +93,11 @@ def define_lite(number: int) -> Architecture:
     def original(_px: int) -> nn.Module:
         return build_from("timm", "create_model", name, pretrained=False)
 
-    # The converted weights of the smallest were trained on images scaled by powers of 2.
+    # The smallest is fed as Google's own code did, the others as timm does: less than one grey level lies between.
     scaling = ((127.0,) * 3, (128.0,) * 3) if number == 0 else HALF
     read = functools.partial(load_lite_tensors, number) if number <= 2 else functools.partial(load_timm_tensors, name)
-    images = Preprocessing(LITE_PX[number], "bicubic", *scaling)
-    return Architecture(original, functools.partial(_load, original, read), lambda: images)
+    preprocessing = Preprocessing(LITE_PX[number], "bicubic", *scaling)
+    return Architecture(original, functools.partial(_load, original, read), lambda: preprocessing)
 
 
 def define_written_out(name: str, make: Callable[[], nn.Sequential], px: int = 32) -> Architecture:
@@ -107,7 +112,7 @@ def define_written_out(name: str, make: Callable[[], nn.Sequential], px: int = 3
 def define_timm(name: str) -> Architecture:
     """Return the architecture of that name in timm, or of a repository of the hub, with timm's own weights."""
     original, pretrained = functools.partial(build_timm, name), functools.partial(load_timm, name)
-    return Architecture(original, pretrained, functools.cache(lambda: Preprocessing(**read_timm_images(name))))
+    return Architecture(original, pretrained, functools.cache(lambda: Preprocessing(**read_timm_preprocessing(name))))
 
 
 def define_own(name: str) -> Architecture:
@@ -119,8 +124,8 @@ def define_own(name: str) -> Architecture:
         raise InputError.of(f"the weights of {name}", "be none or a file", "'pretrained'", hint)
 
     scaling: Any = [tuple(255 * one for one in part) for part in (own.mean, own.deviation)]
-    images = Preprocessing(own.image_px, own.interpolation, *scaling)
-    return Architecture(lambda px: own.make(px), refuse, lambda: images)
+    preprocessing = Preprocessing(own.image_px, own.interpolation, *scaling)
+    return Architecture(own.make, refuse, lambda: preprocessing)
 
 
 ARCHITECTURES = {
@@ -135,7 +140,10 @@ ARCHITECTURES = {
         name: define_torchvision(name)
         for name in ("densenet121", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0")
     },
-    "shufflenet_v2_x1_0": define_torchvision("shufflenet_v2_x1_0", stages=("no module", "stage2", "stage3", "stage4")),
+    # At stride 4 it only pools: its stage1 has no blocks, and its own stages have our names.
+    "shufflenet_v2_x1_0": define_torchvision(
+        "shufflenet_v2_x1_0", stages={"stage2": "stage2", "stage3": "stage3", "stage4": "stage4"}
+    ),
     **{
         name: define_torchvision(name)
         for name in ("squeezenet1_1", "mnasnet1_0", "regnet_y_400mf", "convnext_tiny", "swin_t", "vit_b_16")

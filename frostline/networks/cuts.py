@@ -6,7 +6,7 @@ stage4.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ from torch import Tensor, fx, nn
 
 from frostline.networks.grouping import (
     LOGITS,
-    STAGES,
     Groups,
     find_group,
     find_side,
@@ -47,16 +46,25 @@ class Block:
     constants: Mapping[str, Tensor]
 
 
-def find_cut(make: Callable[[int], nn.Module], own_px: int, image_px: int, stages: Sequence[str] = ()) -> list[Block]:
+@dataclass(frozen=True)
+class Sized:
+    """A network without data, on the device meta, and the side of the images that it is made for."""
+
+    network: nn.Module
+    px: int
+
+
+def find_cut(own: Sized, shown: Sized, stages: Mapping[str, str]) -> list[Block]:
     """Return the blocks of a network, shallow to deep, by the finest of its groupings that the network's code allows.
 
-    `make` makes the network, without data, for images of a side. Parts are those of images of its own side; `stages`
-    names the modules with which stage1 to stage4 begin, where sides do not say it. Raises `NoCutError`.
+    Parts are those of the network as it was published, for images of its `own` side; calls are those of the network as
+    it is `shown` images, which may be the same. `stages` names the module with which a stage begins, where sides do not
+    say it. Raises `NoCutError`.
     """
     reason = "it has one layer"
-    for groups in list_groupings(make(own_px)):
+    for groups in list_groupings(own.network):
         try:
-            return _cut_by_groups(make, groups, own_px, image_px, stages)
+            return _cut_by_groups(own, shown, groups, stages)
         except NoCutError as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - a network's code may raise anything about stand-ins for tensors
@@ -65,19 +73,17 @@ def find_cut(make: Callable[[int], nn.Module], own_px: int, image_px: int, stage
     raise NoCutError(reason)
 
 
-def _cut_by_groups(
-    make: Callable[[int], nn.Module], groups: Groups, own_px: int, image_px: int, stages: Sequence[str]
-) -> list[Block]:
-    network = make(own_px).eval()
-    whole = find_whole_modules(network, groups)
-    with watch_sides(network) as sides:
-        traced = trace(network, whole, own_px)
+def _cut_by_groups(own: Sized, shown: Sized, groups: Groups, stages: Mapping[str, str]) -> list[Block]:
+    whole = find_whole_modules(own.network, groups)
+    with watch_sides(own.network) as sides:
+        traced = trace(own.network.eval(), whole, own.px)
     order = _order_groups(traced, groups)
-    parts = _name_parts(_Flow(traced, groups, order), sides, own_px, stages)
+    flow = _Flow(traced, groups, order)
+    parts = _name_by_starts(flow, stages) if stages else _name_by_sides(flow, sides, own.px)
     still, learning = (
-        _Flow(trace(make(image_px).train(is_train), whole, image_px), groups, order) for is_train in (False, True)
+        _Flow(trace(shown.network.train(is_train), whole, shown.px), groups, order) for is_train in (False, True)
     )
-    return _list_blocks(still, learning, parts)
+    return _list_blocks(still, learning, [*parts, "head"])
 
 
 def _order_groups(traced: Traced, groups: Groups) -> dict[int, int]:
@@ -191,14 +197,12 @@ class _Flow:
         return [node for node in made if any(self.blocks[user] > block for user in node.users)]
 
 
-def _name_parts(flow: _Flow, products: Mapping[str, int], own_px: int, stages: Sequence[str]) -> list[str]:
-    """Return the part of each block, by how often the side of its maps was halved, shallow to deep.
+def _name_by_sides(flow: _Flow, products: Mapping[str, int], own_px: int) -> list[str]:
+    """Return the part of each block before the head, by how often the side of its maps was halved.
 
     A block's side is what it makes, or what its layers do if that is larger: it may pool at its end. One without maps,
     such as a hidden layer, is as deep as what it is fed.
     """
-    if stages:
-        return [*_name_by_starts(flow, stages), "head"]
     levels: dict[int, int] = {}
     for block in range(flow.head):
         layers = {node: list_layers(node, products) for node in flow.list_calls(block) if node.op == "call_module"}
@@ -216,17 +220,17 @@ def _name_parts(flow: _Flow, products: Mapping[str, int], own_px: int, stages: S
         raise NoCutError("all of it is one block")
     first, *others = levels
     named = {first: "stem"} | dict(zip(others, spread_over_stages([levels[block] for block in others]), strict=True))
-    for block in range(flow.head):  # what has no convolution or linear layer goes with what is before it
-        named.setdefault(block, named.get(block - 1, "stem"))
-    return [*(named[block] for block in range(flow.head)), "head"]
+    for block in range(1, flow.head):  # what has no convolution or linear layer goes with what is before it
+        named.setdefault(block, named[block - 1])
+    return [named[block] for block in range(flow.head)]
 
 
-def _name_by_starts(flow: _Flow, stages: Sequence[str]) -> list[str]:
+def _name_by_starts(flow: _Flow, stages: Mapping[str, str]) -> list[str]:
     """Return the part of each block before the head: a stage begins with the block that calls its first module."""
     part, named = "stem", []
     for block in range(flow.head):
         called = [f"{node.target}.".removeprefix(ROOT) for node in flow.list_calls(block)]
-        for stage, start in zip(STAGES, stages, strict=True):
+        for stage, start in stages.items():
             if any(name.startswith(f"{start}.") for name in called):
                 part = stage
         named.append(part)
@@ -242,12 +246,8 @@ def _list_blocks(still: _Flow, learning: _Flow, parts: Sequence[str]) -> list[Bl
     blocks = []
     for block, part in enumerate(parts):
         calls = {is_train: flow.list_calls(block) for is_train, flow in ((False, still), (True, learning))}
-        called = {
-            str(node.target).removeprefix(ROOT)
-            for nodes in calls.values()
-            for node in nodes
-            if node.op == "call_module"
-        }
+        both = [node for nodes in calls.values() for node in nodes]
+        called = {str(node.target).removeprefix(ROOT) for node in both if node.op == "call_module"}
         made = {str(node.target) for node in calls[False] if node.op == "get_attr"}
         gives = [(node.meta["value"], node in still.fixed) for node in still.crossing[block]]
         blocks.append(

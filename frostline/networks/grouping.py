@@ -66,13 +66,14 @@ def name_logits_layers(network: nn.Module) -> list[str]:
         inside = [[name for name in layers if name == top or name.startswith(f"{top}.")] for top in tops]
         found = [names[-1] for names in inside if names]
         if found:  # an auxiliary head makes as many
-            logits = _count_outputs(layers[found[0]])
-            heads = [name for name, layer in layers.items() if "head" in name and _count_outputs(layer) == logits]
+            logits = count_outputs(layers[found[0]])
+            heads = [name for name, layer in layers.items() if "head" in name and count_outputs(layer) == logits]
             return list(dict.fromkeys([*found, *heads]))
     return [*layers][-1:]
 
 
-def _count_outputs(layer: nn.Module) -> int:
+def count_outputs(layer: nn.Module) -> int:
+    """Return how many numbers the linear layer or convolution makes of an image or a place."""
     return int(layer.out_features if isinstance(layer, nn.Linear) else getattr(layer, "out_channels", 0))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from frostline.constants import MOST_PX
-from frostline.errors import InputError, join_names, shorten
+from frostline.errors import InputError, join_names, quote_error, shorten
 
 FOLDER = Path("models")
 
@@ -33,9 +33,12 @@ class OwnNetwork:
     def make(self, px: int) -> nn.Module:
         """Return the network; a function that takes `image_px` is told the side of the images."""
         asks = "image_px" in inspect.signature(self.function).parameters
-        made = self.function(image_px=px) if asks else self.function()
+        where = f"{self.function.__name__} in {self.function.__code__.co_filename}"
+        try:
+            made = self.function(image_px=px) if asks else self.function()
+        except Exception as error:  # noqa: BLE001 - whatever code of someone's own raises
+            raise InputError.of(where, "return a torch.nn.Module", quote_error(error)) from None
         if not isinstance(made, nn.Module):
-            where = f"{self.function.__name__} in {self.function.__code__.co_filename}"
             raise InputError.of(where, "return a torch.nn.Module", f"a {type(made).__name__}")
         return made
 
@@ -74,7 +77,7 @@ def _run(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # noqa: BLE001 - whatever a file of someone's own raises
-        raise InputError.of(str(path), "run", f"{type(error).__name__} ({error})") from None
+        raise InputError.of(str(path), "run", quote_error(error)) from None
     return module
 
 

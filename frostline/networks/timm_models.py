@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from frostline.downloads import BROKEN_DOWN, ask_patiently, limit_silence
-from frostline.errors import InputError, join_names, shorten
+from frostline.errors import InputError, join_names, make_size_error, quote_error, shorten
 from frostline.networks.weights import SILENCE, UNREADABLE
 
 HUB = "hf-hub:"
@@ -16,7 +17,7 @@ MOST_NEAR = 5
 """Names that are told where one is unknown."""
 
 
-def read_timm_images(name: str) -> dict[str, Any]:
+def read_timm_preprocessing(name: str) -> dict[str, Any]:
     """Return the side, the interpolation and the scaling of the images that the weights were trained on."""
     config = _read_config(name)
     return {
@@ -50,8 +51,13 @@ def _read_config(name: str) -> dict[str, Any]:
 
 def build_timm(name: str, px: int) -> nn.Module:
     """Return the untrained network, made for images of that side where it must know it."""
-    config = _read_config(name)
-    return _create(name, config, px, pretrained=False)
+    own_px = read_timm_preprocessing(name)["px"]
+    try:
+        return _create(name, px, own_px, pretrained=False)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        if px == own_px:
+            raise
+        raise make_size_error(f"timm/{name}", px, own_px, error) from None
 
 
 def load_timm(name: str, px: int) -> nn.Module:
@@ -63,17 +69,21 @@ def load_timm(name: str, px: int) -> nn.Module:
     config = _read_config(name)
     if not (config.get("hf_hub_id") or config.get("url")):
         raise InputError.of(f"the weights of timm/{name}", "be none or a file", "'pretrained'", "timm has none of it.")
+    own_px = read_timm_preprocessing(name)["px"]
+    if px != own_px:
+        with torch.random.fork_rng(devices=[]):
+            build_timm(name, px)  # what is wrong with the side is told before anything is downloaded
     with explain_trouble(name):
         if config.get("hf_hub_id"):
             _ask_for_file(config["hf_hub_id"], config.get("hf_hub_filename") or None)
         with limit_silence(SILENCE):
-            return _create(name, config, px, pretrained=True)
+            return _create(name, px, own_px, pretrained=True)
 
 
-def _create(name: str, config: dict[str, Any], px: int, *, pretrained: bool) -> nn.Module:
+def _create(name: str, px: int, own_px: int, *, pretrained: bool) -> nn.Module:
     import timm
 
-    sized: Any = {"img_size": px} if px != config["input_size"][-1] else {}
+    sized: Any = {"img_size": px} if px != own_px else {}
     try:
         return timm.create_model(name, pretrained=pretrained, **sized)
     except TypeError as error:
@@ -155,8 +165,7 @@ def _make_error(name: str, error: BaseException, offline: type[BaseException]) -
     from huggingface_hub import constants
 
     status = getattr(getattr(error, "response", None), "status_code", None)
-    words = " ".join(str(error).partition("\n")[0].split()).rstrip(".") or type(error).__name__
-    got = "HF_HUB_OFFLINE, and no such file here," if isinstance(error, offline) else words
+    got = "HF_HUB_OFFLINE, and no such file here," if isinstance(error, offline) else quote_error(error)
     got = f"the answer {status}" if status else shorten(got)
     hint = "Offline, take efficientnet_lite0, whose weights are installed." if status in (None, *BROKEN_DOWN) else ""
     return InputError.of(f"the weights of timm/{name}", f"come whole from {constants.ENDPOINT}", got, hint)

@@ -138,7 +138,8 @@ def _check_side(backbone: str, image_px: int) -> None:
 
 
 def _check_published(where: str, weights: str, backbones: Sequence[str]) -> None:
-    for backbone in (name for name in backbones if weights == "pretrained" and name in WITHOUT_WEIGHTS):
+    bare = [name for name in backbones if name in WITHOUT_WEIGHTS or name.startswith("models/")]
+    for backbone in bare if weights == "pretrained" else ():
         raise InputError.of(where, f"be none or a file for {backbone}", "'pretrained'", "Nobody has published any.")
 
 

@@ -26,6 +26,8 @@ from frostline.training.optimizer import get_rates, make_optimizer, schedule_hei
 class Epoch:
     """One epoch's losses (mean cross-entropy, in nats; smoothed in training) and accuracies (0 to 1).
 
+    With `class_weights: balanced` each image counts in the losses as its class does.
+
     `learning_rates` has that of each part that learned, as a mean over the epoch's steps. Epochs are counted from 1
     through all phases, as phases are.
     """

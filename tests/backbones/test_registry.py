@@ -16,6 +16,7 @@ from frostline.backbones.registry import (
 )
 from frostline.constants import BACKBONES, MOST_PX, PARTS, WITHOUT_WEIGHTS
 from frostline.networks.catalog import ARCHITECTURES
+from tests.networks.claims import stir
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,19 +68,6 @@ every_published = pytest.mark.parametrize(
 
 def noise(images: int, side: int) -> Tensor:
     return torch.randn(images, 3, side, side, generator=torch.Generator().manual_seed(0))
-
-
-def stir(model: nn.Module) -> None:
-    """Give every BatchNorm its own statistics, and what begins with zeros, such as a vision transformer's last layer,
-    other numbers: what is all alike would not tell two layers apart."""
-    for name, statistics in model.named_buffers():
-        if name.endswith("running_var"):
-            statistics.uniform_(0.5, 2.0)
-        elif name.endswith("running_mean"):
-            statistics.normal_(0.0, 0.1)
-    for parameter in model.parameters():
-        if not parameter.any():
-            nn.init.normal_(parameter, std=0.1)
 
 
 def places_of(tensors: list[Tensor]) -> list[int]:

@@ -12,12 +12,11 @@ from huggingface_hub import constants
 from safetensors.torch import save
 from torch import nn
 
-from frostline import downloads
 from frostline.backbones.registry import build_backbone, build_original_classifier
 from frostline.errors import InputError
 from frostline.networks import timm_models
 from frostline.networks.catalog import _find_in_library, find_architecture
-from tests.loopback import Server, serving
+from tests.loopback import Server, point_hub_at, serving
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -51,12 +50,8 @@ class ModelHub(Server):
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHub]:
     """Return a hub to which the library is pointed, with a cache of its own."""
     with serving(ModelHub) as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.address)
-        template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        point_hub_at(server.address, tmp_path / "cache", monkeypatch)
         monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 1)
-        monkeypatch.setattr(downloads, "WAITS", (0.01, 0.01))
         timm_models._read_config.cache_clear()
         _find_in_library.cache_clear()
         yield server
@@ -158,16 +153,15 @@ def test_a_hub_that_is_down_or_silent_is_told_with_what_runs_without_it(hub: Mod
     for trouble, got in (("breaks down", r"the answer 503"), ("stalls", r".*tim.*out.*")):
         hub.troubles.extend([trouble] * 3)
         words = rf"the weights of {NAME} must come whole from \S+\. Got {got} instead\. Offline, take efficient"
-        assert re.match(words, refusal()), refusal
+        assert re.match(words, refusal())
         hub.troubles.clear()
 
 
 @pytest.mark.usefixtures("hub")
-def test_without_a_connection_one_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_connection_one_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as other:
         address = other.address
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    point_hub_at(address, tmp_path, monkeypatch)
     words = rf"the weights of {NAME} must come whole from {address}\. Got .*refused.* instead\. Offline, take efficient"
     assert re.match(words, refusal())
 
@@ -188,3 +182,10 @@ def test_a_model_that_timm_has_no_weights_of_says_so() -> None:
     name = next(name for name in timm.list_models("*tiny*") if not timm.is_model_pretrained(name))
     line = f"the weights of timm/{name} must be none or a file. Got 'pretrained' instead. timm has none of it."
     assert refusal(f"timm/{name}") == line
+
+
+def test_a_side_that_a_network_cannot_see_is_told_before_anything_is_asked_for(hub: ModelHub) -> None:
+    line = r"^data.image_px must be a side that timm/nest_tiny_jx can see, such as 224\."
+    with pytest.raises(InputError, match=line):
+        build_original_classifier("timm/nest_tiny_jx", "pretrained", 100)
+    assert hub.asked == []

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
-from frostline import downloads
-from tests.loopback import serving
+from tests.loopback import point_hub_at, serving
 from tests.sources.fake_hub import (
     CARD,
     PUBLISHED,
@@ -21,12 +19,7 @@ from tests.sources.fake_hub import (
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """Return a hub to which the library is pointed as by its environment variables, with caches of its own."""
     with serving(FakeHub) as mine:
-        monkeypatch.setattr(constants, "ENDPOINT", mine.address)
-        template = mine.address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache/hub"))
-        monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "cache/assets"))
-        monkeypatch.setattr(downloads, "WAITS", (0.01, 0.01))
+        point_hub_at(mine.address, tmp_path / "cache", monkeypatch)
         yield mine
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from frostline.backbones.registry import build_original_classifier
 from frostline.constants import PARTS
 from frostline.files import write_json
 from tests.project import ENVIRONMENT, ROOT, dump_yaml, load_yaml, run
@@ -180,7 +181,7 @@ def test_a_study_in_order_passes_without_a_word(
     study = write_study(tmp_path, {"own": own, "head": {"from": "head"}, "deep": {"from": "stage2.0"}})
     weights = tmp_path / "data" / "weights"
     weights.mkdir(parents=True)
-    torch.save({}, weights / "own.pth")
+    torch.save(build_original_classifier("resnet18", "none").state_dict(), weights / "own.pth")
     monkeypatch.chdir(tmp_path)
     run(tmp_path, "git", "init", "--quiet")
     check.main(study)
