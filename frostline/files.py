@@ -120,23 +120,21 @@ def write_sums(folder: Path, names: Iterable[str]) -> None:
         unfinished.write_text(sums, encoding="utf-8")
 
 
-def check_sums(folder: Path, names: Iterable[str] | None = None) -> None:
+def check_sums(folder: Path, names: Iterable[str] | None = None, fix: str = "") -> None:
     """Raise an `InputError` about the files of the folder, or these of them, that are not as they were written."""
     listing = folder / SUMS
-    fix = "Remove it, and `dvc repro` brings it back."
+    anew, fix = fix or "`dvc repro` runs the stage that writes it.", fix or "Remove it, and `dvc repro` brings it back."
     try:
         lines = listing.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise InputError.of(
-            str(listing), "be a file", "no file", "`dvc repro` runs the stage that writes it."
-        ) from None
+        raise InputError.of(str(listing), "be a file", "no file", anew) from None
     except UnicodeDecodeError:
         raise InputError.of(str(listing), "be as it was written", "other bytes", fix) from None
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name in sums if names is None else names:
         path = folder / name
         if not path.is_file():
-            raise InputError.of(str(path), f"be a file, as {SUMS} says", "no file", "`dvc repro` brings it back.")
+            raise InputError.of(str(path), f"be a file, as {SUMS} says", "no file", fix.removeprefix("Remove it, and "))
     other = [name for name in (sums if names is None else names) if hash_file(folder / name) != sums.get(name)]
     if other:
         where = list_some([str(folder / name) for name in other])

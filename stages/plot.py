@@ -1,6 +1,6 @@
 """Draw the study: pictures and one page that a person can use as they are.
 
-Reads: the tables that compare wrote, what look saw inside the advised run, and `source.json`.
+Reads: the tables that compare wrote, what look saw inside the advised run, `source.json`, and `model.json`.
 Writes: `figures/` (difference and accuracy over each cost, curves, confusion, and what the study shows beside, as SVG
 and PNG) and `report.html` (one file that needs no network).
 """
@@ -20,16 +20,17 @@ from frostline.report.points import KEYS, label_plans, list_views
 from frostline.report.tradeoff import draw_tradeoff
 
 
-def main(*, reports: Path, look: Path, source: Path, figures: Path, report: Path) -> None:
-    """Draw the tables of the folder `reports`, beside what lies in `look`, into `figures` and the file `report`."""
+def main(*, reports: Path, look: Path, source: Path, model: Path, figures: Path, report: Path) -> None:
+    """Draw the tables of the folder `reports`, beside what lies in `look` and `model`, into `figures` and `report`."""
     check_sums(source.parent, [source.name])
+    check_sums(model, ["model.json"])
     for whole in (reports, look):
         check_sums(whole)
     study = read_comparison(reports, source)
     with open_whole_folder(figures) as folder, use_style():
         draw(study, folder)
     with open_whole_file(report) as unfinished, use_style():
-        unfinished.write_text(render_report(study, figures, look), encoding="utf-8")
+        unfinished.write_text(render_report(study, figures, look, model), encoding="utf-8")
 
 
 def draw(study: Comparison, folder: Path) -> None:

@@ -27,20 +27,29 @@ def prepare_prefix(prefix: nn.Sequential, precision: str, image_px: int | None =
     weights are converted once, after convolutions were folded. Tensors that stay as they are (norms that follow no
     convolution) are shared, which spares a copy.
     """
-    folded = nn.Sequential()
-    copied = _copy_modules(prefix).eval()
-    features = None if image_px is None else _draw_images(prefix, image_px)
-    for name, part in copied.named_children():
-        folded.add_module(name, nn.Sequential())
-        for place, block in part.named_children():
-            kept, features = _fold_block(block, features)
-            folded.get_submodule(name).add_module(place, kept)
+    folded = fold_norms(prefix, image_px)
     for name, module in list(folded.named_modules()):
         if precision == "bfloat16" and isinstance(module, nn.Conv2d | nn.Linear):
             _convert_to_bfloat16(module)
         if type(module).__name__ == "Conv2dSame":  # timm's; to import it for its type's sake takes half a second
             folded.set_submodule(name, SameConvolution(module))
     return folded.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def fold_norms(parts: nn.Sequential, image_px: int | None = None) -> nn.Sequential:
+    """Return the parts in eval mode and in modules of their own, with norms folded into the convolutions before them.
+
+    Where a side is given, it is checked on images of it that each block computes the same up to rounding.
+    """
+    folded = nn.Sequential()
+    copied = _copy_modules(parts).eval()
+    features = None if image_px is None else _draw_images(parts, image_px)
+    for name, part in copied.named_children():
+        folded.add_module(name, nn.Sequential())
+        for place, block in part.named_children():
+            kept, features = _fold_block(block, features)
+            folded.get_submodule(name).add_module(place, kept)
+    return folded
 
 
 def _copy_modules(prefix: nn.Sequential) -> nn.Sequential:

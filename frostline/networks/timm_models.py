@@ -92,6 +92,20 @@ def _create(name: str, px: int, own_px: int, *, pretrained: bool) -> nn.Module:
         return timm.create_model(name, pretrained=pretrained)  # it takes images of any side
 
 
+def must_be_told_side(name: str, px: int) -> bool:
+    """Return whether timm makes the network otherwise for images of that side than for those of its weights."""
+    import timm
+
+    if px == read_timm_preprocessing(name)["px"]:
+        return False
+    try:
+        with torch.random.fork_rng(devices=[]):
+            timm.create_model(name, pretrained=False, img_size=px)
+    except TypeError:
+        return False  # it takes images of any side
+    return True
+
+
 def _ask_for_file(repository: str, file: str | None) -> None:
     """Ask the hub about a file of the repository as patiently as for anything else; the library would ask for long."""
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache

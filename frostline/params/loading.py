@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from frostline.constants import BACKBONES, LIBRARIES, PARTS, SELECTORS, WITHOUT_WEIGHTS
 from frostline.errors import InputError, explain, join_names, shorten
 from frostline.files import read_yaml
-from frostline.params.schema import WEIGHTS, Augmentation, Data, Depth, Params, Phase, Plan, Training
+from frostline.params.schema import ADVISED, WEIGHTS, Augmentation, Data, Depth, Params, Phase, Plan, Training
 
 
 def load_params(path: Path) -> Params:
@@ -39,6 +39,9 @@ def _check_choices(params: Params) -> None:
     for name, plan in params.plans.items():
         _check_plan(f"plans.{name}", plan)
         _check_warmup(f"plans.{name}", plan, params.training)
+    if params.finish is not None:
+        _check_known("finish.plan", [params.finish.plan], (ADVISED, *params.study.plans))
+        _check_known("finish.backbone", [params.finish.backbone], (ADVISED, *params.backbones))
     _check_crop(params.training.augmentation, params.data.image_px)
     _check_shifts(params.study.shifts, params.data.image_px)
 

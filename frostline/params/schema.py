@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from frostline.constants import MOST_PX
 
@@ -195,8 +195,22 @@ class Advice(Section):
     margin: Annotated[float, Field(gt=0, lt=100)]
 
 
+ADVISED = "advised"
+
+
+class Finish(Section):
+    """Which plan is trained once more, on all images, on which backbone: the advised ones, or others by their names."""
+
+    plan: Name
+    backbone: Text
+
+
+def _read_finish(value: object) -> object:
+    return None if value is False else value
+
+
 class Params(Section):
-    """All of params.yaml."""
+    """All of params.yaml. Without `finish`, the study ends without a model."""
 
     data: Data
     study: Study
@@ -204,4 +218,5 @@ class Params(Section):
     plans: Annotated[dict[Name, Plan], Field(min_length=1, max_length=1_000)]
     training: Training
     advice: Advice
+    finish: Annotated[Finish | None, BeforeValidator(_read_finish)]
     logging: Logging

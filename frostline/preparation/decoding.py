@@ -81,15 +81,34 @@ def count_pixels(encoded: bytes) -> int:
 
 def decode_now(encoded: bytes, image_px: int) -> Decoded | str:
     """Return the same, however many pixels it has."""
+    opened = open_rgb(encoded)
+    if isinstance(opened, str):
+        return opened
+    whole, note = opened
+    return Decoded(fit_square(whole, image_px), digest_pixels(whole), hash_look(whole), note)
+
+
+def decode_pixels(encoded: bytes, image_px: int) -> NDArray[np.uint8] | str:
+    """Return the same pixels alone, or why the image cannot be read."""
+    with IN_HAND.hold(count_pixels(encoded)):
+        opened = open_rgb(encoded)
+        return opened if isinstance(opened, str) else fit_square(opened[0], image_px)
+
+
+def open_rgb(encoded: bytes) -> tuple[Image.Image, str] | str:
+    """Return the image upright as 8-bit RGB and what had to be done for it, or why that cannot be."""
     image = open_upright(encoded)
     if isinstance(image, str):
         return image
     try:
-        whole, note = make_rgb(image)
+        return make_rgb(image)
     except ValueError as error:
         return str(error)
-    fitted = ImageOps.fit(whole, (image_px, image_px), Image.Resampling.BICUBIC)
-    return Decoded(np.asarray(fitted), digest_pixels(whole), hash_look(whole), note)
+
+
+def fit_square(image: Image.Image, image_px: int) -> NDArray[np.uint8]:
+    """Return the central square of the image, resized."""
+    return np.asarray(ImageOps.fit(image, (image_px, image_px), Image.Resampling.BICUBIC))
 
 
 def digest_pixels(image: Image.Image) -> str:

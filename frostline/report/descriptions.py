@@ -1,5 +1,7 @@
 """What the pictures show, in words for those who do not see them."""
 
+from typing import Any
+
 import pandas as pd
 
 from frostline.report.comparison import Comparison
@@ -37,3 +39,54 @@ def describe_confusion(counts: pd.DataFrame, label: str) -> str:
     ]
     more = f" and {len(wrong) - len(first)} smaller confusions" if len(wrong) > len(first) else ""
     return f"Confusion matrix of {label} on the test images: {'; '.join(told) or 'nothing is confused'}{more}."
+
+
+def describe_model(about: dict[str, Any]) -> list[str]:
+    """Return in sentences what model.json tells: what the model is, what its probabilities are worth, and its forms."""
+    if not about["made"]:
+        return ["None was left, as params.yaml says finish: false."]
+    trained, measured, warmth = about["trained"], about["measured"], about["calibration"]
+    epochs = sum(trained["epochs"])
+    told = [
+        f"Plan {about['plan']['name']} on {about['backbone']}, trained once more on all {trained['images']:,} images "
+        f"for {epochs} epoch{'' if epochs == 1 else 's'}, the median of the best; nothing was held back to test it on. "
+        f"Its accuracy is the plan's: {measured['accuracy']:.3f} ({measured['accuracy_low']:.3f} to "
+        f"{measured['accuracy_high']:.3f}).",
+        "Its probabilities are calibrated on predictions of images that their models never saw: logits are divided by "
+        f"{warmth['temperature']:.3g}. That takes the negative log-likelihood from {warmth['nll_before']:.3f} to "
+        f"{warmth['nll_after']:.3f} nats and the expected calibration error from "
+        f"{warmth['calibration_error_before']:.3f} to {warmth['calibration_error_after']:.3f}, both on groups "
+        "of images that had no part in it.",
+        _describe_doubt(about["doubtful"]),
+    ]
+    return [*told, _describe_forms(about["onnx"], about["int8"])]
+
+
+def _describe_doubt(doubt: dict[str, Any]) -> str:
+    wanted = format_percent(doubt["level"])
+    if doubt["threshold"] is None:
+        return f"No probability shows {wanted} of the images to be named rightly: all are doubtful."
+    told = (
+        f"Below a probability of {doubt['threshold']:.3f} an image is doubtful: {format_percent(doubt['doubtful'])} are"
+    )
+    if doubt["right"] is None:
+        return f"{told}."
+    return f"{told}, and of the others {100 * doubt['right']:.1f} % were named rightly (asked were {wanted})."
+
+
+def _describe_forms(onnx: dict[str, Any], int8: dict[str, Any]) -> str:
+    if not onnx["made"]:
+        return f"There is no ONNX of it: {onnx['reason']}."
+    told = (
+        f"As ONNX it names {onnx['same_class']} of {onnx['images']} images as torch does, its logits within "
+        f"{onnx['largest_difference']:.1g}."
+    )
+    if not int8["made"]:
+        return f"{told} There is none in 8 bits: {int8['reason']}."
+    lost = int8["difference"]
+    return (
+        f"{told} In 8 bits it takes {int8['bytes'] / 1e6:.1f} MB instead of {onnx['bytes'] / 1e6:.1f}, names "
+        f"{int8['images_per_second']:,.0f} images a second instead of {onnx['images_per_second']:,.0f}, and gives up "
+        f"{-100 * lost['estimate']:.2f} points of accuracy ({-100 * lost['high']:.2f} to {-100 * lost['low']:.2f}), as "
+        "the models of the folds do on what they test."
+    )

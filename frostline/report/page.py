@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from frostline.constants import COSTS
 from frostline.files import read_json
 from frostline.report.comparison import Comparison
-from frostline.report.descriptions import describe_confusion, describe_curves
+from frostline.report.descriptions import describe_confusion, describe_curves, describe_model
 from frostline.report.embedding import Tradeoff, embed_picture, embed_tradeoff
 from frostline.report.lessons import list_lessons
 from frostline.report.points import KEYS, label_plans, list_views, name_reference
@@ -35,8 +35,8 @@ MEASURES = {
 """What predictions are judged by, and what it is called in the page."""
 
 
-def render_report(study: Comparison, figures: Path, look: Path) -> str:
-    """Return the page about the study, with the pictures of the folders `figures` and `look` inside it."""
+def render_report(study: Comparison, figures: Path, look: Path, model: Path) -> str:
+    """Return the page about the study and its `model`, with the pictures of the folders `figures` and `look` inside."""
     here = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -76,6 +76,7 @@ def render_report(study: Comparison, figures: Path, look: Path) -> str:
         },
         classes=list_class_rows(study),
         inside=read_look(look),
+        model=describe_model(read_json(model / "model.json")),
         told={"curves": describe_curves(study), "confusion": describe_confusion(confusions, advised["label"])},
     )
 

@@ -150,7 +150,8 @@ def list_wanted_rows(job: Job, phase: int, replicates: list[int]) -> dict[int | 
     train = job.data.list_rows("train", replicates)
     epochs = range(phase, 1 + sum(before.epochs for before in job.phases[:phase]))
     views = sorted({(epoch - 1) % job.training.views for epoch in epochs})
-    return {None: job.data.list_rows("validation", replicates), **dict.fromkeys(views, train)}
+    validation = job.data.list_rows("validation", replicates)
+    return ({None: validation} if len(validation) else {}) | dict.fromkeys(views, train)
 
 
 def would_pay(job: Job, wanted: Mapping[int | None, Rows], phase: int, replicates: list[int]) -> bool:
