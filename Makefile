@@ -9,14 +9,13 @@ BIN := .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONUNBUFFERED := 1
 
-SHOWN := Experiment|advised_plan|advice|probability|expected_shortfall|resolution|accuracy|accuracy_low|accuracy_high|trainable_parameters|train_flops|train_seconds|peak_memory_bytes
-
 # `make record` keeps what a study found in docs/$(INTO).
 INTO ?= $(STUDY)
-CHOOSE = python -m tools.choose '$(STUDY)'$(if $(FOLDER), --folder '$(FOLDER)')
-CHOSEN = $(if $(STUDY)$(FOLDER),@$(CHOOSE))
+CHOSEN = $(if $(STUDY), --study '$(STUDY)')$(if $(FOLDER), --folder '$(FOLDER)')
+# What the command says when it fails is all that there is to say.
+FROSTLINE = @python -m frostline.commands
 
-.PHONY: help setup check study plans look show record readme benchmark architectures test test-slow trials lint lock clean
+.PHONY: help setup check study plans look show predict record readme benchmark architectures test test-slow trials lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,36 +28,31 @@ $(BIN)/ready: requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
-.dvc/plots/page.html: tools/plots_page.py $(BIN)/ready
-	@$(BIN)/python -m tools.plots_page --out $@
+.dvc/plots/page.html: frostline/commands/laying.py $(BIN)/ready
+	@$(BIN)/python -m frostline.commands.laying --out $@
 
 study: setup ## run the study of params.yaml, as far as it is stale, and show its comparison; STUDY=beans: a ready one
-	$(CHOSEN)
-	@python -m tools.check params.yaml
-	@python -m dvc repro || { python -m dvc checkout --quiet; echo "Nothing is lost: what dvc had cleared is back, and other studies' runs are in its cache."; exit 1; }
-	@python -m tools.show reports
+	$(FROSTLINE) study$(CHOSEN)
 
 check: setup ## look at the images before anything is trained: counts, duplicates, a contact sheet, minutes
-	$(CHOSEN)
-	@python -m tools.check params.yaml
-	@python -m dvc repro prepare || { python -m dvc checkout --quiet; exit 1; }
-	@python -m tools.survey params.yaml
+	$(FROSTLINE) check$(CHOSEN)
 
 plans: setup ## what each plan of params.yaml lets learn, part by part
-	$(CHOSEN)
-	@python -m tools.plans params.yaml
+	$(FROSTLINE) plans$(CHOSEN)
 
 look: setup ## see inside RUN (a folder of data/runs) what it makes of IMAGE (a file): filters, maps, Grad-CAM
-	@python -m tools.look "$$RUN" "$$IMAGE"
+	$(FROSTLINE) look "$$RUN" "$$IMAGE"
 
 show: setup ## the experiments so far, one row each (dvc exp show)
-	@COLUMNS=190 python -m dvc exp show --no-pager --hide-failed --hide-queued --hide-workspace --drop '.*' --keep '^($(SHOWN))$$' --sort-by trainable_parameters
+	$(FROSTLINE) show
+
+predict: setup ## name the class of IMAGES (a folder, a file or a list) with the model of the study, into OUT=predictions.csv
+	$(FROSTLINE) predict "$$IMAGES"$(if $(OUT), --out "$$OUT")
 
 record: setup ## run studies/$(STUDY).yaml, keep its results in docs/$(INTO), and restore the study of params.yaml
 	@test -f "studies/$(STUDY).yaml" || { echo "STUDY must name a file in studies/. Got '$(STUDY)' instead."; exit 1; }
 	@git diff --quiet HEAD -- params.yaml || { echo "params.yaml must be committed, because this borrows its place."; exit 1; }
-	@trap 'git checkout --quiet -- params.yaml' EXIT; $(CHOOSE) >/dev/null && python -m tools.check params.yaml \
-	  && python -m dvc repro && python -m tools.record '$(STUDY)' 'docs/$(INTO)'
+	@trap 'git checkout --quiet -- params.yaml' EXIT; python -m frostline.commands study$(CHOSEN) && python -m tools.record '$(STUDY)' 'docs/$(INTO)'
 	@python -m dvc repro
 
 readme: setup ## render README and the pages of docs from docs/templates and what studies found

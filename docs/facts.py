@@ -12,10 +12,10 @@ import pandas as pd
 from docs.architectures.facts import describe_architectures
 from frostline.backbones.freezing import count_by_part
 from frostline.backbones.registry import build_backbone
+from frostline.commands.show import list_rows, list_sentences
 from frostline.constants import BACKBONES, IMAGE_FORMATS
 from frostline.files import read_csv, read_json
 from frostline.preparation.duplicates import NEAR
-from tools.show import list_rows, list_sentences
 
 Row = dict[str, Any]
 KEYS = ["backbone", "plan"]

@@ -57,8 +57,8 @@ def main(*, params: Path, raw: Path, out: Path) -> None:
     images = read_table(parquet, classes)
     with open_whole_folder(out) as folder:
         looks, notes = decode_all(parquet, folder / "images.npy", images, data.image_px, of_the_hub)
-        check_labels(images, of_the_hub, data.duplicates)
         official = are_official(images, data)
+        check_labels(images, of_the_hub, official=official and data.duplicates == "refuse")
         alike = find_alike(images, looks, data.duplicates, official=official)
         images["group"] = group_images(images, data.groups, data.block_files, alike.groups)
         kept = images.drop(index=alike.dropped.tolist())
@@ -188,10 +188,10 @@ def _read_batches(parquet: Path) -> Iterator[tuple[list[str], list[bytes]]]:
         yield ids, encoded
 
 
-def check_labels(images: pd.DataFrame, of_the_hub: bool, duplicates: str) -> None:
-    """Refuse the same pixels under two classes, or, where nobody said what becomes of them, in two official splits."""
+def check_labels(images: pd.DataFrame, of_the_hub: bool, *, official: bool) -> None:
+    """Refuse the same pixels under two classes, and, with `official`, in two of the splits that are taken."""
     for column, must in (("class", "belong to one class"), ("split", "lie in one split")):
-        if column == "split" and duplicates != "refuse":
+        if column == "split" and not official:
             continue
         differs = images.groupby("digest")[column].transform("nunique") > 1
         same = images[differs].groupby("digest", sort=False).id.agg(" = ".join)

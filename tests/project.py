@@ -10,8 +10,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from frostline.commands import choose
 from frostline.files import SUMS, write_sums
-from tools import choose
 
 ROOT = Path(__file__).parent.parent
 STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))

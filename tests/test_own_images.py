@@ -101,7 +101,7 @@ def test_without_git_one_line_says_so(study: Path, tmp_path: Path) -> None:
     for name in run(study, "git", "ls-files").stdout.splitlines():
         (bare / name).parent.mkdir(parents=True, exist_ok=True)
         (bare / name).write_bytes((study / name).read_bytes())
-    ended = run(bare, "python", "-m", "tools.check", "params.yaml", succeeds=False)
+    ended = run(bare, "python", "-m", "frostline.commands.check", "params.yaml", succeeds=False)
     assert ended.returncode == 1
     assert ended.stderr.startswith("this folder must be a git repository, which dvc keeps experiments in. Got ")
     assert ended.stderr.count("\n") == 1

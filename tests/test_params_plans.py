@@ -67,7 +67,7 @@ def test_random_weights_of_which_all_learn_are_welcome(tmp_path: Path, said: dic
 
 
 def test_a_file_in_the_folder_that_dvc_watches_may_be_the_weights(tmp_path: Path) -> None:
-    """Whether it is there, tools/check.py looks."""
+    """Whether it is there, frostline/commands/check.py looks."""
     params = _loaded(tmp_path, changed("plans.head.weights", "data/weights/mine.safetensors"))
     assert params.plans["head"].weights == "data/weights/mine.safetensors"
 

@@ -31,7 +31,7 @@ def test_hooks_download_nothing_and_run_what_setup_installs() -> None:
     assert [entry.split()[0] for entry in entries] == [
         ".venv/bin/ruff", ".venv/bin/ruff", ".venv/bin/mypy", ".venv/bin/python"
     ]  # fmt: skip
-    assert entries[-1].endswith("-m tools.check params.yaml")
+    assert entries[-1].endswith("-m frostline.commands.check params.yaml")
 
 
 def test_how_to_contribute_names_what_is_there() -> None:

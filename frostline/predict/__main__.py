@@ -62,9 +62,9 @@ def choose_threshold(saved: Saved, sure: float | None) -> tuple[float, float | N
     return sure, find_threshold(rows.probability.to_numpy(float), rows.right.to_numpy(float), sure)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return what reads the command line."""
-    parser = argparse.ArgumentParser(prog="python -m frostline.predict", description=__doc__)
+def make_parser(program: str = "python -m frostline.predict") -> argparse.ArgumentParser:
+    """Return what reads the command line of the program."""
+    parser = argparse.ArgumentParser(prog=program, description=__doc__)
     parser.add_argument("images", metavar="IMAGES", help="a folder, an image or a list")
     parser.add_argument("--model", type=Path, default=Path("data/model"), help="the folder of the model (data/model)")
     parser.add_argument("--out", type=Path, default=Path("predictions.csv"), help="what is written (predictions.csv)")

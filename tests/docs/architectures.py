@@ -4,8 +4,8 @@ from typing import Any
 
 import pandas as pd
 
+from frostline.commands.choose import load_study
 from tests.project import ROOT
-from tools.choose import load_study
 
 STUDY = "architectures"
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from frostline.commands import look as look_tool
 from frostline.constants import PARTS
 from frostline.files import read_json, write_json, write_sums, write_yaml
 from frostline.interpret.gradcam import PartMaps
@@ -16,7 +17,6 @@ from stages import look as look_stage
 from tests import toys
 from tests.project import seal
 from tests.stages.looked_into import predictions
-from tools import look as look_tool
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

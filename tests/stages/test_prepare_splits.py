@@ -169,6 +169,14 @@ def test_the_same_pixels_in_two_official_splits_are_refused_naming_the_files(tmp
     )
 
 
+def test_the_same_pixels_in_two_official_splits_that_are_not_taken_stay_in_one_fold(tmp_path: Path) -> None:
+    prepared = prepare_pictures(tmp_path, _official() | {"test/cat/x.png": CATS["cat/07.png"]}, splits="folds")
+    images, splits = pd.read_csv(prepared / "images.csv"), pd.read_csv(prepared / "splits.csv")
+    twins = images.index[images.id.isin(["test/cat/x.png", "train/cat/07.png"])]
+    assert len(twins) == 2
+    assert (splits[splits.image.isin(twins)].groupby("replicate").split.nunique() == 1).all()
+
+
 def test_official_splits_are_kept_and_each_replicate_draws_its_validation_from_train(tmp_path: Path) -> None:
     prepared = prepare_pictures(tmp_path, _official(), repeats=4)
     folders = pd.read_csv(prepared / "images.csv").id.str.split("/").str[0].to_numpy()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import vl_convert
 
+from frostline.commands.laying import VEGA_LITE
 from tests.browser import open_browser, open_page
 from tests.project import commit, copy_project, run
 from tests.reports import Study, write_study
-from tools.plots_page import VEGA_LITE
 
 OLDER_TEMPLATES = "The compiled spec uses Vega v5, but current version is"
 """Vega-Lite 5, for which dvc's own templates are written, says so of the newer Vega that the package brings."""
@@ -23,7 +23,7 @@ def two_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for message, study in (("one", Study()), ("other", Study(shift=-0.03, advised="stage4"))):
         write_study(folder / "reports", study)
         commit(folder, message)
-    run(folder, "python", "-m", "tools.plots_page", "--out", ".dvc/plots/page.html")
+    run(folder, "python", "-m", "frostline.commands.laying", "--out", ".dvc/plots/page.html")
     return folder
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from frostline.backbones.registry import build_original_classifier
+from frostline.commands import check, plans
 from frostline.constants import PARTS
 from frostline.files import write_json
 from tests.project import ENVIRONMENT, ROOT, dump_yaml, load_yaml, run
-from tools import check, plans
 
 RESNET18 = (9_536, 147_968, 525_568, 2_099_712, 8_393_728, 1_539)  # stem to head, with three classes
 NO_FILE = "data/weights/not-there.safetensors"
@@ -200,7 +200,7 @@ def test_make_checks_before_dvc_runs() -> None:
     """dvc clears the outputs of a stage before it runs it."""
     asked = ("make", "--dry-run", "study")
     recipe = subprocess.run(asked, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
-    assert 0 <= recipe.index("tools.check params.yaml") < recipe.index("dvc repro")
+    assert 0 <= recipe.index("frostline.commands.check params.yaml") < recipe.index("dvc repro")
 
 
 @pytest.mark.parametrize("tool", ["plans", "check"])

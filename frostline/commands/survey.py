@@ -13,13 +13,13 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from frostline.commands.estimate import Estimate, estimate
 from frostline.constants import SPLITS
 from frostline.errors import end_in_one_line
 from frostline.files import check_sums, read_csv, read_json
 from frostline.params.loading import load_params
 from frostline.plotting import use_style
 from frostline.units import format_duration, format_number
-from tools.estimate import Estimate, estimate
 
 CLASSES_SHOWN, IMAGES_SHOWN = 12, 10
 """Rows and columns of the contact sheet."""

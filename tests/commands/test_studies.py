@@ -8,11 +8,11 @@ import pytest
 
 from frostline.backbones.freezing import apply_plan, count_parameters
 from frostline.backbones.registry import build_backbone
+from frostline.commands import check
+from frostline.commands.choose import load_study, write_study
 from frostline.params.schema import Params
 from frostline.sources.hub import COMMIT
 from tests.project import ROOT, STUDIES, load_yaml
-from tools import check
-from tools.choose import load_study, write_study
 
 ORIGINAL = {"stem_and_stage2": 11_030_083, "stem_and_stage3": 10_504_515, "stem_and_stage4": 8_404_803,
             "stem_and_head": 11_075}  # fmt: skip

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frostline.commands import survey
+from frostline.commands.estimate import estimate
 from frostline.params.loading import load_params
 from tests.project import dump_yaml, load_yaml
 from tests.stages.prepared import encoded, prepare_pictures
-from tools import survey
-from tools.estimate import estimate
 
 
 def draw(number: int, mode: str = "RGB") -> bytes:
