@@ -235,6 +235,7 @@ def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
     yaml = YAML(typ="safe", pure=True)
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.default_flow_style = False
+    yaml.width = 120
     with open_whole_file(path) as unfinished:
         yaml.dump(content, unfinished)
 

@@ -21,7 +21,8 @@ def test_a_missing_name_is_asked_for_by_its_full_name(tmp_path: Path, name: str)
 UNKNOWN = [
     (
         "trainig",
-        "params.yaml must hold only data, study, backbones, plans, training, advice or logging. Got 'trainig' instead.",
+        "params.yaml must hold only data, study, backbones, plans, training, advice, finish or logging. "
+        "Got 'trainig' instead.",
     ),
     (
         "data.imagepx",

@@ -10,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from frostline.commands.laying import COPIED
 from tests.project import ROOT, copy_project, run
 
 AUDITED = """
@@ -83,11 +84,15 @@ def beside_torch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "venv" / "bin" / "python"
 
 
-def test_the_wheel_holds_the_package_and_what_it_reads_and_no_tests_or_stages(wheel: Path) -> None:
+def list_tracked(*where: str) -> set[str]:
+    return set(run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard", *where).stdout.split())
+
+
+def test_the_wheel_holds_the_package_its_stages_what_a_new_study_is_laid_down_from_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     ours = {name for name in names if ".dist-info/" not in name}
-    tracked = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard", "frostline").stdout.split()
-    assert ours == set(tracked)
+    laid = {f"frostline/laid/{name}" for name in (*COPIED, "dvc.yaml", *list_tracked("studies"))}
+    assert ours == list_tracked("frostline") | {f"frostline/{name}" for name in list_tracked("stages")} | laid
     assert {"frostline/py.typed", "frostline/report/report.html", "frostline/report/report.css"} <= ours
     licences = {Path(name).name for name in names if "/licenses/" in name}
     assert licences == {"LICENSE", "NOTICE"}

@@ -117,7 +117,10 @@ def write_pipeline(original: Path) -> str:
         stage["deps"] = [dep for dep in stage["deps"] if not _is_code(dep)]
         stage["params"] = [*stage.get("params", ()), CommentedMap({CODE: names})]
     yaml.dump(content, stream)
-    return stream.getvalue()
+    head, _, stages = stream.getvalue().partition("\nstages:")
+    about, _, _ = head.partition("\n")
+    own = f"# {CODE} stands for the installed package; `frostline` writes it anew after an update."
+    return f"{about}\n{own}\n\nstages:{stages}"
 
 
 def _is_code(dep: str) -> bool:

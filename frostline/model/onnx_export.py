@@ -69,7 +69,23 @@ def trace(served: Served, image_px: int) -> Any:
             )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - whatever an exporter raises about a network's code
         raise ExportError(f"torch.onnx.export: {quote_error(error)}") from None
-    return program.model_proto if program is not None else None
+    model = program.model_proto if program is not None else None
+    _forget_origins(model)
+    return model
+
+
+def _forget_origins(model: Any) -> None:
+    """Take out of which lines of which files each step came: they name folders of this machine, and differ in order."""
+    for told in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+    ):
+        told.ClearField("doc_string")
+        told.ClearField("metadata_props")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -48,14 +48,38 @@ def count_work(prefix: nn.Sequential, suffix: nn.Sequential, image_px: int) -> W
     Counted are convolutions and matrix products, forward, and backward the gradients that are needed: none for what is
     frozen, none for the input of the first layer that learns.
     """
+
+    def count(prefix: nn.Sequential, suffix: nn.Sequential, device: str) -> Work:
+        pixels = torch.zeros(BATCH, 3, image_px, image_px, device=device)
+        with torch.no_grad():
+            features = prefix.eval()(pixels)
+            prefix_flops = _count(lambda: prefix(pixels))
+            validation_flops = _count(lambda: suffix.eval()(features))
+        training_flops = _count(lambda: suffix.train()(features).sum().backward())
+        return Work(prefix_flops // BATCH, training_flops // BATCH, validation_flops // BATCH)
+
+    return run_without_data(prefix, suffix, count)
+
+
+Found = TypeVar("Found")
+
+
+def run_without_data(
+    prefix: nn.Sequential, suffix: nn.Sequential, run: Callable[[nn.Sequential, nn.Sequential, str], Found]
+) -> Found:
+    """Return what `run` makes of copies of both that hold no data, on the device that it is told.
+
+    A network whose code asks for values, as in `if features.sum() > 0`, is given zeros instead.
+    """
     prefix, suffix = (copy.deepcopy(part).to("meta") for part in (prefix, suffix))
-    pixels = torch.empty(BATCH, 3, image_px, image_px, device="meta")
-    with torch.no_grad():
-        features = prefix.eval()(pixels)
-        prefix_flops = _count(lambda: prefix(pixels))
-        validation_flops = _count(lambda: suffix.eval()(features))
-    training_flops = _count(lambda: suffix.train()(features).sum().backward())
-    return Work(prefix_flops // BATCH, training_flops // BATCH, validation_flops // BATCH)
+    try:
+        return run(copy.deepcopy(prefix), copy.deepcopy(suffix), "meta")
+    except (NotImplementedError, RuntimeError):
+        for part in (prefix, suffix):
+            part.to_empty(device="cpu")
+            for tensor in (*part.parameters(), *part.buffers()):
+                tensor.detach().zero_()
+        return run(prefix, suffix, "cpu")
 
 
 def _count(run: Callable[[], Any]) -> int:

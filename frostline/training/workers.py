@@ -28,7 +28,7 @@ from frostline.constants import Rates
 from frostline.errors import InputError
 from frostline.hardware import keep_freed_memory, measure_memory
 from frostline.training.checkpoints import Trained, read_trained
-from frostline.training.costs import measure_saved_bytes
+from frostline.training.costs import measure_saved_bytes, run_without_data
 from frostline.training.grid import Feed, cut_for_phase, hand_over, make_feed, train_cell
 from frostline.training.job import Job, locate_checkpoint
 from frostline.training.results import count_phases
@@ -62,12 +62,16 @@ def estimate_bytes(job: Job, frozen: nn.Sequential) -> int:
     apply_plan(backbone, job.plan.model_copy(update={"phases": job.phases[:1]}))
     prefix, suffix = cut_for_phase(job, backbone, 1)
 
-    def step(images: int) -> None:
-        features = prefix.eval()(torch.empty(images, 3, side, side, device="meta"))
-        suffix.train()(features).sum().backward()
+    def measure(prefix: nn.Sequential, suffix: nn.Sequential, device: str) -> int:
+        def step(images: int) -> None:
+            features = prefix.eval()(torch.zeros(images, 3, side, side, device=device))
+            suffix.train()(features).sum().backward()
+
+        return measure_saved_bytes(step)
 
     of_tensors = sum(tensor.nbytes for tensor in suffix.parameters() if tensor.requires_grad)
-    return OF_A_PROCESS + 5 * of_tensors + 2 * job.training.batch_size * measure_saved_bytes(step)
+    of_images = 2 * job.training.batch_size * run_without_data(prefix, suffix, measure)
+    return OF_A_PROCESS + 5 * of_tensors + of_images
 
 
 def count_all_fits(job: Job, phase: int) -> int:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from frostline.commands import choose, record
+from frostline.commands import choose
 from frostline.params.loading import load_params
 from tests.project import ROOT, commit, load_yaml, run
+from tools import record
 
 WHOLE = (ROOT / "studies" / "default.yaml").read_text()
 FEW = """# Few epochs, on digits.
@@ -196,23 +197,18 @@ def made(*arguments: str) -> list[str]:
 
 
 @pytest.mark.parametrize("target", ["study", "plans"])
-def test_make_chooses_the_study_before_anything_else_and_without_one_takes_params_as_they_are(target: str) -> None:
-    plain = made(target)
-    assert made(target, "STUDY=beans") == ["python -m frostline.commands.choose 'beans'", *plain]
-    assert made(target, "STUDY=beans", "FOLDER=../b") == [
-        "python -m frostline.commands.choose 'beans' --folder '../b'",
-        *plain,
-    ]
-    assert (
-        made(target, "FOLDER=../b")[0] == "python -m frostline.commands.choose '' --folder '../b'"
-    )  # which is refused
-    assert not [line for line in plain if "frostline.commands.choose" in line]
+def test_make_hands_the_study_and_the_folder_on_and_without_one_takes_params_as_they_are(target: str) -> None:
+    command = f"python -m frostline.commands {target}"
+    assert made(target) == [command]
+    assert made(target, "STUDY=beans") == [f"{command} --study 'beans'"]
+    assert made(target, "STUDY=beans", "FOLDER=../b") == [f"{command} --study 'beans' --folder '../b'"]
+    assert made(target, "FOLDER=../b") == [f"{command} --folder '../b'"]
 
 
 def test_a_study_is_recorded_as_it_stands_whichever_folder_it_ran_on() -> None:
     """So no path of this machine gets into docs."""
     recorded = " ".join(made("record", "STUDY=beans", "FOLDER=../b"))
-    assert "python -m frostline.commands.choose 'beans' --folder '../b' " in recorded
+    assert "python -m frostline.commands study --study 'beans' --folder '../b' " in recorded
     assert "python -m tools.record 'beans' 'docs/beans'" in recorded
     assert "'docs/leaves'" in " ".join(made("record", "STUDY=beans", "INTO=leaves"))
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from frostline.backbones.registry import build_original_classifier
+from frostline.commands import __main__ as command
 from frostline.commands import check, plans
 from frostline.constants import PARTS
 from frostline.files import write_json
@@ -196,17 +197,25 @@ def test_a_plan_that_is_not_in_the_study_is_not_checked_against_its_backbones(tm
     check.main(study)
 
 
-def test_make_checks_before_dvc_runs() -> None:
+def test_a_study_is_checked_before_dvc_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """dvc clears the outputs of a stage before it runs it."""
-    asked = ("make", "--dry-run", "study")
-    recipe = subprocess.run(asked, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
-    assert 0 <= recipe.index("frostline.commands.check params.yaml") < recipe.index("dvc repro")
+    study = write_study(tmp_path, {"deep": {"from": "stage3.2"}})
+    study.rename(tmp_path / "params.yaml")
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
+    monkeypatch.chdir(tmp_path)
+    run(tmp_path, "git", "init", "--quiet")
+    started: list[tuple[str, ...]] = []
+    monkeypatch.setattr(command, "run_dvc", lambda *words: started.append(words) or 0)
+    for run_command in (command.study, command.check):
+        with pytest.raises(SystemExit, match=r"^plans.deep on resnet18 must name stage3.0 or stage3.1\."):
+            run_command(None, None)
+    assert not started
 
 
 @pytest.mark.parametrize("tool", ["plans", "check"])
 def test_on_the_command_line_a_mistake_is_one_line_and_exit_code_1(tmp_path: Path, tool: str) -> None:
     study = write_study(tmp_path, {"deep": {"from": "stage3.2"}})
-    command = (sys.executable, "-m", f"tools.{tool}", study)
+    command = (sys.executable, "-m", f"frostline.commands.{tool}", study)
     ended = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert ended.stderr == "plans.deep on resnet18 must name stage3.0 or stage3.1. Got 'stage3.2' instead.\n"

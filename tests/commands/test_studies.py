@@ -86,6 +86,7 @@ def repeat(said: dict[str, Any], default: dict[str, Any], where: str = "") -> It
 
 PLAIN = [
     "adapt",
+    "adapt_beans",
     "lites",
     "default_72",
     "beans_folds",
@@ -99,7 +100,11 @@ PLAIN = [
     "size",
     "views",
 ]
-KEPT = {"architectures": "architectures_lite0", "beans": "beans_lite0"} | {name: name for name in PLAIN}
+KEPT = {
+    "architectures": "architectures_lite0",
+    "beans": "beans_lite0",
+    "flowers102": "flowers102_lite0",
+} | {name: name for name in PLAIN}
 """The studies that are recorded, by the folders of docs."""
 
 
