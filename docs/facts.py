@@ -57,6 +57,12 @@ class Facts:
         return self.read_study("reports")
 
     @cached_property
+    def model(self) -> Row:
+        """What the default study's model tells of itself; `made` says whether there is one."""
+        path = self.root / "reports" / "model.json"
+        return dict(read_json(path)) if path.exists() else {"made": False}
+
+    @cached_property
     def recorded(self) -> "Recorded":
         """What each recorded study found, by the name of its folder in docs."""
         return Recorded(self)
