@@ -9,7 +9,16 @@ from torch import nn
 
 from frostline.backbones.runs import load_backbone
 from frostline.data.images import Prepared
-from frostline.model.onnx_export import ExportError, Served, Template, check_against_torch, describe_graph, serve, trace
+from frostline.model.onnx_export import (
+    ExportError,
+    Served,
+    Template,
+    check_against_torch,
+    describe_graph,
+    serve,
+    trace,
+    write_bytes,
+)
 from frostline.model.quantization import (
     Integers,
     choose_replicates,
@@ -58,8 +67,7 @@ class Folds:
         (template,) = self.templates
         if template.fits(served):
             return template.fill(served)
-        traced: bytes = trace(served, self.image_px).SerializeToString()
-        return traced
+        return write_bytes(trace(served, self.image_px))
 
     def make(self, replicate: int) -> bytes:
         """Return the model of the replicate."""

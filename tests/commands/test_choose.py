@@ -205,6 +205,12 @@ def test_make_hands_the_study_and_the_folder_on_and_without_one_takes_params_as_
     assert made(target, "FOLDER=../b") == [f"{command} --folder '../b'"]
 
 
+def test_make_predicts_what_it_is_told_and_where_to() -> None:
+    command = 'python -m frostline.commands predict "$IMAGES"'
+    assert made("predict", "IMAGES=new images") == [command]
+    assert made("predict", "IMAGES=new", "OUT=a b.csv") == [f'{command} --out "$OUT"']
+
+
 def test_a_study_is_recorded_as_it_stands_whichever_folder_it_ran_on() -> None:
     """So no path of this machine gets into docs."""
     recorded = " ".join(made("record", "STUDY=beans", "FOLDER=../b"))
