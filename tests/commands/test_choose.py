@@ -105,8 +105,8 @@ def test_an_unknown_study_is_refused_with_the_known_ones(project: Path) -> None:
     ("text", "line"),
     [
         ("training: {epochs: 0}", "training.epochs must be greater than or equal to 1. Got 0 instead."),
-        ("trainig: {epochs: 1}", "params.yaml must hold only data, study, backbones, plans, training, advice, finish or "
-                                 "logging. Got 'trainig' instead."),
+        ("trainig: {epochs: 1}", "params.yaml must hold only data, study, backbones, plans, training, advice, finish "
+                                 "or logging. Got 'trainig' instead."),
         ("plans: {}", "plans must hold at least one value. Got {} instead."),
         ("training: 3", "training must be a mapping of names to values. Got 3 instead."),
         ("just words", "studies/bad.yaml must be a mapping of names to values. Got 'just words' instead."),
