@@ -105,7 +105,8 @@ def reserve(path: Path, size: int) -> None:
     A file that is mapped into memory and finds its disk full ends the process without a word.
     """
     free = shutil.disk_usage(path.parent).free
-    if size > free:
+    held = path.stat().st_blocks * 512 if hasattr(os, "posix_fallocate") else path.stat().st_size
+    if size - held > free:
         got = f"{free:,} free bytes"
         raise InputError.of(f"the disk of {path.parent}", f"have room for {path.name}, {size:,} bytes", got)
     with tell_disk(path), path.open("r+b") as file:

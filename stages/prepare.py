@@ -6,14 +6,8 @@ Writes: `images.npy` (uint8, images x image_px x image_px x 3), `labels.npy` (in
 one folder.
 """
 
-import math
-import os
-import warnings
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,19 +22,16 @@ from frostline.files import (
     open_whole_file,
     open_whole_folder,
     read_json,
-    reserve,
     write_csv,
     write_json,
 )
 from frostline.params.loading import load_params
 from frostline.params.schema import Data
-from frostline.preparation.decoding import Decoded, decode
 from frostline.preparation.duplicates import Hash, find_alike
 from frostline.preparation.grouping import check_torn, group_images
 from frostline.preparation.splits import count_groups_needed, draw_folds, draw_validation, encode_values
+from frostline.preparation.streaming import decode_images
 
-# Enough to keep the decoding threads busy, few enough that memory does not grow with the number of images.
-IMAGES_AT_ONCE, BYTES_AT_ONCE, ROWS_AT_ONCE = 256, 50_000_000, 8
 MAJORITY = 0.7
 """Share of the commonest class above which a warning is due."""
 MORE_GROUPS = "Add images, lower data.block_files, or use data.groups: none."
@@ -124,33 +115,16 @@ def decode_all(
 
     `images` get a column of digests, and one of notes if there are any. All that cannot be read are named.
     """
-    arrays = map_array(out, (len(images), image_px, image_px, 3))
-    digests: list[str] = []
-    looks: list[Hash] = []
-    unreadable: list[str] = []
-    notes: list[str] = []
-    with (
-        warnings.catch_warnings(action="ignore"),
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):  # of odd metadata, by the thousand
-        for ids, encoded in _read_batches(parquet):
-            results = pool.map(lambda file: decode(file, image_px), encoded)
-            for name, result in zip(ids, results, strict=True):
-                if isinstance(result, Decoded):
-                    arrays[len(digests)] = result.pixels
-                    digests.append(result.digest)
-                    looks.append(result.look)
-                    notes.append(result.note)
-                else:
-                    unreadable.append(f"{name} ({result})")
+    seen = decode_images(parquet, images.id.tolist(), out, image_px)
+    unreadable = [f"{name} ({its.fault})" for name, its in zip(images.id, seen, strict=True) if its.fault]
     if unreadable:
         fix = MEND_IN_A_FOLDER if of_the_hub else "Mend or remove them."
         raise InputError.of("data", "hold only images that can be read", *tell_all(unreadable, fix, "unreadable.txt"))
-    arrays.flush()
-    images["digest"] = digests
+    images["digest"] = [its.digest for its in seen]
+    notes = [its.note for its in seen]
     if any(notes):
         images["note"] = notes
-    return looks, dict(sorted(Counter(note for note in notes if note).items()))
+    return [its.look for its in seen], dict(sorted(Counter(note for note in notes if note).items()))
 
 
 def tell_all(names: list[str], fix: str, file: str) -> tuple[str, str]:
@@ -162,30 +136,6 @@ def tell_all(names: list[str], fix: str, file: str) -> tuple[str, str]:
     with open_whole_file(path) as unfinished:
         unfinished.write_text("".join(f"{make_printable(name)}\n" for name in names), encoding="utf-8")
     return told, f"{fix} logs/{file} lists them all."
-
-
-def map_array(out: Path, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[np.uint8]]":
-    """Return a uint8 array that is a file, whose bytes the disk has set aside."""
-    with out.open("wb") as file:
-        about = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, about)
-        start = file.tell()
-    reserve(out, out.stat().st_size + math.prod(shape))
-    return np.memmap(out, np.uint8, "r+", offset=start, shape=shape)
-
-
-def _read_batches(parquet: Path) -> Iterator[tuple[list[str], list[bytes]]]:
-    ids: list[str] = []
-    encoded: list[bytes] = []
-    for batch in pq.ParquetFile(parquet).iter_batches(ROWS_AT_ONCE, columns=["id", "image"]):
-        rows = batch.to_pydict()
-        ids += rows["id"]
-        encoded += [image["bytes"] for image in rows["image"]]
-        if len(ids) >= IMAGES_AT_ONCE or sum(map(len, encoded)) >= BYTES_AT_ONCE:
-            yield ids, encoded
-            ids, encoded = [], []
-    if ids:
-        yield ids, encoded
 
 
 def check_labels(images: pd.DataFrame, of_the_hub: bool, *, official: bool) -> None:

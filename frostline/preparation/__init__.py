@@ -7,4 +7,5 @@ decoding: an image file of whatever kind, made 8-bit RGB of one size
 duplicates: the same pixels twice, and images that look nearly alike
 grouping: which images belong together, as folders, names or the order of files tell
 splits: folds that test every image once, and what validates beside them, groups kept whole
+streaming: all images decoded once, batch after batch, from where a killed run stopped
 """

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stages import prepare
+from frostline.preparation import streaming
 from tests.stages.prepared import Picture, encoded, make_class, prepare_pictures, refuse_pictures
 
 MORE_GROUPS = "Add images, lower data.block_files, or use data.groups: none."
@@ -80,7 +80,7 @@ def test_more_images_than_one_batch_keep_their_order(tmp_path: Path) -> None:
         for number in range(150)
     }
     images = np.load(prepare_pictures(tmp_path, many) / "images.npy")
-    assert len(images) > prepare.IMAGES_AT_ONCE
+    assert len(images) > streaming.IMAGES_AT_ONCE
     assert images[:, 0, 0].tolist() == [list(colour) for _, colour in sorted(many.items())]
 
 
