@@ -16,7 +16,7 @@ from tqdm import tqdm
 from frostline.errors import InputError, end_in_one_line
 from frostline.model.saved import CERTAIN, Saved, read_model
 from frostline.predict.listing import list_images
-from frostline.predict.output import Writer, list_sentences, tell_unreadable
+from frostline.predict.output import Doubt, Writer, list_sentences, tell_unreadable
 from frostline.predict.predicting import predict
 
 FORMATS = ("csv", "jsonl")
@@ -26,9 +26,9 @@ def main(images: str, model: Path, out: Path, form: str | None, sure: float | No
     """Write what the model makes of the images to `out`; return the exit code."""
     form = form or ("jsonl" if out.suffix.lower() == ".jsonl" else "csv")
     saved = read_model(model)
-    level, threshold = choose_threshold(saved, sure)
+    doubt = choose_doubt(saved, sure)
     asked = list_images(images, saved.classes)
-    writer = Writer(saved.classes, threshold, with_labels=any(each.label is not None for each in asked))
+    writer = Writer(saved.classes, doubt.threshold, with_labels=any(each.label is not None for each in asked))
     began = time.perf_counter()
     with tqdm(total=len(asked), unit="image", disable=None, desc="predict") as bar:
 
@@ -40,7 +40,7 @@ def main(images: str, model: Path, out: Path, form: str | None, sure: float | No
         writer.write(out, form, watch())
     seconds, tally = time.perf_counter() - began, writer.tally
     print(f"{tally.predicted:,} images in {seconds:.1f} s ({tally.predicted / seconds:,.0f} a second): {out.resolve()}")
-    for line in list_sentences(tally, saved.about, level, threshold) if tally.predicted else ():
+    for line in list_sentences(tally, doubt) if tally.predicted else ():
         print(line)
     if tally.unreadable:
         print(tell_unreadable(tally.unreadable, out), file=sys.stderr)
@@ -48,18 +48,20 @@ def main(images: str, model: Path, out: Path, form: str | None, sure: float | No
     return 0
 
 
-def choose_threshold(saved: Saved, sure: float | None) -> tuple[float, float | None]:
-    """Return the level of which those that are not doubtful are to be right, and the probability that shows it."""
+def choose_doubt(saved: Saved, sure: float | None) -> Doubt:
+    """Return below which probability images are doubtful, so that of the others a share of `sure` is right."""
     doubtful = saved.about["doubtful"]
     if sure is None or sure == doubtful["level"]:
-        return doubtful["level"], doubtful["threshold"]
+        return Doubt(doubtful["level"], doubtful["threshold"], doubtful["right"])
     if not 0 < sure <= 1:
         raise InputError.of("--sure", "be above 0 and at most 1", str(sure))
     from frostline.files import read_csv  # pandas, scikit-learn: only those wait for them who ask
     from frostline.model.calibration import find_threshold
 
     rows = read_csv(saved.folder / CERTAIN)
-    return sure, find_threshold(rows.probability.to_numpy(float), rows.right.to_numpy(float), sure)
+    threshold = find_threshold(rows.probability.to_numpy(float), rows.right.to_numpy(float), sure)
+    right = None if threshold is None else float(rows.right[rows.probability >= threshold].mean())
+    return Doubt(sure, threshold, right)
 
 
 def make_parser(program: str = "python -m frostline.predict") -> argparse.ArgumentParser:

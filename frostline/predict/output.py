@@ -15,6 +15,15 @@ DIGITS = 6
 """Of a probability."""
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """Below which probability an image is doubtful, the share of the others that shall be right, and that was."""
+
+    level: float
+    threshold: float | None
+    right: float | None
+
+
 @dataclass
 class Tally:
     """What was counted while rows were written: hits and doubts are of the images that could be read."""
@@ -77,16 +86,15 @@ class Writer:
             self.tally.right_sure += named == label and not is_doubtful
 
 
-def list_sentences(tally: Tally, about: dict[str, Any], level: float, threshold: float | None) -> list[str]:
+def list_sentences(tally: Tally, doubt: Doubt) -> list[str]:
     """Return in words what came of the images, and what the study shows of such."""
     share = f"{tally.doubtful:,} of {tally.predicted:,} images are doubtful"
-    if threshold is None:
-        told = [f"{share}: no probability shows {format_share(level)} to be right."]
+    if doubt.threshold is None:
+        told = [f"{share}: no probability shows {format_share(doubt.level)} to be right."]
     else:
-        told = [f"{share}: their highest probability is below {threshold:.3f}."]
-        right = about["doubtful"]["right"]
-        if level == about["doubtful"]["level"] and right is not None:
-            told.append(f"Of those that are not, {format_share(right)} were named rightly in the study.")
+        told = [f"{share}: their highest probability is below {doubt.threshold:.3f}."]
+        if doubt.right is not None:
+            told.append(f"Of those that are not, {format_share(doubt.right)} were named rightly in the study.")
     if tally.labelled:
         told.append(f"Named rightly: {format_share(tally.right / tally.labelled)} of {tally.labelled:,} with a class.")
     if tally.labelled_sure:

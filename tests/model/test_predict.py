@@ -103,6 +103,9 @@ def test_an_image_is_doubtful_below_the_threshold_and_another_level_has_another_
         expected = rows.probability < min(reached, default=2)
         assert rows.doubtful.tolist() == expected.tolist()
         assert f"{int(expected.sum())} of 7 images are doubtful" in said
+        if reached:
+            right = certain.right[certain.probability >= min(reached)].mean()
+            assert f"Of those that are not, {100 * right:.1f} % were named rightly in the study." in said
 
 
 def test_json_lines_say_the_same_as_the_table(predict: Predict, images: Path, tmp_path: Path) -> None:
