@@ -104,6 +104,7 @@ KEPT = {
     "architectures": "architectures_lite0",
     "beans": "beans_lite0",
     "flowers102": "flowers102_lite0",
+    "flowers102_folds": "flowers102_folds",
 } | {name: name for name in PLAIN}
 """The studies that are recorded, by the folders of docs."""
 
