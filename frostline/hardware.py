@@ -97,9 +97,15 @@ def measure_bfloat16_speed(device: torch.device) -> float | None:
 
 
 def has_native_bfloat16(device: torch.device) -> bool:
-    """Return whether the device multiplies bfloat16 in hardware. Where it does not, it is slower than float32."""
+    """Return whether the device multiplies bfloat16 in hardware. Where it does not, it is slower than float32.
+
+    A processor that is told to compute as an older one (`ATEN_CPU_CAPABILITY=avx2`, with `ONEDNN_MAX_CPU_ISA=AVX2`), so
+    that a study gives what it gives there, has no more than that one.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2"):
+        return False
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 

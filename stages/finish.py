@@ -3,7 +3,7 @@
 Reads: the advice, the advised run and what it predicted of the images that it never saw, the comparison's figures of
 it, the prepared images, and in params.yaml which plan instead, or that there shall be none.
 Writes: `model.safetensors`, `model.json`, `model.onnx`, `model-int8.onnx`, `calibration.csv` and the card, `README.md`,
-into one folder, and model.json again beside the comparison, for git; without a model it says so.
+into one folder; without a model, model.json says so.
 """
 
 from pathlib import Path
@@ -30,15 +30,12 @@ from frostline.params.loading import load_params
 from frostline.params.schema import ADVISED, Finish
 
 
-def main(
-    *, params: Path, prepared: Path, source: Path, runs: Path, scores: Path, reports: Path, out: Path, told: Path
-) -> None:
-    """Leave the model of the advised plan in the folder `out`, and what it tells in the file `told`."""
+def main(*, params: Path, prepared: Path, source: Path, runs: Path, scores: Path, reports: Path, out: Path) -> None:
+    """Leave the model of the advised plan in the folder `out`."""
     settings = load_params(params)
     if settings.finish is None:
         with open_whole_folder(out) as folder:
             write_json(folder / ABOUT, {"made": False})
-        write_json(told, {"made": False})
         print("finish: no model, as params.yaml says finish: false")
         return
     check_sums(reports, ["advice.json", "plans.csv"])
@@ -73,7 +70,6 @@ def main(
         write_csv(folder / CERTAIN, certain)
         write_json(folder / ABOUT, about)
         (folder / "README.md").write_text(write_card(about, predictions), encoding="utf-8")
-    write_json(told, about)
     print(f"finish: {name} on all {fitted.images:,} images, in {out.resolve()}")
 
 

@@ -2,7 +2,7 @@
 
 Reads: the tables that compare wrote, what look saw inside the advised run, `source.json`, and `model.json`.
 Writes: `figures/` (difference and accuracy over each cost, curves, confusion, and what the study shows beside, as SVG
-and PNG) and `report.html` (one file that needs no network).
+and PNG), `model.json` (what the model tells of itself, for git) and `report.html` (one file that needs no network).
 """
 
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from frostline.constants import COSTS
 from frostline.errors import run_command
-from frostline.files import check_sums, open_whole_file, open_whole_folder
+from frostline.files import check_sums, open_whole_file, open_whole_folder, read_json, write_json
 from frostline.plotting import save_figure, use_style
 from frostline.report.comparison import Comparison, read_comparison
 from frostline.report.figures import draw_confusion, draw_curves
@@ -20,8 +20,8 @@ from frostline.report.points import KEYS, label_plans, list_views
 from frostline.report.tradeoff import draw_tradeoff
 
 
-def main(*, reports: Path, look: Path, source: Path, model: Path, figures: Path, report: Path) -> None:
-    """Draw the tables of the folder `reports`, beside what lies in `look` and `model`, into `figures` and `report`."""
+def main(*, reports: Path, look: Path, source: Path, model: Path, told: Path, figures: Path, report: Path) -> None:
+    """Draw the tables of `reports`, beside what `look` and `model` hold; note in `told` what the model tells."""
     check_sums(source.parent, [source.name])
     check_sums(model, ["model.json"])
     for whole in (reports, look):
@@ -29,6 +29,7 @@ def main(*, reports: Path, look: Path, source: Path, model: Path, figures: Path,
     study = read_comparison(reports, source)
     with open_whole_folder(figures) as folder, use_style():
         draw(study, folder)
+    write_json(told, read_json(model / "model.json"))
     with open_whole_file(report) as unfinished, use_style():
         unfinished.write_text(render_report(study, figures, look, model), encoding="utf-8")
 

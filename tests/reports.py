@@ -101,8 +101,17 @@ def write_study(folder: Path, study: Study = VARIANTS["usual"]) -> Path:
     about = {"origin": study.origin, "classes": list(study.classes), "images_per_class": counts}
     write_json(folder / "source.json", source | about)
     write_made_up_look(folder / "look", list(study.classes))
+    write_model(folder / "model", study)
     seal(folder)
     return folder
+
+
+def write_model(folder: Path, study: Study) -> None:
+    """Write what the recorded study's model tells, under the names of this one."""
+    about = read_json(ROOT / REPORTS / "model.json")
+    plan = about["plan"] | {"name": study.advised}
+    folder.mkdir(exist_ok=True)
+    write_json(folder / "model.json", about | {"backbone": study.backbones[0], "plan": plan})
 
 
 @cache

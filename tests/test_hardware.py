@@ -73,3 +73,15 @@ def test_auto_is_bfloat16_where_it_was_measured_to_be_clearly_faster(
 def test_where_flags_tell_nothing_is_measured() -> None:
     assert (measure_bfloat16_speed(CPU) is None) == (platform.machine() in ("x86_64", "AMD64"))
     assert measure_bfloat16_speed(torch.device("cuda")) is None
+
+
+@pytest.mark.parametrize("capability", ["AVX2", "DEFAULT"])
+def test_a_processor_that_computes_as_an_older_one_has_no_bfloat16(
+    capability: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a study gives, on a newer processor that is told so, what it gives on the older one."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert hardware.has_native_bfloat16(CPU)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert not hardware.has_native_bfloat16(CPU)

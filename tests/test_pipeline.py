@@ -15,7 +15,7 @@ from tests.reports import write_study
 from tests.toys import cnn3_weights
 
 BACKBONE = "cnn3"
-STAGES = ("fetch", "prepare", "race", "train", "evaluate", "compare", "look", "plot")
+STAGES = ("fetch", "prepare", "race", "train", "evaluate", "compare", "look", "finish", "plot")
 
 
 def tiny_study(folder: Path) -> Path:
@@ -122,13 +122,16 @@ def test_two_fresh_runs_give_the_same_bytes(study: Path, tmp_path: Path) -> None
     again = tiny_study(tmp_path)
     run(again, "dvc", "repro")
     patterns = ("data/raw/*", "data/prepared/*", "data/runs/*/*", "data/scores/*/*", "reports/**/*")
+    patterns += tuple(f"data/model/{name}" for name in ("model.safetensors", "model.onnx", "calibration.csv"))
     first, second = contents(study, *patterns), contents(again, *patterns)
     assert set(first) == set(second)
     differing = {name for name in first if first[name] != second[name]}
     runs = [f"data/runs/{BACKBONE}-{plan}" for plan in ("head", "stage4")]
     measured = {f"{each}/{name}" for each in runs for name in ("costs.json", "history.csv")}
     measured |= {f"{each.replace('runs', 'scores')}/costs.json" for each in runs}
-    measured |= {f"reports/{name}" for name in ("advice.json", "costs.csv", "metrics.json", "report.html")}
+    measured |= {
+        f"reports/{name}" for name in ("advice.json", "costs.csv", "metrics.json", "model.json", "report.html")
+    }
     costs = ("train_seconds", "peak_memory_bytes")
     measured |= {
         f"reports/figures/{what}_{cost}.{kind}"
@@ -152,7 +155,7 @@ def test_editing_one_plan_reruns_that_plan_alone_and_the_comparison(study: Path)
     write_params(study, params)
     key = f"{BACKBONE}-head"
     assert stages_run(run(study, "dvc", "repro").stdout) == [
-        "race", f"train@{key}", f"evaluate@{key}", "compare", "look", "plot",
+        "race", f"train@{key}", f"evaluate@{key}", "compare", "look", "finish", "plot",
     ]  # fmt: skip
     run(study, "git", "checkout", "--quiet", "params.yaml")
     restored = run(study, "dvc", "repro").stdout

@@ -55,6 +55,7 @@ def save_weights(parts: nn.Sequential, about: dict[str, Any], path: Path) -> Non
         for place, layer in layers.items():
             network.set_submodule(place, layer)  # of one that could be cut nowhere else it was taken out
     save_file(_make_distinct(network.state_dict()), path, metadata={"format": "pt"})
+    path.chmod(0o644)  # the library lets nobody else read it
 
 
 def _make_distinct(state: dict[str, Tensor]) -> dict[str, Tensor]:

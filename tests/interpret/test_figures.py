@@ -62,7 +62,7 @@ def test_the_page_says_what_a_network_without_places_cannot_show(tmp_path: Path)
     write_look(folder / "look", without_places())
     for name in ("curves", "confusion"):
         (tmp_path / f"{name}.svg").write_text("<svg/>")
-    page = render_report(read_comparison(folder, folder / "source.json"), tmp_path, folder / "look")
+    page = render_report(read_comparison(folder, folder / "source.json"), tmp_path, folder / "look", folder / "model")
     assert all(f"<p>{note}</p>" in page for note in list_notes(without_places()))
     assert [title in page for title in ("What it looks for", "What it finds", "What it goes by")] == [
         False,

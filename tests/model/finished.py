@@ -71,7 +71,6 @@ def finish_toy(toy: Path, out: str = "model") -> Path:
         scores=toy / "scores",
         reports=toy / "reports",
         out=toy / out,
-        told=toy / "reports" / "model.json",
     )
     return toy / out
 

@@ -27,7 +27,10 @@ class Reports(dict[str, Path]):
         folder = write_study(self.folders.mktemp(name), VARIANTS[name])
         report = self[name] = folder / "report.html"
         source, look, figures = folder / "source.json", folder / "look", folder / "figures"
-        plot.main(reports=folder, look=look, source=source, figures=figures, report=report)
+        model, told = folder / "model", folder / "model.json"
+        plot.main(
+            reports=folder, look=look, source=source, model=model, told=told, figures=figures, report=report
+        )  # fmt: skip
         return report
 
 

@@ -65,6 +65,8 @@ def drawn(folder: Path, study: Study) -> Path:
         reports=folder,
         look=folder / "look",
         source=folder / "source.json",
+        model=folder / "model",
+        told=folder / "model.json",
         figures=folder / "figures",
         report=folder / "report.html",
     )

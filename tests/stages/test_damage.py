@@ -99,11 +99,11 @@ def test_the_report_finds_a_changed_byte_of_what_it_draws(tmp_path: Path) -> Non
 
     def draw() -> None:
         plot.main(
-            reports=folder, look=folder / "look", source=folder / "source.json", figures=tmp_path / "figures",
-            report=tmp_path / "report.html",
+            reports=folder, look=folder / "look", source=folder / "source.json", model=folder / "model",
+            told=tmp_path / "model.json",            figures=tmp_path / "figures", report=tmp_path / "report.html",
         )  # fmt: skip
 
-    for name in ("plans.csv", "advice.json", "source.json", "look/look.json", "look/gradcam.svg"):
+    for name in ("plans.csv", "advice.json", "source.json", "look/look.json", "look/gradcam.svg", "model/model.json"):
         find_damage(folder / name, draw, 0.5)
     assert not (tmp_path / "report.html").exists()
 
