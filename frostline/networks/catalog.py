@@ -14,7 +14,12 @@ from frostline.errors import InputError, join_names, make_size_error, shorten
 from frostline.networks.own_networks import load_own_network
 from frostline.networks.small_networks import build_cnn2, build_cnn3, build_mlp, build_residual_network
 from frostline.networks.timm_models import build_timm, load_timm, read_timm_preprocessing
-from frostline.networks.weights import load_lite_tensors, load_timm_tensors, load_torchvision_tensors
+from frostline.networks.weights import (
+    get_torchvision_weights,
+    load_lite_tensors,
+    load_timm_tensors,
+    load_torchvision_tensors,
+)
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,7 @@ def define_torchvision(
 
     @functools.cache
     def preprocessing() -> Preprocessing:
-        from torchvision import models
-
-        how = models.get_model_weights(name)["IMAGENET1K_V1"].transforms()
+        how = get_torchvision_weights(name).transforms()
         mean, deviation = scaling or (tuple(255 * one for one in values) for values in (how.mean, how.std))
         return Preprocessing(how.crop_size[0], how.interpolation.value, mean, deviation)
 

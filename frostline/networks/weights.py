@@ -57,10 +57,19 @@ def load_torchvision_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
 
     The first (IMAGENET1K_V1) are the ones that published comparisons of transfer used, and that every model has.
     """
+    tensors = load_published_tensors(get_torchvision_weights(name).url)
+    return fit_tensors(tensors, model, f"torchvision's weights of {name}", optional=())
+
+
+def get_torchvision_weights(name: str) -> Any:
+    """Return what torchvision knows of the first ImageNet weights of the model: address, side, scaling.
+
+    RegNetY-128GF and ViT-H/14 have none of that name: theirs were trained on other images before.
+    """
     from torchvision import models  # here and below, as it takes seconds
 
-    tensors = load_published_tensors(models.get_model_weights(name)["IMAGENET1K_V1"].url)
-    return fit_tensors(tensors, model, f"torchvision's weights of {name}", optional=())
+    published = models.get_model_weights(name)
+    return published["IMAGENET1K_V1"] if "IMAGENET1K_V1" in published.__members__ else next(iter(published))
 
 
 def load_timm_tensors(name: str, model: nn.Module) -> dict[str, Tensor]:
