@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import PIL
 import pyarrow.parquet as pq
+from filelock import FileLock
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -67,7 +68,15 @@ def decode_images(parquet: Path, ids: list[str], out: Path, image_px: int) -> li
     """
     scratch = locate_scratch(parquet, image_px)
     with tell_disk(scratch):
-        scratch.mkdir(parents=True, exist_ok=True)
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(scratch.parents[1] / "decoding.lock"):  # of two that decode the same images the second waits
+        return decode_into(scratch, parquet, ids, out, image_px)
+
+
+def decode_into(scratch: Path, parquet: Path, ids: list[str], out: Path, image_px: int) -> list[Seen]:
+    """Do the same in this scratch folder."""
+    with tell_disk(scratch):
+        scratch.mkdir(exist_ok=True)
     pixels, notes = scratch / "images.npy", scratch / "seen.jsonl"
     arrays = map_array(pixels, (len(ids), image_px, image_px, 3))
     seen = read_notes(notes, arrays)

@@ -14,7 +14,8 @@ from tests.reports import VARIANTS, make_advice
 
 HEADINGS = [
     "Advice", "What each plan gives up, and what it costs", "Accuracy against cost", "The plans", "How sure",
-    "What it cost", "Learning curves", "What head confuses", "Looking inside", "What was run",
+    "What it cost", "Learning curves", "What head confuses", "Looking inside", "The model",
+    "What was run",
 ]  # fmt: skip
 
 
