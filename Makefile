@@ -28,8 +28,8 @@ $(BIN)/ready: requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
-.dvc/plots/page.html: frostline/commands/laying.py $(BIN)/ready
-	@$(BIN)/python -m frostline.commands.laying --out $@
+.dvc/plots/page.html: frostline/laying/plots_page.py $(BIN)/ready
+	@$(BIN)/python -m frostline.laying.plots_page --out $@
 
 study: setup ## run the study of params.yaml, as far as it is stale, and show its comparison; STUDY=beans: a ready one
 	$(FROSTLINE) study$(CHOSEN)

@@ -10,8 +10,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from frostline.commands import choose
 from frostline.files import SUMS, write_sums
+from frostline.laying import studies
 
 ROOT = Path(__file__).parent.parent
 STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
@@ -66,7 +66,7 @@ def dump_yaml(content: object) -> str:
 
 def read_study(name: str) -> dict[str, Any]:
     """Return the whole params of a ready study."""
-    return choose.read_study(name, ROOT)
+    return studies.read_study(name, ROOT)
 
 
 def read_params(folder: Path) -> dict[str, Any]:

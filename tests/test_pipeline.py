@@ -277,7 +277,7 @@ def test_a_queued_grid_gives_one_row_per_plan_and_trains_nothing_new(study: Path
 
 
 def test_dvc_plots_draw_without_a_network(study: Path) -> None:
-    run(study, "python", "-m", "frostline.commands.laying", "--out", ".dvc/plots/page.html")
+    run(study, "python", "-m", "frostline.laying.plots_page", "--out", ".dvc/plots/page.html")
     run(study, "dvc", "plots", "show", "--out", "dvc_plots")
     page = (study / "dvc_plots/index.html").read_text()
     assert not re.findall(r"<(?:script|link)[^>]+(?:src|href)=", page)

@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from frostline.commands.laying import COPIED
+from frostline.laying.study import COPIED
 from tests.project import ROOT, copy_project, run
 
 AUDITED = """

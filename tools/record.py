@@ -4,7 +4,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from frostline.commands.choose import write_study
+from frostline.laying.studies import write_study
 
 FOUND = ("plans", "runs", "costs", "pairs", "history", "shifted")
 TOLD = ("advice", "study")

@@ -18,9 +18,9 @@ from torchvision import models
 from docs.architectures.figure import draw
 from docs.architectures.publications import find_publication
 from frostline.backbones.registry import build_original_classifier, cut_into_parts
-from frostline.commands.choose import load_study
 from frostline.errors import end_in_one_line
 from frostline.files import read_csv, read_json, write_csv
+from frostline.laying.studies import load_study
 from frostline.plotting import save_figure, use_style
 from frostline.training.costs import count_work
 

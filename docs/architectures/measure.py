@@ -30,11 +30,11 @@ from frostline.backbones.inference import (
     split_batches,
 )
 from frostline.backbones.registry import build_backbone
-from frostline.commands.choose import load_study
 from frostline.constants import BACKBONES
 from frostline.errors import InputError, end_in_one_line
 from frostline.files import write_json
 from frostline.hardware import choose_device, name_processor, resolve_precision
+from frostline.laying.studies import load_study
 from frostline.params.schema import Training
 from frostline.training.loop import Batches, start_fit, train_one_epoch
 

@@ -26,10 +26,10 @@ from docs.drift.training import BACKBONE, WAYS, Lesson, compare_ways
 from docs.racing.measure import ROOT, SCRATCH
 from frostline.answer.estimator import estimate
 from frostline.answer.outcomes import Integers, average_scores
-from frostline.commands.choose import read_study
 from frostline.data.images import Prepared, read_prepared
 from frostline.errors import InputError, end_in_one_line
 from frostline.files import read_csv, write_csv, write_json, write_yaml
+from frostline.laying.studies import read_study
 from frostline.plotting import save_figure, use_style
 from frostline.units import typeset_points
 from stages import fetch, prepare

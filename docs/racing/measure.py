@@ -21,10 +21,10 @@ from rich.table import Table
 from benchmarks.images import find_folder_images, link
 from benchmarks.machine import describe_machine
 from benchmarks.tables import Row, make_table, open_console
-from frostline.commands.choose import read_study
 from frostline.constants import name_run
 from frostline.errors import InputError, end_in_one_line
 from frostline.files import read_csv, read_json, write_csv, write_json, write_yaml
+from frostline.laying.studies import read_study
 from frostline.params.loading import load_params
 from frostline.params.schema import Params
 from stages import compare, evaluate, fetch, prepare, race, train

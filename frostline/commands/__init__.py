@@ -6,7 +6,6 @@ __main__: `frostline`, and what its words mean
 check: params.yaml and all that it names, before dvc clears anything
 choose: a ready study as params.yaml, unless that would lose changes
 estimate: what training will take at most, from steps measured here
-laying: a folder for a study with the installed package, and the page that `dvc plots` draws on
 look: inside any trained run, at what it makes of any image
 plans: what each plan lets learn, part by part
 show: the comparison on the terminal

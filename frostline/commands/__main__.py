@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from frostline.commands import laying
 from frostline.errors import InputError, end_in_one_line
+from frostline.laying.pipeline import note_code
 
 SHOWN = (
     "Experiment", "advised_plan", "advice", "probability", "expected_shortfall", "resolution", "accuracy",
@@ -60,7 +60,7 @@ def choose_study(name: str | None, folder: str | None) -> None:
     """Write the params of a ready study, if one was asked for, and note what code the package has now."""
     if not Path("dvc.yaml").is_file():
         raise InputError.of("this folder", "be a study's", "one without dvc.yaml", "`frostline new` lays one down.")
-    laying.note_code(Path())
+    note_code(Path())
     if name or folder:
         from frostline.commands import choose
 
@@ -91,7 +91,9 @@ def show() -> int:
 
 def new(folder: str, name: str | None, images: str | None) -> int:
     """Lay down a study in FOLDER: params.yaml, dvc.yaml, Makefile and what dvc needs, in a git repository."""
-    laying.lay_down(Path(folder), name, images)
+    from frostline.laying.study import lay_down
+
+    lay_down(Path(folder), name, images)
     return 0
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from frostline.commands import choose
+from frostline.laying import studies
 from frostline.params.loading import load_params
 from tests.project import ROOT, commit, load_yaml, run
 from tools import record
@@ -48,7 +49,7 @@ def refusal(study: str, project: Path) -> str:
 
 
 def test_the_default_study_is_params_as_they_are_committed_byte_for_byte() -> None:
-    assert choose.write_study("default", ROOT) == WHOLE == (ROOT / "params.yaml").read_text()
+    assert studies.write_study("default", ROOT) == WHOLE == (ROOT / "params.yaml").read_text()
 
 
 def test_a_study_says_what_differs_and_the_rest_is_the_default_with_its_comments(project: Path) -> None:
@@ -91,7 +92,7 @@ def test_a_study_takes_the_place_of_committed_params(project: Path, capsys: pyte
 def test_one_study_takes_the_place_of_another_which_is_still_in_its_file(project: Path) -> None:
     for name in ("few", "many", "few"):
         choose.main(name, root=project)
-        assert params(project) == choose.write_study(name, project)
+        assert params(project) == studies.write_study(name, project)
 
 
 def test_an_unknown_study_is_refused_with_the_known_ones(project: Path) -> None:
@@ -177,7 +178,7 @@ def test_without_git_params_that_no_study_holds_are_not_overwritten(tmp_path: Pa
 @pytest.mark.parametrize("folder", ["../beans", 'a "b" # c', "/home/me/\u00e4 \\ pfel", "no", "3"])
 def test_a_study_can_be_run_on_a_folder_and_differs_in_those_two_lines_alone(project: Path, folder: str) -> None:
     choose.main("few", folder, project)
-    chosen, plain = (text.splitlines() for text in (params(project), choose.write_study("few", project)))
+    chosen, plain = (text.splitlines() for text in (params(project), studies.write_study("few", project)))
     assert load_yaml(params(project))["data"]["folder"] == folder
     assert [line.split(":")[0] for line, other in zip(chosen, plain, strict=True) if line != other] == [
         "  source", "  folder"
@@ -187,7 +188,7 @@ def test_a_study_can_be_run_on_a_folder_and_differs_in_those_two_lines_alone(pro
 def test_a_study_on_one_folder_makes_room_for_the_same_on_another_and_for_itself(project: Path) -> None:
     for folder in ("../my beans", "elsewhere", None):
         choose.main("few", folder, project)
-    assert params(project) == choose.write_study("few", project)
+    assert params(project) == studies.write_study("few", project)
 
 
 def made(*arguments: str) -> list[str]:
@@ -231,4 +232,4 @@ def test_a_record_holds_the_studys_params_its_tables_its_pictures_and_the_origin
     record.main("few", project / "docs" / "few", project)
     kept = {Path(name).name for name in names[:-2]} | {"source.json", "params.yaml"}
     assert {path.name for path in (project / "docs" / "few").iterdir()} == kept
-    assert load_params(project / "docs" / "few" / "params.yaml") == choose.load_study("few", project)
+    assert load_params(project / "docs" / "few" / "params.yaml") == studies.load_study("few", project)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import vl_convert
 
-from frostline.commands.laying import VEGA_LITE
+from frostline.laying.plots_page import VEGA_LITE
 from tests.browser import open_browser, open_page
 from tests.project import commit, copy_project, run
 from tests.reports import Study, write_study
@@ -23,7 +23,7 @@ def two_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for message, study in (("one", Study()), ("other", Study(shift=-0.03, advised="stage4"))):
         write_study(folder / "reports", study)
         commit(folder, message)
-    run(folder, "python", "-m", "frostline.commands.laying", "--out", ".dvc/plots/page.html")
+    run(folder, "python", "-m", "frostline.laying.plots_page", "--out", ".dvc/plots/page.html")
     return folder
 
 

@@ -9,7 +9,7 @@ import pytest
 from frostline.backbones.freezing import apply_plan, count_parameters
 from frostline.backbones.registry import build_backbone
 from frostline.commands import check
-from frostline.commands.choose import load_study, write_study
+from frostline.laying.studies import load_study, write_study
 from frostline.params.schema import Params
 from frostline.sources.hub import COMMIT
 from tests.project import ROOT, STUDIES, load_yaml

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from frostline.commands.choose import load_study
+from frostline.laying.studies import load_study
 from tests.project import ROOT
 
 STUDY = "architectures"

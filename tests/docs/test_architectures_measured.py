@@ -16,9 +16,9 @@ from docs.architectures.figure import draw
 from docs.build import render_page
 from docs.facts import Facts
 from frostline.backbones.registry import build_backbone, scale_pixels
-from frostline.commands.choose import load_study, write_study
 from frostline.errors import InputError
 from frostline.files import read_csv, read_json, write_csv, write_json
+from frostline.laying.studies import load_study, write_study
 from tests.docs.architectures import BACKBONES, STUDY, measurement, recorded
 from tests.figures import find_overlaps, find_text_boxes
 from tests.project import ROOT
