@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent, ScalarEvent
@@ -112,6 +113,23 @@ def reserve(path: Path, size: int) -> None:
     with tell_disk(path), path.open("r+b") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Wait until no other process holds the lock, a file, and keep the others waiting."""
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (NotImplementedError, OSError) as error:
+        fix = "Network disks often cannot: keep the repository on one of this machine."
+        got = repr(os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error))
+        raise InputError.of(str(path.parent), "lie on a disk that locks files", got, fix) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_sums(folder: Path, names: Iterable[str]) -> None:

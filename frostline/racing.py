@@ -16,6 +16,7 @@ import torch
 from frostline.backbones.freezing import count_parameters
 from frostline.backbones.precision import compute_deterministically
 from frostline.constants import Rates
+from frostline.data.images import read_prepared
 from frostline.hardware import choose_device, keep_freed_memory, measure_peak_memory
 from frostline.params.loading import load_params
 from frostline.prediction.predictions import predict_replicate
@@ -222,7 +223,7 @@ def make_worker(params: Path, prepared: Path, backbone: str, plan: str, workers:
     """Return the worker of the run, one of so many, in the process in which it trains."""
     keep_freed_memory()
     compute_deterministically(choose_device())
-    job = make_job(load_params(params), prepared, backbone, plan)
+    job = make_job(load_params(params), read_prepared(prepared), backbone, plan)
     job = share_cores(job, build_frozen_backbone(job, plan))  # refuses what does not fit, before anything is trained
     torch.set_num_threads(job.threads)
     share = {"cache_bytes": job.training.cache_bytes // workers}

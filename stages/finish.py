@@ -47,7 +47,8 @@ def main(*, params: Path, prepared: Path, source: Path, runs: Path, scores: Path
     keep_freed_memory()
     compute_deterministically(choose_device())
 
-    job = make_job_of_all(settings, prepared, run)
+    data = read_prepared(prepared)
+    job = make_job_of_all(settings, data, run)
     fitted = fit_on_all(job, read_course(run, read_csv(runs / name / "history.csv"), job.plan, len(job.phases)))
     groups = read_csv(prepared / "images.csv").group.to_numpy(np.int64)
     calibration, certain = calibrate(predictions, groups, run.classes)
@@ -64,7 +65,7 @@ def main(*, params: Path, prepared: Path, source: Path, runs: Path, scores: Path
     with open_whole_folder(out) as folder:
         save_weights(fitted.backbone, about, folder / WEIGHTS)
         replicates = [int(replicate) for replicate in run.replicates]
-        folds = Folds(runs / name, backbone, read_prepared(prepared), groups, replicates)
+        folds = Folds(runs / name, backbone, data, groups, replicates)
         about |= write_forms(folder, folds.serve(fitted.backbone, calibration.temperature), folds)
         about["sha256"] = {path.name: hash_file(path) for path in sorted(folder.iterdir())}
         write_csv(folder / CERTAIN, certain)

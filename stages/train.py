@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from frostline.backbones.precision import compute_deterministically
 from frostline.constants import name_run
+from frostline.data.images import read_prepared
 from frostline.errors import run_command
 from frostline.files import check_sums, open_whole_folder
 from frostline.hardware import choose_device, keep_freed_memory
@@ -49,7 +50,7 @@ def main(*, params: Path, prepared: Path, race: Path, backbone: str, plan: str, 
         return
     keep_freed_memory()
     compute_deterministically(choose_device())
-    job = make_job(load_params(params), prepared, backbone, plan)
+    job = make_job(load_params(params), read_prepared(prepared), backbone, plan)
     frozen = build_frozen_backbone(job, plan)  # refuses what does not fit, before anything is trained
     trainer = Trainer(share_cores(job, frozen), frozen, name_run(backbone, plan))
 

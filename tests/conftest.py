@@ -1,6 +1,7 @@
 """What tests share."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from tests import toys
+from tests.project import copy_project, run
 
 # The longest first, lest one of those who share the tests waits for the other at the end.
 LONGEST = ("test_pipeline.py", "test_race.py", "test_freezing.py", "test_prefix_cache.py", "test_cached_fits.py")
@@ -50,3 +52,12 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     yield tmp_path
     torch.set_deterministic_debug_mode("default")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the wheel as it is built from the files that git knows, without the network."""
+    source = copy_project(tmp_path_factory.mktemp("source"))
+    run(source, sys.executable, "-m", "hatchling", "build", "--target", "wheel")
+    (built,) = (source / "dist").glob("*.whl")
+    return built

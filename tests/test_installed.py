@@ -7,18 +7,9 @@ from pathlib import Path
 import pytest
 
 from frostline.files import read_csv, read_json
-from tests.project import ENVIRONMENT, ROOT, copy_project, load_yaml, read_params, run, write_params
+from tests.project import ENVIRONMENT, ROOT, load_yaml, read_params, run, write_params
 
 PACKAGES = Path(pytest.__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the wheel as it is built from the files that git knows, without the network."""
-    source = copy_project(tmp_path_factory.mktemp("source"))
-    run(source, sys.executable, "-m", "hatchling", "build", "--target", "wheel")
-    (built,) = (source / "dist").glob("*.whl")
-    return built
 
 
 @pytest.fixture(scope="module")

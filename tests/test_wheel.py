@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from frostline.laying.study import COPIED
-from tests.project import ROOT, copy_project, run
+from tests.project import ROOT, run
 
 AUDITED = """
 import torch
@@ -40,15 +40,6 @@ for name in ("pandas", "dvc", "timm", "pydantic", "torchvision"):
     except ImportError:
         pass
 """
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the wheel as it is built from the files that git knows, without the network."""
-    source = copy_project(tmp_path_factory.mktemp("source"))
-    run(source, sys.executable, "-m", "hatchling", "build", "--target", "wheel")
-    (built,) = (source / "dist").glob("*.whl")
-    return built
 
 
 def list_needed(name: str) -> set[str]:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from frostline.backbones.registry import build_backbone
 from frostline.constants import PARTS
-from frostline.errors import InputError, join_names
+from frostline.errors import InputError, join_names, quote_error
 from frostline.networks.segments import flatten
 from frostline.networks.tracing import IMAGES, empty
 from frostline.params.schema import Adapt, Plan
@@ -44,7 +44,7 @@ def list_adaptable(backbone: nn.Sequential, adapt: Adapt, image_px: int, where: 
     Depthwise convolutions are left, whose filters see one channel and have no rank to lower, and layers whose weights
     the network reads without calling them, as torchvision's attention does.
     """
-    called = _list_called(backbone, image_px)
+    called = _list_called(backbone, image_px, where)
     found = []
     for place in adapt.parts:
         if place.partition(".")[0] not in PARTS[:-1] or place not in dict(backbone.named_modules()):
@@ -58,14 +58,23 @@ def list_adaptable(backbone: nn.Sequential, adapt: Adapt, image_px: int, where: 
     return found
 
 
-def _list_called(backbone: nn.Sequential, image_px: int) -> list[str]:
+def _show(bare: nn.Module, images: int, image_px: int, where: str) -> Any:
+    """Return what the backbone, which has no data, makes of images without data."""
+    try:
+        with torch.no_grad():
+            return bare(torch.empty(images, 3, image_px, image_px, device="meta"))
+    except (NotImplementedError, RuntimeError) as error:
+        must = "name no adapt and no head_after with a network whose code asks for values"
+        raise InputError.of(where, must, quote_error(error)) from None
+
+
+def _list_called(backbone: nn.Sequential, image_px: int, where: str) -> list[str]:
     """Return the layers that can be adapted and are called when the backbone is shown an image."""
     bare = empty(backbone).eval()
     layers = {module: name for name, module in bare.named_modules() if _is_adaptable(module)}
     called: list[str] = []
     hooks = [layer.register_forward_hook(lambda layer, *_: called.append(layers[layer])) for layer in layers]
-    with torch.no_grad():
-        bare(torch.empty(1, 3, image_px, image_px, device="meta"))
+    _show(bare, 1, image_px, where)
     for hook in hooks:
         hook.remove()
     return list(dict.fromkeys(called))
@@ -160,8 +169,7 @@ def end_after(backbone: nn.Sequential, part: str, classes: int, image_px: int, w
         raise InputError.of(f"{where}, head_after,", "name a part that has blocks", f"{part!r}, which has none")
     for name in PARTS[last + 1 :]:
         backbone.set_submodule(name, nn.Sequential())
-    with torch.no_grad():
-        made = empty(backbone).eval()(torch.empty(IMAGES, 3, image_px, image_px, device="meta"))
+    made = _show(empty(backbone).eval(), IMAGES, image_px, where)
     head = EarlyHead(made, classes)
     backbone.get_submodule("head").add_module("0", head.train(backbone.training))
 

@@ -13,6 +13,7 @@ from frostline.backbones.freezing import count_parameters
 from frostline.backbones.inference import SMALLEST_PREFIX_BATCH, Images, LiveInputs
 from frostline.backbones.precision import autocast, compute_deterministically
 from frostline.constants import name_run
+from frostline.data.images import Prepared, read_prepared
 from frostline.hardware import keep_freed_memory
 from frostline.params.schema import Params
 from frostline.training.grid import build_parts, list_wanted_rows
@@ -38,16 +39,15 @@ class Estimate:
 def estimate(settings: Params, prepared: Path) -> list[Estimate]:
     """Return an estimate for each run of the study on the prepared images."""
     keep_freed_memory()
+    data = read_prepared(prepared)
     return [
-        estimate_run(settings, prepared, backbone, plan)
-        for backbone in settings.backbones
-        for plan in settings.study.plans
+        estimate_run(settings, data, backbone, plan) for backbone in settings.backbones for plan in settings.study.plans
     ]
 
 
-def estimate_run(settings: Params, prepared: Path, backbone: str, plan: str) -> Estimate:
+def estimate_run(settings: Params, data: Prepared, backbone: str, plan: str) -> Estimate:
     """Return the estimate for one run, of which a step of each phase is measured, with as many threads as fits have."""
-    job = make_job(settings, prepared, backbone, plan)
+    job = make_job(settings, data, backbone, plan)
     compute_deterministically(job.device)
     frozen = build_frozen_backbone(job, plan)
     job, usual = share_cores(job, frozen), torch.get_num_threads()

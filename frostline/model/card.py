@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 from huggingface_hub import EvalResult, ModelCardData
 
-from frostline.networks.timm_models import must_be_told_side
+from frostline.networks.timm_models import must_be_told_side, read_timm_licence
+from frostline.networks.weights import get_torchvision_weights
 from frostline.stats.metrics import count_confusion
 
 MOST_CONFUSIONS = 5
 MOST_CLASSES = 200
+"""Rows of the table of classes."""
 IMAGE_LINES = """image = ImageOps.fit(Image.open("image.png").convert("RGB"), ({px}, {px}), Image.Resampling.BICUBIC)"""
 ONNX_LINES = """import numpy, onnxruntime
 from PIL import Image, ImageOps
@@ -80,11 +82,13 @@ def tell_weights_licence(backbone: str, weights: str) -> str:
     if weights != "pretrained":
         return f"not known to Frostline: {weights} is yours"
     library, _, name = backbone.partition("/")
+    on_imagenet = "trained on ImageNet, whose images are for non-commercial research and education"
     if backbone.startswith("efficientnet_lite"):
-        return "Apache-2.0; trained on ImageNet, whose images are for non-commercial research and education"
+        return f"Apache-2.0; {on_imagenet}"
     if library == "timm":
-        return f"as the card of {name} says"
-    return "BSD-3-Clause; trained on ImageNet, whose images are for non-commercial research and education"
+        return f"{read_timm_licence(name) or 'not named'}, as timm tells of {name}"
+    own = get_torchvision_weights(name if library == "torchvision" else backbone).meta.get("license")
+    return str(own) if own else f"BSD-3-Clause; {on_imagenet}"
 
 
 def tabulate_classes(

@@ -17,7 +17,7 @@ from frostline.backbones.adapters import merge_adapters
 from frostline.backbones.audit import audit, digest_frozen
 from frostline.backbones.runs import Run
 from frostline.constants import LEFT_OUT, Rates
-from frostline.data.images import Prepared, read_prepared, take_share
+from frostline.data.images import Prepared, take_share
 from frostline.params.schema import Params, Plan
 from frostline.training.checkpoints import fingerprint, hold, restore_fit, save_fit, take_over
 from frostline.training.grid import build_frozen, load_suffix, make_feed, start_fresh_fit
@@ -76,10 +76,9 @@ def find_rates(run: Run, plan: Plan) -> Rates:
     return next(rates for rates in asked if flatten_rates(rates) == run.learning_rate)
 
 
-def make_job_of_all(settings: Params, prepared: Path, run: Run) -> Job:
+def make_job_of_all(settings: Params, data: Prepared, run: Run) -> Job:
     """Return the run's job with one replicate, which trains on every image that the study has and holds none back."""
-    job = make_job(settings, prepared, run.backbone, run.plan)
-    data = hold_nothing_back(read_prepared(prepared))
+    job, data = make_job(settings, data, run.backbone, run.plan), hold_nothing_back(data)
     if job.plan.train_percent is not None:
         data = take_share(data, job.plan.train_percent)
     return replace(job, data=data, replicates=[REPLICATE], logs=None)
@@ -114,7 +113,7 @@ def fit_on_all(job: Job, course: Course) -> Fitted:
 
 def locate(job: Job, course: Course, phase: int) -> Path:
     """Return where the state of the phase is kept, by all that it follows from."""
-    after = str(locate_checkpoint(job, course.rates[:phase], REPLICATE))
+    after = locate_checkpoint(job, course.rates[:phase], REPLICATE).stem
     return job.scratch / f"{fingerprint('finish', after, course.epochs[:phase], course.losses)}.pt"
 
 

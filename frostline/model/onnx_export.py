@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from frostline.backbones.folding import fold_norms
 from frostline.errors import quote_error
-from frostline.model.saved import LOGITS, PIXELS, PROBABILITIES, Pixels, open_session, run_session
+from frostline.model.saved import IMAGES_AT_ONCE, LOGITS, PIXELS, PROBABILITIES, Pixels, open_session, run_session
 from frostline.networks.catalog import Preprocessing
 
 LARGEST_DIFFERENCE = 1e-3
@@ -52,6 +52,18 @@ class Served(nn.Module):
         return logits, (logits / self.temperature).softmax(1)
 
 
+@contextmanager
+def keep_quiet() -> Iterator[None]:
+    """Let exporters and quantisers, which log all that they try, say nothing: what goes wrong is raised."""
+    was = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.disable(was)
+
+
 def serve(parts: nn.Sequential, scaling: Preprocessing, image_px: int, temperature: float = 1.0) -> Served:
     """Return the backbone as it is served: in float32 on the processor, its norms folded into its convolutions."""
     return Served(fold_norms(parts.cpu(), image_px), scaling, temperature).eval()
@@ -62,16 +74,17 @@ def trace(served: Served, image_px: int) -> Any:
     pixels = torch.zeros(2, image_px, image_px, 3, dtype=torch.uint8)
     images = torch.export.Dim("images", min=1)
     try:
-        with _keep_quiet(), torch.no_grad():
+        with keep_quiet(), torch.no_grad():
             program = torch.onnx.export(
                 served, (pixels,), dynamo=True, dynamic_shapes=({0: images},), input_names=[PIXELS],
                 output_names=[LOGITS, PROBABILITIES], verbose=False, optimize=True,
             )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - whatever an exporter raises about a network's code
         raise ExportError(f"torch.onnx.export: {quote_error(error)}") from None
-    model = program.model_proto if program is not None else None
-    _forget_origins(model)
-    return model
+    if program is None:
+        raise ExportError("torch.onnx.export gave nothing")
+    _forget_origins(program.model_proto)
+    return program.model_proto
 
 
 def write_bytes(model: Any) -> bytes:
@@ -128,22 +141,6 @@ class Template:
         return all(places.get(name) == list(tensor.shape) for name, tensor in tensors)
 
 
-@contextmanager
-def _keep_quiet() -> Iterator[None]:
-    """Let the exporter say nothing of what it tries: what goes wrong is raised."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "root")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-
-
 def check_against_torch(model: bytes, served: Served, images: Pixels) -> dict[str, Any]:
     """Return by how much the logits of these images differ from torch's at most, and whether the classes are the same.
 
@@ -152,7 +149,7 @@ def check_against_torch(model: bytes, served: Served, images: Pixels) -> dict[st
     found = run_session(open_session(model), images, np.arange(len(images)))
     with torch.no_grad():
         expected = torch.cat(
-            [served(torch.from_numpy(part))[0] for part in np.array_split(images, -(-len(images) // 16))]
+            [served(torch.from_numpy(part))[0] for part in np.array_split(images, -(-len(images) // IMAGES_AT_ONCE))]
         )
     wanted = expected.numpy()
     largest = float(np.abs(found - wanted).max())

@@ -1,10 +1,8 @@
 """Quantisation: the ONNX model in 8-bit integers, and what that costs in accuracy."""
 
-import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -20,7 +18,8 @@ from frostline.answer.estimator import Interval, estimate
 from frostline.answer.outcomes import average_scores
 from frostline.data.images import Prepared
 from frostline.errors import quote_error
-from frostline.model.onnx_export import ExportError
+from frostline.files import find_disk_error
+from frostline.model.onnx_export import ExportError, keep_quiet
 from frostline.model.saved import PIXELS, Pixels, open_session, run_session
 
 CALIBRATED_ON, AT_ONCE = 128, 8
@@ -50,7 +49,7 @@ def quantize(model: bytes, images: Pixels) -> bytes:
     where they overflow, and weights of 7 bits, which do not, cost EfficientNet-Lite0 on digits 8 points. Raises an
     `ExportError` where the network has something that cannot be.
     """
-    with tempfile.TemporaryDirectory() as folder, _keep_quiet():
+    with tempfile.TemporaryDirectory() as folder, keep_quiet():
         given, ready, made = (Path(folder, name) for name in ("given.onnx", "ready.onnx", "made.onnx"))
         given.write_bytes(model)
         try:
@@ -59,20 +58,12 @@ def quantize(model: bytes, images: Pixels) -> bytes:
                 str(ready), str(made), _Reader(images), quant_format=QuantFormat.QDQ, per_channel=True,
                 activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
             )  # fmt: skip
-        except Exception as error:  # noqa: BLE001 - whatever the quantiser raises about a network's operations
+        except Exception as error:
+            if find_disk_error(error) is not None:
+                raise
+            # whatever else the quantiser raises is about the network's operations
             raise ExportError(f"onnxruntime.quantization: {quote_error(error)}") from None
         return made.read_bytes()
-
-
-@contextmanager
-def _keep_quiet() -> Iterator[None]:
-    """Let the quantiser, which logs to the root, say nothing of each tensor that stays in float32."""
-    was = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(was)
 
 
 @dataclass(frozen=True)

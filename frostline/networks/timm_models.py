@@ -28,6 +28,12 @@ def read_timm_preprocessing(name: str) -> dict[str, Any]:
     }
 
 
+def read_timm_licence(name: str) -> str | None:
+    """Return the licence that timm, or the repository, names for the weights, if it names one."""
+    named = _read_config(name).get("license")
+    return str(named) if named else None
+
+
 @functools.cache
 def _read_config(name: str) -> dict[str, Any]:
     import timm

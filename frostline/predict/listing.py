@@ -1,6 +1,7 @@
 """Listing: the images that are asked about, and their classes where folders or a table tell them."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def read_list(path: Path, classes: Sequence[str]) -> list[Asked]:
         raise InputError.of(str(path), "be a list in UTF-8", "other bytes") from None
     if path.suffix.lower() == ".txt":
         return [Asked(line, path.parent / line) for line in map(str.strip, text.splitlines()) if line]
-    rows = csv.DictReader(text.splitlines())
+    rows = csv.DictReader(io.StringIO(text, newline=""))
     if "path" not in (rows.fieldnames or ()):
         got = f"{join_names(rows.fieldnames)} alone" if rows.fieldnames else "none"
         raise InputError.of(str(path), "have a column path", shorten(got))

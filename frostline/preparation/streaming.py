@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 import PIL
 import pyarrow.parquet as pq
-from filelock import FileLock
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from frostline.files import find_project_root, hash_file, reserve, tell_disk
+from frostline.files import find_project_root, hash_file, hold_lock, reserve, tell_disk
 from frostline.preparation.decoding import Decoded, decode
 from frostline.preparation.duplicates import Hash
 
@@ -67,16 +66,17 @@ def decode_images(parquet: Path, ids: list[str], out: Path, image_px: int) -> li
     disk: a run that is killed goes on after its last whole batch. Memory grows by some hundred bytes an image.
     """
     scratch = locate_scratch(parquet, image_px)
-    with tell_disk(scratch):
-        scratch.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(scratch.parents[1] / "decoding.lock"):  # of two that decode the same images the second waits
+    with hold_lock(scratch.parents[1] / "decoding.lock"):  # one decodes at a time, so that all other folders are left
+        for left in scratch.parent.glob("decoded-*"):
+            if left != scratch:
+                shutil.rmtree(left)
         return decode_into(scratch, parquet, ids, out, image_px)
 
 
 def decode_into(scratch: Path, parquet: Path, ids: list[str], out: Path, image_px: int) -> list[Seen]:
-    """Do the same in this scratch folder."""
+    """Decode into the scratch folder, on top of what a killed run left there, and move the pixels to `out`."""
     with tell_disk(scratch):
-        scratch.mkdir(exist_ok=True)
+        scratch.mkdir(parents=True, exist_ok=True)
     pixels, notes = scratch / "images.npy", scratch / "seen.jsonl"
     arrays = map_array(pixels, (len(ids), image_px, image_px, 3))
     seen = read_notes(notes, arrays)

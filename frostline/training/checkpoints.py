@@ -6,9 +6,7 @@ more repeats trains only what is new.
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -20,8 +18,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from frostline.constants import Rates
-from frostline.errors import InputError
-from frostline.files import find_project_root, hash_file, open_whole_file
+from frostline.files import find_project_root, hash_file, hold_lock, open_whole_file
 from frostline.training.loop import Epoch, Fit
 from frostline.training.optimizer import get_named_state, restore_state
 
@@ -72,21 +69,9 @@ def hash_code(*folders: Path) -> str:
     return hashed.hexdigest()
 
 
-@contextmanager
-def hold(checkpoint: Path) -> Iterator[None]:
+def hold(checkpoint: Path) -> AbstractContextManager[None]:
     """Wait until no other process trains the fit, and keep the others waiting."""
-    lock = FileLock(checkpoint.with_suffix(".lock"))
-    try:
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except (NotImplementedError, OSError) as error:
-        fix = "Network disks often cannot: keep the repository on one of this machine."
-        got = repr(os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error))
-        raise InputError.of(str(checkpoint.parent), "lie on a disk that locks files", got, fix) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    return hold_lock(checkpoint.with_suffix(".lock"))
 
 
 def save_fit(path: Path, fit: Fit) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from frostline.constants import Rates, name_run
-from frostline.data.images import Prepared, read_prepared, take_share
+from frostline.data.images import Prepared, take_share
 from frostline.files import hash_file, locate_logs
 from frostline.hardware import choose_device, resolve_precision
 from frostline.networks.own_networks import FOLDER
@@ -97,13 +97,12 @@ def name_cell(rates: Rates, replicate: int) -> str:
     return f"learning-rates-{'-'.join(map(repr, rates))}-replicate-{replicate}"
 
 
-def make_job(settings: Params, prepared: Path, backbone: str, plan: str) -> Job:
-    """Return what training `plan` on `backbone` takes."""
+def make_job(settings: Params, data: Prepared, backbone: str, plan: str) -> Job:
+    """Return what training `plan` on `backbone` takes, with these images."""
     device, asked_plan = choose_device(), settings.plans[plan]
     most = sum(phase.epochs for phase in asked_plan.list_phases(settings.training.epochs))
     views = {"views": min(asked_plan.views or settings.training.views, most)}  # an epoch shows one of them
     chosen, training = asked_plan.model_copy(update=views), settings.training.model_copy(update=views)
-    data = read_prepared(prepared)
     replicates = [int(replicate) for replicate in data.splits.replicate.unique()]
     if chosen.train_percent is not None:
         data = take_share(data, chosen.train_percent)

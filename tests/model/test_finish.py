@@ -12,10 +12,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from frostline.backbones.adapters import build_for_plan
 from frostline.errors import InputError
 from frostline.files import check_sums, read_csv, read_json, read_yaml, write_yaml
 from frostline.model.network import load_network
 from frostline.model.saved import LOGITS, PIXELS, PROBABILITIES, open_session, read_model
+from frostline.params.schema import Plan
 from tests.model.finished import ask_for, finish_toy, make_model, noise, train_and_score, write_facts, write_reports
 from tests.project import ROOT
 
@@ -173,6 +175,21 @@ class Picky(nn.Module):
 def build():
     return Picky()
 """
+
+
+@pytest.mark.parametrize(
+    "definition", [{"adapt": {"lora": 2, "parts": ["stem"]}}, {"from": "stem", "head_after": "stage4"}]
+)
+def test_such_a_network_takes_no_adapters_and_no_earlier_head_and_that_is_one_line(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, definition: dict[str, object]
+) -> None:
+    monkeypatch.chdir(toy)
+    (toy / "models").mkdir()
+    (toy / "models" / "picky.py").write_text(CANNOT_BE_WRITTEN)
+    plan = Plan(**definition, weights="data/weights/own.pth", learning_rates=[0.1])
+    with pytest.raises(InputError, match=r"^a plan(, head_after,)? must ") as refused:
+        build_for_plan("models/picky.py:build", "none", 2, 32, plan)
+    assert "\n" not in str(refused.value)
 
 
 def test_of_a_network_that_cannot_be_written_as_onnx_the_weights_are_left_and_the_reason(

@@ -10,6 +10,7 @@ import torch
 from frostline.backbones.audit import AuditError
 from frostline.backbones.runs import read_run
 from frostline.constants import LEFT_OUT
+from frostline.data.images import read_prepared
 from frostline.files import read_csv, read_yaml, write_yaml
 from frostline.model import fitting
 from frostline.model.fitting import Course, Fitted, fit_on_all, hold_nothing_back, make_job_of_all, read_course
@@ -28,7 +29,7 @@ def prepare_fit(toy: Path, plan: str, **training: object) -> tuple[Job, Course]:
         toys.set_params(toy, **{f"training__{name}": value})
     name = train_and_score(toy, plan)
     run = read_run(toy / "runs" / name)
-    job = make_job_of_all(load_params(toy / "params.yaml"), toy / "prepared", run)
+    job = make_job_of_all(load_params(toy / "params.yaml"), read_prepared(toy / "prepared"), run)
     return job, read_course(run, read_csv(toy / "runs" / name / "history.csv"), job.plan, len(job.phases))
 
 

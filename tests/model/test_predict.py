@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,8 @@ from frostline.files import read_csv, read_json
 from frostline.model.network import load_network
 from frostline.model.saved import read_model
 from frostline.predict import __main__ as command
-from frostline.predict.listing import list_images
+from frostline.predict import predicting
+from frostline.predict.listing import Asked, list_images
 from frostline.preparation.decoding import decode_pixels
 from tests.model.finished import noise
 from tests.project import ROOT
@@ -249,6 +251,28 @@ def test_it_needs_the_folder_of_the_model_alone(part_model: Path, images: Path, 
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_no_more_images_are_in_hand_than_a_few_groups_for_each_thread(
+    part_model: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever takes the answers slowly lets the decoding wait."""
+    read: list[Path] = []
+    decode = predicting.decode_pixels
+
+    def count(encoded: bytes, image_px: int) -> Any:
+        read.append(images)
+        return decode(encoded, image_px)
+
+    monkeypatch.setattr(predicting, "decode_pixels", count)
+    monkeypatch.setattr(predicting, "count_cores", lambda: 2)
+    asked = [Asked(str(number), images / "unsorted" / "6.png") for number in range(1_000)]
+    most = 0
+    for taken, _ in enumerate(predicting.predict(read_model(part_model), asked)):
+        time.sleep(0.0005)
+        most = max(most, len(read) - taken)
+    assert len(read) == 1_000
+    assert predicting.IN_GROUP < most <= predicting.IN_GROUP * (2 * predicting.WAITING + 2)
+
+
 WATCHED = """
 import resource, runpy, sys
 sys.argv = ["predict", *sys.argv[1:]]
@@ -276,4 +300,4 @@ def test_memory_does_not_grow_with_the_number_of_images(part_model: Path, tmp_pa
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stderr.split()[-1]))
         assert len(read_csv(tmp_path / f"{count}.csv")) == count
-    assert peaks[1] < peaks[0] + 40_000  # kibibytes; 5,000 images decoded are 80 MB, and were they whole, 240
+    assert peaks[1] < peaks[0] + 40_000  # kibibytes; the files, or the images as they are decoded, are 245 MB each

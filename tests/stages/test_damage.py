@@ -13,6 +13,7 @@ from frostline.files import SUMS, check_sums, open_whole_folder, write_json
 from stages import compare, evaluate, look, plot, prepare
 from stages import train as train_stage
 from tests import toys
+from tests.model.finished import finish_toy, train_and_score, write_facts, write_reports
 from tests.project import ENVIRONMENT, ROOT, list_names, seal
 from tests.reports import write_study
 from tests.stages.prepared import make_class, prepare_pictures
@@ -92,6 +93,20 @@ def test_every_stage_finds_a_changed_byte_of_what_it_reads(toy: Path) -> None:
 
     for path in (toy / "reports" / "advice.json", run / "history.csv", scores / "shifted.parquet"):
         find_damage(path, inside, 0.4)
+
+
+def test_the_stage_that_leaves_the_model_finds_a_changed_byte_of_what_it_reads(toy: Path) -> None:
+    write_facts(toy)
+    name = train_and_score(toy, "head")
+    write_reports(toy, [("efficientnet_lite0", "head")])
+    read = [
+        toy / "raw" / "source.json", toy / "reports" / "advice.json", toy / "reports" / "plans.csv",
+        toy / "runs" / name / "run.json", toy / "runs" / name / "replicate-1.safetensors",
+        toy / "scores" / name / "predictions.parquet", toy / "prepared" / "images.npy",
+    ]  # fmt: skip
+    for path in read:
+        find_damage(path, lambda: finish_toy(toy), 0.5)
+    assert not (toy / "model").exists()
 
 
 def test_the_report_finds_a_changed_byte_of_what_it_draws(tmp_path: Path) -> None:

@@ -104,6 +104,14 @@ def test_other_images_another_side_or_other_code_begin_anew(
     assert len(places) == 4
 
 
+def test_what_a_killed_run_of_another_study_left_is_taken_away(study: Path) -> None:
+    left = streaming.locate_scratch(study / "raw/images.parquet", 99)
+    left.mkdir(parents=True)
+    (left / "images.npy").write_bytes(b"pixels")
+    run(study)
+    assert not left.exists()
+
+
 def test_what_cannot_be_read_is_told_after_all_were_decoded(study: Path) -> None:
     (study / "images" / "cat" / "bad.png").write_bytes(b"no image")
     fetch.main(params=study / "params.yaml", out=study / "raw")

@@ -1,5 +1,6 @@
 """A disk that takes no more is told in one line, whatever stage meets it, and what was there before stands."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -21,14 +22,18 @@ STAGES = {
         "--params params.yaml --advice reports/advice.json --prepared data/prepared --runs data/runs "
         "--scores data/scores --out reports/look"
     ),
+    "finish": (
+        f"{PREPARED} --source data/raw/source.json --runs data/runs --scores data/scores --reports reports "
+        "--out data/model"
+    ),
     "plot": (
-        "--reports reports --look reports/look --source data/raw/source.json --figures reports/figures "
-        "--report reports/report.html"
+        "--reports reports --look reports/look --source data/raw/source.json --model data/model "
+        "--told reports/model.json --figures reports/figures --report reports/report.html"
     ),
 }
 FULL = [
     ("fetch", 20), ("fetch", 200), ("prepare", 20), ("prepare", 1_000), ("race", 0), ("train", 20), ("train", 2),
-    ("evaluate", 20), ("compare", 0), ("look", 8), ("plot", 8), ("plot", 60),
+    ("evaluate", 20), ("compare", 0), ("look", 8), ("finish", 2), ("finish", 60), ("plot", 8), ("plot", 60),
 ]  # fmt: skip
 """Stages, and the kilobytes beyond which no file of theirs may grow: writing fails where it would on a full disk."""
 
@@ -45,6 +50,12 @@ def set_cache(folder: Path, size: int) -> None:
     params = read_params(folder)
     params["training"]["cache_bytes"] = size
     write_params(folder, params)
+
+
+def forget_fits(folder: Path) -> None:
+    """Take away what was trained and decoded, so that it is not found again."""
+    for path in (folder / ".dvc/tmp/frostline").glob("*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def list_outputs(folder: Path) -> dict[str, bytes]:
@@ -70,8 +81,7 @@ def check(ended: subprocess.CompletedProcess[str], told: str) -> None:
 @pytest.mark.trial
 @pytest.mark.parametrize(("stage", "kilobytes"), FULL)
 def test_a_stage_whose_disk_is_full_says_so_and_leaves_what_was_there(study: Path, stage: str, kilobytes: int) -> None:
-    for path in (study / ".dvc/tmp/frostline").glob("*"):
-        path.unlink()  # so that it is trained, not found
+    forget_fits(study)
     set_cache(study, 0)
     before = list_outputs(study)
     check(run_full(study, stage, kilobytes), "What was there before stands.")
@@ -83,8 +93,7 @@ def test_a_stage_whose_disk_is_full_says_so_and_leaves_what_was_there(study: Pat
 @pytest.mark.trial
 def test_a_prefix_whose_scratch_is_full_says_so(study: Path) -> None:
     set_cache(study, 1)
-    for path in (study / ".dvc/tmp/frostline").glob("*"):
-        path.unlink()
+    forget_fits(study)
     before = list_outputs(study)
     check(run_full(study, "train", 100), "to do without the cache.")
     assert list_outputs(study) == before
