@@ -131,6 +131,7 @@ class Facts:
             "plans": found,
             "whole": whole,
             "image_px": told["image_px"],
+            "precision": told["precision"],
             "tested": told["test_images"],
             "repeats": told["repeats"],
         }

@@ -83,8 +83,9 @@ def trace(served: Served, image_px: int) -> Any:
         raise ExportError(f"torch.onnx.export: {quote_error(error)}") from None
     if program is None:
         raise ExportError("torch.onnx.export gave nothing")
-    _forget_origins(program.model_proto)
-    return program.model_proto
+    model = program.model_proto  # which is made anew whenever it is asked for
+    _forget_origins(model)
+    return model
 
 
 def write_bytes(model: Any) -> bytes:

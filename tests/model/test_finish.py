@@ -65,6 +65,7 @@ def test_onnx_gives_what_the_network_gives_that_comes_back_for_any_number_of_ima
         pixels = noise(images)
         found, expected = run_onnx(part_model, pixels), predict_with_torch(part_model, pixels)
         assert found == pytest.approx(expected, abs=1e-4)
+    assert b"/onnx_export.py" not in (part_model / "model.onnx").read_bytes()  # nor any other file of this machine
     warmth = read_json(part_model / "model.json")["calibration"]["temperature"]
     probabilities = run_onnx(part_model, pixels, output=PROBABILITIES)
     assert probabilities == pytest.approx(torch.from_numpy(expected / warmth).softmax(1).numpy(), abs=1e-4)
