@@ -15,7 +15,7 @@ CHOSEN = $(if $(STUDY), --study '$(STUDY)')$(if $(FOLDER), --folder '$(FOLDER)')
 # What the command says when it fails is all that there is to say.
 FROSTLINE = @python -m frostline.commands
 
-.PHONY: help setup check study plans look show predict record readme benchmark architectures test test-slow trials lint lock clean
+.PHONY: help setup check study plans look show predict record readme benchmark architectures test test-long test-slow trials lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ architectures: setup ## measure how fast each backbone is here, and make the tab
 test: setup ## run the tests
 	@python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+test-long: setup ## run what `make test` leaves out as each takes ten seconds and more: a quarter of an hour
+	@python -m pytest -m long --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test-slow: setup ## run what `make test` leaves out: large models at full size, 200 simulated studies
 	@python -m pytest -m slow
 	@OMP_NUM_THREADS=1 python -m docs.statistics.measure
@@ -84,7 +87,7 @@ lint: setup ## check format, style and types
 	@python -m mypy
 
 lock: setup ## resolve pyproject.toml into requirements.lock
-	@python -m uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	@python -m uv pip compile --quiet pyproject.toml --extra dev --extra ray --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --constraints constraints.txt --output-file requirements.lock
 
 clean: ## delete .venv; results stay

@@ -11,6 +11,4 @@ downloads: servers asked three times, and what they send verified
 hardware: the device, its name, number formats, determinism and peak memory
 units: numbers as people read them: 2.67 M, 41.3 TFLOP, points, per cent
 plotting: palette, style and letters of all pictures, and how they are saved
-racing: when plans of a race are compared, which rates go on, and the worker that trains each plan
-rounds: the course of a race: what is trained next, which rates are dropped, which plans stop
 """

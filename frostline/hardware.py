@@ -23,6 +23,11 @@ def name_processor(device: torch.device) -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def tell_kind(device: torch.device) -> str:
+    """Return the device's type, with the machine's and the instructions that are computed with."""
+    return f"{device.type} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
+
+
 def measure_peak_memory() -> int:
     """Return the most memory that this process held: on the GPU if it uses one, else in RAM.
 

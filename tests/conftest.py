@@ -7,10 +7,11 @@ from pathlib import Path
 
 # Threads that wait by spinning slow each other down tenfold where the processor has other work. Read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# Tests that run side by side share the cores, and so do the commands that they start.
-os.environ.setdefault(
-    "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
-)
+# Tests that run side by side share the cores, and so do the commands that they start. Who shares the tests out loads
+# this file too, and hands its environment on: it must not say anything here.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    at_once = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // at_once)))
 
 import pytest
 import torch

@@ -64,6 +64,7 @@ def laid(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return study
 
 
+@pytest.mark.long
 def test_a_study_that_was_laid_down_runs_to_its_report_and_its_model(laid: Path) -> None:
     assert (laid / "reports" / "report.html").stat().st_size > 10_000
     assert read_json(laid / "data" / "model" / "model.json")["made"]
@@ -72,12 +73,14 @@ def test_a_study_that_was_laid_down_runs_to_its_report_and_its_model(laid: Path)
     assert not {"frostline", "stages", "tests"} & names
 
 
+@pytest.mark.long
 def test_it_predicts_as_a_command(laid: Path, installed: Path, tmp_path: Path) -> None:
     image = next((ROOT / "reports" / "figures").glob("difference.png"))
     frostline(installed, tmp_path, "predict", str(image), "--model", str(laid / "data/model"))
     assert len(read_csv(tmp_path / "predictions.csv")) == 1
 
 
+@pytest.mark.long
 def test_run_again_nothing_runs_and_plans_and_experiments_are_shown(laid: Path, installed: Path) -> None:
     assert "Running stage" not in frostline(installed, laid, "study").stdout
     assert "scratch on cnn2" in frostline(installed, laid, "plans").stdout
@@ -86,6 +89,7 @@ def test_run_again_nothing_runs_and_plans_and_experiments_are_shown(laid: Path, 
     assert "advised_plan" in frostline(installed, laid, "show").stdout
 
 
+@pytest.mark.long
 def test_after_an_update_only_what_the_update_changed_runs_anew(laid: Path, installed: Path) -> None:
     (site,) = (installed.parent / "lib").glob("python*/site-packages")
     module = site / "frostline" / "interpret" / "captions.py"
@@ -102,6 +106,7 @@ def test_after_an_update_only_what_the_update_changed_runs_anew(laid: Path, inst
         frostline(installed, laid, "plans")
 
 
+@pytest.mark.long
 def test_its_stages_are_those_of_the_package_and_depend_on_its_rooms(laid: Path) -> None:
     stages = load_yaml((laid / "dvc.yaml").read_text())["stages"]
     ours = load_yaml((ROOT / "dvc.yaml").read_text())["stages"]

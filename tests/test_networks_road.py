@@ -11,6 +11,8 @@ from frostline.backbones.runs import load_backbone
 from frostline.files import read_json
 from tests.project import commit, copy_project, read_study, run, write_params
 
+pytestmark = pytest.mark.long
+
 OWN = "models/example.py:build"
 WEIGHTS = "data/weights/example.safetensors"
 

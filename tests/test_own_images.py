@@ -55,6 +55,7 @@ def wait_for_queue(project: Path) -> None:
         time.sleep(1)
 
 
+@pytest.mark.long
 def test_a_queued_experiment_finds_the_images(study: Path) -> None:
     run(study, "dvc", "exp", "run", "--queue", "--name", "other", "-S", "data.image_px=18", "prepare")
     run(study, "dvc", "queue", "start")

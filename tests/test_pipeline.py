@@ -114,6 +114,7 @@ def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
+@pytest.mark.long
 def test_two_fresh_runs_give_the_same_bytes(study: Path, tmp_path: Path) -> None:
     """Measured seconds and bytes stand in costs.csv, costs.json, the runs' history.csv, the page and metrics.json.
 
@@ -163,6 +164,7 @@ def test_editing_one_plan_reruns_that_plan_alone_and_the_comparison(study: Path)
     run(study, "git", "checkout", "--quiet", ".")
 
 
+@pytest.mark.long
 def test_more_repeats_train_only_what_is_new_in_an_experiment_and_by_repro(study: Path) -> None:
     def list_trained(told: str) -> list[str]:
         return sorted(re.findall(r"replicate (\d+): best of", told))
@@ -182,6 +184,7 @@ def test_more_repeats_train_only_what_is_new_in_an_experiment_and_by_repro(study
     run(study, "dvc", "checkout")
 
 
+@pytest.mark.long
 def test_a_race_is_trained_once_and_tells_what_it_stopped(study: Path) -> None:
     params = read_params(study)
     params["study"]["racing"] = True
@@ -255,6 +258,7 @@ def test_pushed_results_arrive_whole_on_a_fresh_clone(study: Path, tmp_path: Pat
     assert contents(clone, "data/runs/*/*") == contents(study, "data/runs/*/*")
 
 
+@pytest.mark.long
 def test_a_queued_grid_gives_one_row_per_plan_and_trains_nothing_new(study: Path) -> None:
     run(study, "dvc", "exp", "run", "--queue", "-S", "study.plans=[head],[stage4]")
     run(study, "dvc", "queue", "start")

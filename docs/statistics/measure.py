@@ -25,7 +25,7 @@ from frostline.answer.stopping import LEAST_CHANCE, find_chances, join_stopped
 from frostline.errors import InputError, end_in_one_line
 from frostline.files import write_csv
 from frostline.plotting import save_figure, use_style
-from frostline.racing import list_rungs
+from frostline.running.racing import list_rungs
 from frostline.stats.significance import correct_by_holm
 
 DESIGNS = {

@@ -15,6 +15,10 @@ def main(params: Path) -> None:
     with end_in_one_line():
         settings = load_params(params)
         check_git()
+        if settings.training.workers == "ray":
+            from frostline.cluster.connecting import require_ray
+
+            require_ray()
         if settings.data.source in ("folder", "table"):
             from frostline.sources.local import open_source
 

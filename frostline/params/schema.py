@@ -160,7 +160,10 @@ class Augmentation(Section):
 
 
 class Training(Section):
-    """How every plan is trained; `cache_bytes` are of memory for a prefix, `keep_bytes` of disk for finished fits."""
+    """How every plan is trained, and by whom: `workers` are processes of this machine, or the nodes of a cluster.
+
+    `cache_bytes` are of memory for a prefix, `keep_bytes` of disk for finished fits.
+    """
 
     epochs: Count
     patience: Count
@@ -175,6 +178,7 @@ class Training(Section):
     class_weights: Literal["none", "balanced"]
     augmentation: Augmentation
     views: Count
+    workers: Literal["local", "ray"]
     cache_bytes: Bytes
     keep_bytes: Bytes
     augmentation_seed: Seed

@@ -22,6 +22,7 @@ class Job:
 
     `tune` says in which replicates every learning rate is tried: the "first", or "all". `weights_sha256` is of a file
     of weights that the plan names, `own_code` of each of one's own files that make the network; fits lie in `scratch`.
+    `hardware` names the kind and the processor of what computes, where that is not this machine.
     """
 
     data: Prepared
@@ -38,6 +39,7 @@ class Job:
     weights_sha256: str = ""
     own_code: dict[str, str] = field(default_factory=dict)
     threads: int = field(default_factory=torch.get_num_threads)
+    hardware: tuple[str, str] | None = None
 
     @property
     def image_px(self) -> int:
@@ -72,7 +74,7 @@ def locate_checkpoint(job: Job, rates: Rates, replicate: int) -> Path:
 
     The plan's name and how many replicates there are have no part in it, nor what only says where things are kept.
     """
-    unasked = {"cache_bytes", "keep_bytes"}
+    unasked = {"cache_bytes", "keep_bytes", "workers"}
     rows = [job.data.list_rows(split, [replicate]) for split in ("train", "validation")]
     return job.scratch / (
         fingerprint(

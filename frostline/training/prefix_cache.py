@@ -155,14 +155,18 @@ class Store:
 
 
 def _take_store(handed: Any, layout: Layout) -> Store:
-    return _map_store(os.fdopen(handed.detach(), "r+b"), layout)
+    return map_file(os.fdopen(handed.detach(), "r+b"), layout)
 
 
-def _map_store(file: IO[bytes], layout: Layout) -> Store:
+def map_file(file: IO[bytes], layout: Layout) -> Store:
     """Return the store whose outputs lie in the file. Nothing that reads them writes there."""
-    mapped = torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="r+"))
+    return map_outputs(torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="r+")), layout, file)
+
+
+def map_outputs(kept: Tensor, layout: Layout, file: IO[bytes] | None = None) -> Store:
+    """Return the store whose outputs lie in these bytes, which are those of the file if there is one."""
     outputs = tuple(
-        mapped[first : first + shape.bytes * layout.images].view(shape.dtype).view(layout.images, *shape.sides)
+        kept[first : first + shape.bytes * layout.images].view(shape.dtype).view(layout.images, *shape.sides)
         for first, shape in zip(layout.starts, layout.shapes, strict=False)
     )
     return Store(outputs, file, layout)
@@ -191,7 +195,7 @@ def _fill_memory(outputs: Iterator[tuple[Tensor, ...]], layout: Layout, scratch:
         file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - as long as the store lives
     with tell_disk(scratch):
         file.truncate(layout.bytes)
-    store = _map_store(file, layout)
+    store = map_file(file, layout)
     filled = 0
     for tensors in outputs:
         for kept, tensor in zip(store.outputs, tensors, strict=True):
@@ -217,7 +221,7 @@ def _fill_scratch(outputs: Iterator[tuple[Tensor, ...]], layout: Layout, scratch
         hint = "Free some, or set training.cache_bytes to 0 to do without the cache."
         must = f"have room for the prefix cache ({layout.bytes} bytes)"
         raise InputError.of(str(scratch), must, str(error.strerror), hint) from None
-    return _map_store(file, layout)
+    return map_file(file, layout)
 
 
 @dataclass(frozen=True)

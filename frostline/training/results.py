@@ -1,7 +1,6 @@
 """Outcomes: what became of a run, phase by phase, its choices, what it cost, and the folder in which that is kept."""
 
 import copy
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -10,7 +9,6 @@ from pathlib import Path
 from statistics import mean, median
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from frostline.backbones.adapters import build_for_plan
@@ -19,7 +17,7 @@ from frostline.backbones.runs import Run, combine_digests, locate_learned, write
 from frostline.constants import PARTS, Rates
 from frostline.errors import InputError
 from frostline.files import write_csv, write_json
-from frostline.hardware import measure_bfloat16_speed, measure_peak_memory, name_processor
+from frostline.hardware import measure_bfloat16_speed, measure_peak_memory, name_processor, tell_kind
 from frostline.networks.catalog import find_architecture
 from frostline.training.checkpoints import Trained, read_best
 from frostline.training.costs import Work, count_work
@@ -175,6 +173,7 @@ def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Ra
     """Return what run.json tells; `last` is the last phase, and `files` has the SHA-256 of each replicate's file."""
     trainable_parameters, parameters = count_parameters(frozen)
     best = {replicate: find_best_epoch(last.histories[rates, replicate]) for replicate in files}
+    kind, processor = job.hardware or (tell_kind(job.device), name_processor(job.device))
     return Run(
         backbone=job.backbone,
         plan=plan,
@@ -198,8 +197,8 @@ def describe(job: Job, plan: str, frozen: nn.Sequential, last: Phased, rates: Ra
             for replicate, at in best.items()
         },
         precision=job.precision,
-        device=f"{job.device.type} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})",
-        processor=name_processor(job.device),
+        device=kind,
+        processor=processor,
         threads=job.threads,
         versions={name: version(name) for name in ("torch", "torchvision", "timm")},
         audit="passed",  # each cell was audited when each of its phases ended, and a failed audit ends the stage

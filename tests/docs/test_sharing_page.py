@@ -12,6 +12,8 @@ from PIL import Image
 from frostline.files import check_sums, read_csv, read_json
 from tests.project import ENVIRONMENT, ROOT, commit, copy_project, read_params, run, write_params
 
+pytestmark = pytest.mark.long
+
 PAGE = ROOT / "docs" / "guide" / "sharing.md"
 BLOCK = re.compile(r"```sh (\w+)\n(.*?)```", re.DOTALL)
 

@@ -118,6 +118,7 @@ def test_lora_is_merged_so_that_the_weights_are_the_librarys_own(toy: Path) -> N
     assert run_onnx(folder, pixels) == pytest.approx(predict_with_torch(folder, pixels), abs=1e-4)
 
 
+@pytest.mark.long
 def test_a_network_that_ends_early_comes_back_and_says_that_no_library_has_it(toy: Path) -> None:
     add_plan(toy, "early", **{"from": "stage2", "head_after": "stage3"})
     folder = make_model(toy, "early")
@@ -127,6 +128,7 @@ def test_a_network_that_ends_early_comes_back_and_says_that_no_library_has_it(to
     assert run_onnx(folder, pixels) == pytest.approx(predict_with_torch(folder, pixels), abs=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backbone", ["torchvision/shufflenet_v2_x0_5", "cnn3", "timm/test_vit"])
 def test_networks_of_all_libraries_come_back_as_they_were_trained(toy: Path, backbone: str) -> None:
     params = read_yaml(toy / "params.yaml")
@@ -262,6 +264,7 @@ def test_what_finish_cannot_mean_is_one_line(toy: Path, finish: object, line: st
     assert str(caught.value).startswith(line)
 
 
+@pytest.mark.long
 def test_it_is_the_same_model_when_it_is_made_again(toy: Path) -> None:
     first = make_model(toy, "head")
     again = finish_toy(toy, "again")

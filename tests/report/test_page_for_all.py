@@ -46,6 +46,7 @@ FAULTS = """() => {
 }"""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [360, 768, 1400])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_nothing_overflows_is_cut_or_lies_on_anything_else(

@@ -244,6 +244,7 @@ def test_of_what_is_not_on_the_hub_nothing_is_kept(
     assert not Path(constants.HF_ASSETS_CACHE).exists()
 
 
+@pytest.mark.long
 def test_dvc_fetches_from_the_hub_of_the_environment_once_and_again_when_other_images_are_asked_for(
     server: FakeHub, tmp_path: Path, leaves: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def weights_of(folder: Path) -> dict[str, str]:
     return {path.name: hash_file(path) for path in folder.glob("*.safetensors")}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plan", ["head", "part", "gradual"])
 def test_more_replicates_train_only_what_is_new_and_end_as_if_all_were_trained_at_once(
     plan: str, keeping: Path, trained: Trained
@@ -138,6 +139,7 @@ CHANGES: list[Callable[[Path], None]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", CHANGES)
 def test_other_data_or_parameters_find_nothing_old(
     change: Callable[[Path], None], keeping: Path, trained: Trained
@@ -184,6 +186,7 @@ def test_the_first_replicate_tunes_and_its_choice_serves_the_others(toy: Path, t
     assert len(trained) == len(history) == 3 * 2
 
 
+@pytest.mark.long
 def test_phases_are_tuned_in_the_first_replicate_too(toy: Path) -> None:
     phases = [{"from": depth, "epochs": 1, "learning_rates": [0.003, 0.0003]} for depth in ("head", "stage4")]
     params = read_yaml(toy / "params.yaml")

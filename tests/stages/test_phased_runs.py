@@ -50,6 +50,7 @@ def test_the_rate_that_each_part_really_had_stands_in_the_history(toy: Path) -> 
     assert first.learning_rate_stage3.isna().all()
 
 
+@pytest.mark.long
 def test_every_combination_of_rates_is_tried_and_a_phase_that_they_share_is_trained_once(toy: Path) -> None:
     add_plan(toy, "grid", {"phases": [phase("head", 2, 0.01, 0.001), phase("stage4", 1, 0.003, 0.0003)]})
     folder = train_toy(toy, "grid")
@@ -66,6 +67,7 @@ def test_every_combination_of_rates_is_tried_and_a_phase_that_they_share_is_trai
     )
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_in_its_second_phase_goes_on_from_there(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,12 +16,12 @@ import pandas as pd
 import pytest
 import torch
 
-from frostline import rounds
 from frostline.backbones.runs import load_backbone
 from frostline.errors import InputError
 from frostline.files import read_json, read_yaml, write_csv, write_json, write_yaml
 from frostline.params.loading import load_params
-from frostline.racing import TrialResult, Worker, make_worker, start_workers
+from frostline.running import rounds
+from frostline.running.racing import TrialResult, Worker, make_worker, start_workers
 from stages import evaluate
 from stages import race as race_stage
 from tests import toys
@@ -154,6 +154,7 @@ def test_what_a_race_trained_to_its_end_is_bit_for_bit_what_the_grid_trains(race
     assert one[one.replicate < 2].reset_index(drop=True).equals(other)
 
 
+@pytest.mark.long
 def test_a_race_after_a_grid_finds_its_fits_second_by_second(folder: Path) -> None:
     """The measurement of races stands on it. Of the rates that are dropped the race counts what it would take."""
     write_race(folder, racing=False)
@@ -221,6 +222,7 @@ def test_a_plan_that_does_not_fit_is_refused_in_one_line_and_nobody_is_left_runn
     assert not (folder / "raced").exists()
 
 
+@pytest.mark.long
 def test_a_race_that_was_killed_comes_out_as_if_it_had_not_been(raced: Path, folder: Path) -> None:
     """When it was killed, part had been trained to its end at the rate that goes on."""
     write_race(folder)
@@ -255,7 +257,7 @@ def test_workers_of_a_race_that_was_killed_end_too(folder: Path) -> None:
     code = f"""
 import os
 from pathlib import Path
-from frostline.racing import start_workers
+from frostline.running.racing import start_workers
 from tests.stages.test_race import tell_process
 folder = Path.cwd()
 if __name__ == "__main__":

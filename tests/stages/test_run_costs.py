@@ -55,6 +55,7 @@ def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
 
 
+@pytest.mark.long
 def test_tensorboard_is_told_what_history_tells_and_changes_nothing(toy: Path) -> None:
     plain = toys.train_toy(toy, "gradual")
     kept = {path.name: hash_file(path) for path in plain.glob("replicate-*")}
@@ -128,6 +129,7 @@ def test_a_run_records_where_its_prefix_was_kept_and_the_bytes_that_it_took(
     assert (costs["cache"], costs["cache_bytes"]) == (place, kept if place in ("memory", "scratch") else 0)
 
 
+@pytest.mark.long
 def test_a_plan_of_one_view_is_shown_one_and_every_run_says_how_many_it_had(toy: Path) -> None:
     params = load_yaml((toy / "params.yaml").read_text())
     params["plans"]["one_view"] = params["plans"]["head"] | {"views": 1}
@@ -182,6 +184,7 @@ COUNTED = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plan", ["block", "norms"])
 def test_a_run_that_was_killed_and_goes_on_ends_with_the_same_files_and_the_same_counted_costs(
     plan: str, toy: Path, monkeypatch: pytest.MonkeyPatch
@@ -210,6 +213,7 @@ def test_a_run_that_was_killed_and_goes_on_ends_with_the_same_files_and_the_same
     assert left() == expected
 
 
+@pytest.mark.long
 def test_a_run_is_the_same_wherever_its_prefix_was_kept(toy: Path) -> None:
     weights, histories = [], []
     for cache_bytes in (10**9, 1_000, 0):

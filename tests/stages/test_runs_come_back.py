@@ -81,6 +81,7 @@ def test_weights_that_were_changed_after_training_are_one_line_that_names_their_
     assert re.fullmatch(r"\w{64} instead\. Put the former weights back, or train the run again\.", found)
 
 
+@pytest.mark.long
 def test_a_killed_run_whose_weights_file_was_changed_meanwhile_begins_anew(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_run_tells_no_more_views_than_it_has_epochs(plan: str, views: int, sho
     assert read_run(toys.train_toy(toy, plan, views=views)).definition["views"] == shown
 
 
+@pytest.mark.long
 def test_a_run_of_which_all_learned_needs_its_pretrained_weights_no_more(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def test_other_test_images_and_labels_change_neither_weights_nor_choices(toy: Pa
     assert read_run(toys.train_toy(toy, "head")) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plan", toys.PLANS)
 def test_what_comes_back_is_bit_for_bit_what_was_trained(plan: str, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[dict[str, Tensor]] = []
@@ -141,6 +142,7 @@ def test_a_run_stores_what_learned_and_the_new_last_layer_and_nothing_else(plan:
     assert json.loads((folder / "costs.json").read_text())["learned_bytes"] == path.stat().st_size
 
 
+@pytest.mark.long
 def test_plans_that_learn_little_deep_and_shallow_do_not_send_the_backbone_between(toy: Path) -> None:
     """Their suffix is the whole backbone, of 13.5 MB."""
     stored = {

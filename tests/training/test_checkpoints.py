@@ -145,6 +145,7 @@ def test_a_fit_that_is_being_trained_is_not_dropped(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob("*.pt")) == ["a.pt"]
 
 
+@pytest.mark.long
 def test_a_process_that_would_train_the_same_fit_waits_for_the_other(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from frostline.training.checkpoints import hold\n"

@@ -4,7 +4,7 @@ from math import nan
 
 import pytest
 
-from frostline.racing import choose_better_half, list_rungs
+from frostline.running.racing import choose_better_half, list_rungs
 
 
 @pytest.mark.parametrize(

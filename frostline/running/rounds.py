@@ -6,6 +6,7 @@ end.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite
@@ -22,7 +23,7 @@ from frostline.constants import Rates
 from frostline.errors import InputError
 from frostline.files import read_csv, read_json
 from frostline.params.schema import Params
-from frostline.racing import (
+from frostline.running.racing import (
     Ask,
     TrialResult,
     Worker,
@@ -80,12 +81,23 @@ def start_trial(name: str, ask: Ask) -> Trial:
 
 def race(settings: Params, params: Path, prepared: Path, runs: dict[str, tuple[str, str]], out: Path) -> dict[str, Any]:
     """Hold the race of these runs, write each into its folder in `out`, and return what race.json tells of each."""
-    with start_workers(params, prepared, runs) as workers:
+    with open_workers(settings, params, prepared, runs) as workers:
         trials = hold_race(settings, prepared, [start_trial(name, ask) for name, ask in workers.items()])
         for trial in trials:
             trial.ask(Worker.write, out / trial.name, trial.rates[0], trial.replicates)
         trials[0].ask(Worker.drop_oldest)
     return {trial.name: tell(trial) for trial in trials}
+
+
+def open_workers(
+    settings: Params, params: Path, prepared: Path, runs: Mapping[str, tuple[str, str]]
+) -> AbstractContextManager[dict[str, Ask]]:
+    """Return what yields the workers of the runs: processes of this machine, or those whose fits a cluster trains."""
+    if settings.training.workers == "local":
+        return start_workers(params, prepared, runs)
+    from frostline.running.on_cluster import start_on_cluster  # with Ray, which not everyone has
+
+    return start_on_cluster(settings, prepared, runs)
 
 
 def hold_race(settings: Params, prepared: Path, trials: list[Trial]) -> list[Trial]:
@@ -127,17 +139,24 @@ def choose_worth_racing(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def train_beside(trials: Sequence[Trial], train: Callable[[Trial], object]) -> None:
-    """Train the trials, as many at once as there are cores; each worker is asked one thing after the other."""
-    with ThreadPoolExecutor(torch.get_num_threads()) as asking:
+    """Train the trials, as many at once as there are cores, or as a cluster takes."""
+    at_once = torch.get_num_threads() if all(trial.ask.at_once == 1 for trial in trials) else len(trials)
+    with ThreadPoolExecutor(max(1, at_once)) as asking:
         list(asking.map(train, trials))
 
 
 def train_rates(trial: Trial, replicate: int, most: int | None) -> None:
     """Train the replicate at every rate that goes on, to the end or up to so many epochs."""
-    for rates in trial.rates:
-        result = trial.results[rates, replicate] = trial.ask(Worker.train, rates, replicate, most)
+
+    def train(rates: Rates) -> TrialResult:
+        result = trial.ask(Worker.train, rates, replicate, most)
         told = f"learning rate {format_rates(rates)}, replicate {replicate}, {result.epochs} epochs"
         print(f"{trial.name}: {told}: validation loss {result.val_loss:.3f}")
+        return result
+
+    with ThreadPoolExecutor(min(len(trial.rates), trial.ask.at_once)) as asking:
+        results = list(asking.map(train, trial.rates))
+    trial.results |= {(rates, replicate): result for rates, result in zip(trial.rates, results, strict=True)}
 
 
 def keep_best(losses: Mapping[Rates, float]) -> list[Rates]:

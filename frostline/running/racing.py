@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar, TypeVarTuple
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from frostline.backbones.freezing import count_parameters
 from frostline.backbones.precision import compute_deterministically
@@ -96,11 +97,7 @@ class Worker:
 
     def predict(self, rates: Rates, replicate: int) -> pd.DataFrame:
         """Return what the cell, at its best epoch, makes of the images that the replicate tests."""
-        backbone = build_frozen(self.job, replicate, len(self.job.phases))
-        best = read_best(locate_checkpoint(self.job, rates, replicate))
-        backbone.load_state_dict(backbone.state_dict() | best)
-        name, precision = self.job.backbone, self.job.precision
-        return predict_replicate(self.job.data, backbone.eval(), replicate, name, precision).test
+        return predict_best(self.job, replicate, read_best(locate_checkpoint(self.job, rates, replicate)))
 
     def make_feed(self, phase: int) -> Feed:
         """Return the feed of the phase, which is made when it is needed first."""
@@ -139,8 +136,12 @@ class Worker:
             "trainable_parameters": trainable_parameters,
             "train_flops": count_flops(self.job, frozen, spent)["train_flops"],
             "train_seconds": sum(phase.train_seconds for phase in spent),
-            "peak_memory_bytes": measure_peak_memory(),
+            "peak_memory_bytes": self.measure_peak(),
         }
+
+    def measure_peak(self) -> int:
+        """Return the most memory that this process held."""
+        return measure_peak_memory()
 
     def write(self, folder: Path, rates: Rates, replicates: list[int]) -> None:
         """Write the run into the folder, as these replicates were trained at these rates."""
@@ -149,7 +150,7 @@ class Worker:
             share = feed.seconds / len(histories)
             trained = {
                 (rates, replicate): Trained(
-                    rates, replicate, history, audited, 0, share, feed.cache.place, feed.cache.bytes
+                    rates, replicate, history, audited, self.measure_peak(), share, feed.cache.place, feed.cache.bytes
                 )
                 for (rates, replicate), history in histories.items()
             }
@@ -161,8 +162,20 @@ class Worker:
         drop_oldest(self.job.scratch, self.job.training.keep_bytes)
 
 
+def predict_best(job: Job, replicate: int, best: Mapping[str, Tensor]) -> pd.DataFrame:
+    """Return what the tensors of a cell's best epoch make of the images that the replicate tests."""
+    backbone = build_frozen(job, replicate, len(job.phases))
+    backbone.load_state_dict({**backbone.state_dict(), **best})
+    return predict_replicate(job.data, backbone.eval(), replicate, job.backbone, job.precision).test
+
+
 class Ask(Protocol):
     """Has a worker, wherever it is, do what one of its methods does: `ask(Worker.train, rates, replicate, None)`."""
+
+    @property
+    def at_once(self) -> int:
+        """How many things the worker does at once."""
+        ...
 
     def __call__(self, do: Callable[[Worker, *Asked], Answer], *arguments: *Asked) -> Answer:
         """Return what the method returns, or raise the `InputError` that it met."""
@@ -175,6 +188,7 @@ class RemoteWorker:
 
     name: str
     pool: ProcessPoolExecutor
+    at_once: int = 1
 
     def __call__(self, do: Callable[[Worker, *Asked], Answer], *arguments: *Asked) -> Answer:
         """Return what the method returns there, or raise the `InputError` that it met."""
