@@ -279,6 +279,12 @@ class Facts:
         return sorted(found, key=lambda row: row["name"])
 
     @cached_property
+    def growth(self) -> Row:
+        """How a study grows with its images, and what a simulated cluster made of its fits, by images and nodes."""
+        kept = self.root / "docs" / "cluster"
+        return {name: as_rows(read_csv(kept / f"{name}.csv")) for name in ("growth", "simulated")}
+
+    @cached_property
     def architectures(self) -> Row:
         """The architectures compared: their table, and on what it was measured."""
         return describe_architectures(self.root / "docs" / "architectures")

@@ -199,12 +199,15 @@ def test_rates_that_all_diverge_are_refused_in_one_line(folder: Path) -> None:
     """Their worker is made up: no rate that is allowed makes so small a network diverge."""
     write_race(folder)
 
-    def diverge(do: Any, *_: object) -> Any:
-        assert do is Worker.train
-        return TrialResult(nan, 4)
+    class Diverging:
+        at_once = 1
+
+        def __call__(self, do: Any, *_: object) -> Any:
+            assert do is Worker.train
+            return TrialResult(nan, 4)
 
     rates = [(0.1,), (0.2,)]
-    trial = rounds.Trial(f"{BACKBONE}-part", diverge, rates, 4, 1_000, rates)
+    trial = rounds.Trial(f"{BACKBONE}-part", Diverging(), rates, 4, 1_000, rates)
     line = r"^learning_rates must hold one at which training goes on to the end\. Got 0\.1, 0\.2 on \S+-part"
     with pytest.raises(InputError, match=line):
         rounds.hold_race(load_params(folder / "params.yaml"), folder / "prepared", [trial])

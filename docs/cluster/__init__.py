@@ -1,0 +1,1 @@
+"""How a study grows on a cluster, on paper and simulated."""
