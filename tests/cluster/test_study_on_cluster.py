@@ -91,9 +91,9 @@ def wait_until(is_so: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def list_fits() -> list[int]:
-    """Return the processes that train a fit."""
-    found = subprocess.run(["pgrep", "-f", "^ray::train_there"], capture_output=True, text=True, check=False)
+def list_fits(what: str = "train_there") -> list[int]:
+    """Return the processes that train a fit, or do something else on a node."""
+    found = subprocess.run(["pgrep", "-f", f"^ray::{what}"], capture_output=True, text=True, check=False)
     return [int(line) for line in found.stdout.split()]
 
 
@@ -124,6 +124,19 @@ def test_a_worker_that_is_killed_in_mid_fit_costs_that_fit_its_epoch(
     assert stage.returncode == 0, told
     assert read_runs(tmp_path / "raced") == here
     assert re.findall(r"a fit goes on from epoch \d+: WorkerCrashedError", told), told
+
+
+@pytest.mark.parametrize("what", ["Feeds", "Desk"])
+def test_what_fits_are_fed_by_or_hand_over_to_is_made_anew_when_it_is_killed(
+    tmp_path: Path, nodes: Cluster, here: dict[str, Any], what: str
+) -> None:
+    write_cluster_study(tmp_path)
+    stage = start(tmp_path, nodes)
+    wait_until(lambda: count_saved(tmp_path) > 1 and list_fits(what))
+    os.kill(list_fits(what)[0], signal.SIGKILL)
+    told = stage.communicate()[0]
+    assert stage.returncode == 0, told
+    assert read_runs(tmp_path / "raced") == here
 
 
 def test_the_fits_of_a_node_that_leaves_go_on_elsewhere(tmp_path: Path, nodes: Cluster, here: dict[str, Any]) -> None:
