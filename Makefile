@@ -58,6 +58,7 @@ record: setup ## run studies/$(STUDY).yaml, keep its results in docs/$(INTO), an
 readme: setup ## render README and the pages of docs from docs/templates and what studies found
 	@python -m docs.architectures.build
 	@python -m docs.architectures.families
+	@python -m docs.cluster.growth
 	@python -m docs.build
 
 benchmark: setup ## measure speed and memory against the script one would write without this project; OPTIONS="--images 128"

@@ -1,15 +1,11 @@
 """Facts of the pages: plain data, read from what studies and measurements recorded. Templates put them into words."""
 
-import re
-from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from docs.architectures.facts import describe_architectures
+from docs.rows import Row, as_rows, compare_losses, count_layers, find_difference, name_kind
 from frostline.backbones.freezing import count_by_part
 from frostline.backbones.registry import build_backbone
 from frostline.commands.show import list_rows, list_sentences
@@ -17,7 +13,6 @@ from frostline.constants import BACKBONES, IMAGE_FORMATS
 from frostline.files import read_csv, read_json
 from frostline.preparation.duplicates import NEAR
 
-Row = dict[str, Any]
 KEYS = ["backbone", "plan"]
 CROSSED = ("held_head_loaded", "held_head_drifted", "drifting_head_drifted", "drifting_head_loaded")
 """Which head was tested on which statistics, in the order in which the table has them."""
@@ -295,38 +290,3 @@ class Facts:
         heads = {path.parent.name: path.read_text(encoding="utf-8").splitlines()[0].strip('"') for path in
                  (self.root / "frostline").glob("*/__init__.py")}  # fmt: skip
         return [{"name": name, "about": about.partition(": ")[2]} for name, about in sorted(heads.items())]
-
-
-def as_rows(table: pd.DataFrame) -> list[Row]:
-    """Return the table's rows, each by the names of its columns."""
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-
-
-def name_kind(plan: Mapping[str, Any]) -> str:
-    """Return what a plan is to the rule of thumb: head, parts or all."""
-    if plan["learns"] == "head":
-        return "head"
-    return "all" if plan["trainable_parameters"] == plan["parameters"] else "parts"
-
-
-def find_difference(pairs: pd.DataFrame, plan: Row, other: Row) -> Row:
-    """Return how much more accurate (a share) the one plan is than the other, with its interval's bounds."""
-    names = plan["plan"], other["plan"]
-    for pair in as_rows(pairs):
-        if (pair["plan"], pair["other_plan"]) == names:
-            return {"estimate": pair["difference"], "low": pair["low"], "high": pair["high"]}
-        if (pair["other_plan"], pair["plan"]) == names:
-            return {"estimate": -pair["difference"], "low": -pair["high"], "high": -pair["low"]}
-    raise ValueError(f"pairs.csv must hold {names[0]} and {names[1]}. Got no such pair instead.")
-
-
-def compare_losses(ends: pd.DataFrame, shallow: str, deep: str) -> Row:
-    """Return by how much (nats) the deeper network's last training loss is the higher, and in how many replicates."""
-    apart = ends[deep] - ends[shallow]
-    counts = {"replicates": len(apart), "count": int((apart > 0).sum()), "same": not apart.any()}
-    return {"shallow": shallow, "deep": deep, "difference": apart.mean(), **counts}
-
-
-def count_layers(name: str) -> int:
-    """Return the layers that a network's name ends in."""
-    return int(re.sub(r"\D", "", name))

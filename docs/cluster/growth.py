@@ -18,40 +18,43 @@ CORES = 16
 EPOCHS = 12
 FITS_PER_CORE = 2
 """Of the study that is simulated: as many as keep all cores at work."""
-STUDY_FITS = 21
-"""Of three plans at three rates, in five folds: what the default study has."""
 BYTES_PER_SECOND = 1e9
 DAY = 86_400.0
 FOLDER = Path(__file__).parent
 
 
 def measure_fit(root: Path) -> dict[str, float]:
-    """Return what the advised plan took: seconds of an image in an epoch, and bytes, of its prefix and handed over."""
+    """Return how many fits the study had, and what its advised plan took: seconds of an image, and bytes."""
     advice = read_json(root / "reports" / "metrics.json")
     costs, plans = (read_csv(root / "reports" / f"{name}.csv").set_index("plan") for name in ("costs", "plans"))
-    row, views = costs.loc[advice["advised_plan"]], 1 + 4
-    images = read_json(root / "data" / "prepared" / "prepared.json")["images"]
+    row, study = costs.loc[advice["advised_plan"]], read_json(root / "reports" / "study.json")
+    fits = read_csv(root / "reports" / "history.csv").groupby(["plan", "learning_rate", "replicate"]).ngroups
     return {
+        "fits": fits,
+        "share_trained": study["train_images"] / study["test_images"],  # each image is tested once
         "seconds_per_image": float(row.epoch_seconds / plans.train_images[advice["advised_plan"]]),
-        "prefix_bytes_per_image": float(row.cache_bytes / images),
-        "views": views,
+        "prefix_bytes_per_image": float(row.cache_bytes / study["test_images"]),
         "handed_bytes": float(2 * row.learned_bytes + row.optimizer_bytes),
     }
 
 
 def tabulate(fit: dict[str, float]) -> pd.DataFrame:
     """Return a row for each number of images: a study's seconds on a core, and its bytes."""
-    return pd.DataFrame([
-        {
-            "images": images,
-            "epoch_seconds": fit["seconds_per_image"] * 0.7 * images,  # what is not tested or validated
-            "fit_seconds": fit["seconds_per_image"] * 0.7 * images * EPOCHS,
-            "study_core_seconds": fit["seconds_per_image"] * 0.7 * images * EPOCHS * STUDY_FITS,
-            "prefix_bytes": fit["prefix_bytes_per_image"] * images,
-            "handed_bytes": fit["handed_bytes"] * EPOCHS * STUDY_FITS,
-        }
-        for images in IMAGES
-    ])  # fmt: skip
+    epochs = [find_epoch_seconds(fit, images) for images in IMAGES]
+    return pd.DataFrame({
+        "images": IMAGES,
+        "fits": fit["fits"],
+        "epochs": EPOCHS,
+        "fit_seconds": [seconds * EPOCHS for seconds in epochs],
+        "study_core_seconds": [seconds * EPOCHS * fit["fits"] for seconds in epochs],
+        "prefix_bytes": [fit["prefix_bytes_per_image"] * images for images in IMAGES],
+        "handed_bytes": fit["handed_bytes"] * EPOCHS * fit["fits"],
+    })  # fmt: skip
+
+
+def find_epoch_seconds(fit: dict[str, float], images: int) -> float:
+    """Return what an epoch takes of a study of so many images."""
+    return fit["seconds_per_image"] * fit["share_trained"] * images
 
 
 def simulate_all(fit: dict[str, float]) -> pd.DataFrame:
@@ -60,7 +63,7 @@ def simulate_all(fit: dict[str, float]) -> pd.DataFrame:
     for images in IMAGES[:2]:
         for nodes in NODES:
             setting = Setting(
-                nodes, CORES, nodes * CORES * FITS_PER_CORE, EPOCHS, fit["seconds_per_image"] * 0.7 * images,
+                nodes, CORES, nodes * CORES * FITS_PER_CORE, EPOCHS, find_epoch_seconds(fit, images),
                 fit["handed_bytes"], BYTES_PER_SECOND, 30 * DAY, 600.0,
             )  # fmt: skip
             rows.append({"images": images, "nodes": nodes, "fits": setting.fits, **asdict(simulate(setting))})

@@ -93,7 +93,6 @@ class Node:
     `bfloat16` says whether that is what "auto" is there.
     """
 
-    id: str
     kind: str
     processor: str
     gpu_bytes: int
@@ -102,14 +101,12 @@ class Node:
 
 def tell_of_node(expected: Expected) -> Node:
     """Return what this node is, once its images are found to be what they should be."""
-    import ray
-
     expected.check()
     check_sums(expected.prepared)
     device = choose_device()
     gpu_bytes = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
     bfloat16 = resolve_precision("auto", device) == "bfloat16"
-    return Node(ray.get_runtime_context().get_node_id(), tell_kind(device), name_processor(device), gpu_bytes, bfloat16)
+    return Node(tell_kind(device), name_processor(device), gpu_bytes, bfloat16)
 
 
 def name_node() -> str:

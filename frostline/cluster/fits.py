@@ -1,5 +1,6 @@
 """Fits: a study's fits as Ray's tasks, which are sent again, from their last epoch, when what they ran on ended."""
 
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -16,14 +17,12 @@ from frostline.cluster.connecting import Expected, Node, ask_nodes, join_cluster
 from frostline.cluster.desk import Collector
 from frostline.cluster.node import Asked, Came, Feeds, train_there
 from frostline.cluster.progress import Progress
-from frostline.constants import Rates
 from frostline.errors import InputError, quote_error
 from frostline.training.checkpoints import hold
 from frostline.training.job import Job, locate_checkpoint
+from frostline.training.results import Cell
 from frostline.training.workers import SHARE_OF_MEMORY, estimate_bytes
 
-Cell = tuple[Rates, int]
-"""The learning rates and the replicate of a fit."""
 Given = TypeVarTuple("Given")
 Answer = TypeVar("Answer")
 TICK = 0.5
@@ -113,16 +112,28 @@ class Cluster:
 
 @contextmanager
 def open_cluster(prepared: Path) -> Iterator[Cluster]:
-    """Yield the cluster, once each of its nodes has the prepared images and this code; nothing stays on it."""
+    """Yield the cluster, once each of its nodes has the prepared images and this code; nothing stays on it.
+
+    At its end, or when this process is interrupted, threads that wait for fits are told to stop.
+    """
     with join_cluster():
         expected = Expected.here(prepared)
         nodes = ask_nodes(expected)
         progress = Progress()
         collector = Collector(progress)
+        cluster = Cluster(nodes, expected, progress, collector)
+
+        def stop(*_: object) -> None:
+            cluster.stopped.set()
+            raise KeyboardInterrupt
+
+        usual = signal.signal(signal.SIGINT, stop)
         try:
             print(f"Ray: {len(nodes)} node{'' if len(nodes) == 1 else 's'}, {nodes[0].kind}", flush=True)
-            yield Cluster(nodes, expected, progress, collector)
+            yield cluster
         finally:
+            cluster.stopped.set()
+            signal.signal(signal.SIGINT, usual)
             collector.close()
 
 
@@ -186,13 +197,21 @@ class Run:
                         waiting.append(cell)
                         continue
                     held.pop(cell).close()
-                    self.cluster.progress.end(self.locate(cell), self.job.phases[phase - 1].epochs)
+                    self.note(cell)
                     yield cell, came
         finally:
             for task in running:
                 ray.cancel(task, force=True)
             for stack in held.values():
                 stack.close()
+
+    def note(self, cell: Cell) -> None:
+        """Count the cell as one that runs no more, and as done if it has ended its phase."""
+        key = self.locate(cell)
+        if Path(key).with_suffix(".json").exists():
+            self.cluster.progress.end(key, self.job.phases[len(cell[0]) - 1].epochs)
+        else:
+            self.cluster.progress.stop(key)
 
     def locate(self, cell: Cell) -> str:
         """Return where the cell's checkpoint lies on this machine."""

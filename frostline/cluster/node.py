@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from frostline.backbones.audit import check_loaded
+from frostline.backbones.audit import audit, check_loaded
 from frostline.backbones.precision import compute_deterministically
 from frostline.cluster.connecting import Expected
 from frostline.cluster.desk import Report
@@ -58,71 +59,84 @@ def settle(order: Order, scratch: Path) -> Job:
     return replace(job, scratch=scratch)
 
 
+def find_place() -> Path:
+    """Return the folder on this node's disk in which all that fits need lies while they are trained."""
+    place = Path(tempfile.gettempdir()) / f"{FOLDER}-{os.getuid()}"
+    place.mkdir(exist_ok=True)
+    return place
+
+
 @contextmanager
 def borrow_folder() -> Iterator[Path]:
     """Yield a folder on this node's disk, which goes when the process ends, or with the next that borrows one."""
-    place = Path(tempfile.gettempdir()) / f"{FOLDER}-{os.getuid()}"
-    place.mkdir(exist_ok=True)
+    place = find_place()
     for lock in place.glob("*.lock"):
         try:
             with FileLock(lock, timeout=0):
-                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-                lock.unlink(missing_ok=True)
+                _clear(lock)
         except Timeout:
             continue
-    folder = Path(tempfile.mkdtemp(dir=place))
-    with FileLock(folder.with_suffix(".lock")):
+    own = place / f"{uuid.uuid4().hex}.lock"
+    with FileLock(own):  # before there is a folder, lest another takes it for one that was left behind
+        folder = own.with_suffix("")
+        folder.mkdir()
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.with_suffix(".lock").unlink(missing_ok=True)
+            _clear(own)
+
+
+def _clear(lock: Path) -> None:
+    shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+    lock.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
-class Handed:
-    """A feed for other processes of the node: what is kept of its prefix lies in Ray's store, or in a file beyond it.
+class Kept:
+    """The outputs of a prefix, for all processes of the node: in Ray's store, or in a file at `path` beyond it."""
 
-    If `layout` is None, nothing is kept, and each process makes its own.
-    """
-
-    feed: Feed
-    layout: Layout | None
+    layout: Layout
     places: Wanted
     stored: list[Any]
     path: str
 
-    def open(self) -> Feed:
-        """Return the feed, whose outputs are not copied."""
-        if self.layout is None:
-            return self.feed
+    def open(self) -> StoredInputs:
+        """Return the inputs, which are not copied."""
         if self.path:
             store = map_file(Path(self.path).open("r+b"), self.layout)  # noqa: SIM115 - as long as the store lives
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # that they cannot be written to is as it should be
                 store = map_outputs(torch.from_numpy(ray.get(self.stored[0])), self.layout)
-        inputs = StoredInputs(store, self.places, self.layout, torch.device("cpu"))
-        return replace(self.feed, cache=replace(self.feed.cache, inputs=inputs))
+        return StoredInputs(store, self.places, self.layout, torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A feed for other processes of the node, and what is kept of its prefix: if nothing, each makes its own."""
+
+    feed: Feed
+    kept: Kept | None
 
 
 class Feeds:
     """An actor, one on each node: makes the feed of a run's phase when its first fit there asks for it."""
 
     def __init__(self) -> None:  # noqa: D107
-        self.made: dict[tuple[str, int], tuple[Handed, Feed]] = {}
+        self.made: dict[tuple[str, int], tuple[Handed, Feed | None]] = {}
 
     def make(self, run: str, orders: list[Any], phase: int, replicates: list[int], threads: int) -> Handed:
         """Return the feed for these replicates, whose prefix runs in so many threads."""
         if (run, phase) not in self.made:
             order: Order = ray.get(orders[0])
-            scratch = Path(tempfile.gettempdir()) / f"{FOLDER}-{os.getuid()}"
-            scratch.mkdir(exist_ok=True)
-            job = settle(order, scratch)
+            job = settle(order, find_place())
             check_sums(order[1].prepared)
             torch.set_num_threads(threads)
             feed = make_feed(job, phase, replicates)
-            self.made[run, phase] = hand_over(feed), feed
+            audit(feed.prefix, feed.before)  # it runs nowhere else where its outputs are kept
+            handed = hand_over(feed)
+            in_file = handed.kept is not None and handed.kept.path
+            self.made[run, phase] = handed, feed if in_file else None  # whose file ends with it
         return self.made[run, phase][0]
 
     def forget(self, run: str) -> None:
@@ -135,12 +149,13 @@ def hand_over(feed: Feed) -> Handed:
     inputs = feed.cache.inputs
     bare = replace(feed, prefix=nn.Sequential(), before={}, cache=Cache(_nowhere, feed.cache.place, feed.cache.bytes))
     if not isinstance(inputs, StoredInputs) or inputs.store.file is None:
-        return Handed(bare, None, {}, [], "")
+        return Handed(bare, None)
     file, layout = inputs.store.file, inputs.layout
     path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
     if feed.cache.place == "scratch" and Path(path).exists():  # it would not fit into memory, nor so into Ray's store
-        return Handed(bare, layout, inputs.places, [], path)
-    return Handed(bare, layout, inputs.places, [ray.put(np.memmap(file, dtype=np.uint8, mode="r"))], "")
+        return Handed(bare, Kept(layout, inputs.places, [], path))
+    stored = [ray.put(np.memmap(file, dtype=np.uint8, mode="r"))]
+    return Handed(bare, Kept(layout, inputs.places, stored, ""))
 
 
 def _nowhere(*_: Any) -> Iterator[Any]:
@@ -171,8 +186,8 @@ class Asked:
 
 def find_feed(asked: Asked, job: Job, handed: Handed | None) -> Feed:
     """Return the feed of the phase: what was handed over if anything is kept, else this process's own."""
-    if handed is not None and handed.layout is not None:
-        return handed.open()
+    if handed is not None and handed.kept is not None:
+        return replace(handed.feed, cache=replace(handed.feed.cache, inputs=handed.kept.open()))
     key = asked.run, asked.phase
     if key not in _own:
         _own.clear()

@@ -11,8 +11,7 @@ class Progress:
 
     fits: int = 0
     epochs: int = 0
-    done: int = 0
-    done_epochs: int = 0
+    done: dict[str, int] = field(default_factory=dict)
     trained_epochs: int = 0
     running: dict[str, int] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
@@ -31,24 +30,23 @@ class Progress:
             self.running[fit] = epochs
 
     def stop(self, fit: str) -> None:
-        """Note that the fit runs no more, and has not ended."""
+        """Note that the fit runs no more, and has not ended its phase."""
         with self._lock:
             self.running.pop(fit, None)
 
     def end(self, fit: str, epochs: int) -> None:
-        """Note that the fit, of so many epochs at most, has ended."""
+        """Note that the fit, of so many epochs at most, has ended its phase, now or before."""
         with self._lock:
             self.running.pop(fit, None)
-            self.done += 1
-            self.done_epochs += epochs
+            self.done[fit] = epochs
 
     def __str__(self) -> str:
         """Return all of it in a line."""
         with self._lock:
-            waiting = max(0, self.fits - self.done - len(self.running))
-            told = f"{self.done} of {self.fits} fits done, {len(self.running)} running, {waiting} waiting"
+            waiting = max(0, self.fits - len(self.done) - len(self.running))
+            told = f"{len(self.done)} of {self.fits} fits done, {len(self.running)} running, {waiting} waiting"
             seconds = time.perf_counter() - self.began
-            if not self.trained_epochs or self.done == self.fits:
+            if not self.trained_epochs or len(self.done) == self.fits:
                 return told
-            left = max(0, self.epochs - self.done_epochs - sum(self.running.values()))
+            left = max(0, self.epochs - sum(self.done.values()) - sum(self.running.values()))
             return f"{told}, at most {left * seconds / self.trained_epochs / 60:.1f} minutes left"

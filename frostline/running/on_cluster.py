@@ -11,14 +11,12 @@ import ray
 import torch
 from torch import Tensor
 
-from frostline.backbones.precision import compute_deterministically
-from frostline.cluster.fits import Run, open_cluster
+from frostline.cluster.fits import Run
 from frostline.cluster.node import Order, settle
 from frostline.constants import Rates
-from frostline.hardware import choose_device, keep_freed_memory
 from frostline.params.schema import Params
 from frostline.running.racing import Ask, TrialResult, Worker, predict_best
-from frostline.running.together import count_epochs, make_run
+from frostline.running.together import open_runs
 from frostline.training.checkpoints import read_best
 from frostline.training.grid import Feed, make_feed
 from frostline.training.job import locate_checkpoint
@@ -104,18 +102,10 @@ class AskHere:
 @contextmanager
 def start_on_cluster(settings: Params, prepared: Path, runs: Mapping[str, tuple[str, str]]) -> Iterator[dict[str, Ask]]:
     """Yield how to ask the worker of each run, by its name with its backbone and plan."""
-    keep_freed_memory()
-    compute_deterministically(choose_device())
-    with open_cluster(prepared) as cluster:
+    with open_runs(settings, prepared, runs) as opened:
         workers: dict[str, Ask] = {}
-        for name, asked in runs.items():
-            run = make_run(cluster, settings, prepared, name, asked, len(runs))
-            for fits, epochs in count_epochs(run.job):
-                cluster.progress.expect(fits, epochs)
-            worker = ClusterWorker(run.job, asked[1], run=run)
+        for name, run in opened.items():
+            worker = ClusterWorker(run.job, runs[name][1], run=run)
             worker.make_feed(len(run.job.phases))  # here and now, as networks are built one after the other
-            workers[name] = AskHere(worker, 2 * cluster.count_slots(run.job))
-        try:
-            yield workers
-        finally:
-            cluster.stopped.set()
+            workers[name] = AskHere(worker, 2 * run.cluster.count_slots(run.job))
+        yield workers

@@ -1,7 +1,8 @@
 """Together: all runs of a study at once, each fit of them a task on a cluster."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from frostline.backbones.precision import compute_deterministically
-from frostline.cluster.fits import Cluster, Run, open_cluster
+from frostline.cluster.fits import Run, open_cluster
 from frostline.constants import Rates
 from frostline.data.images import read_prepared
 from frostline.errors import InputError
@@ -17,9 +18,29 @@ from frostline.hardware import choose_device, keep_freed_memory
 from frostline.params.schema import Params
 from frostline.running.trainer import Trainer
 from frostline.training.checkpoints import Trained, drop_oldest, read_trained
-from frostline.training.job import Job, locate_checkpoint, make_job
+from frostline.training.job import locate_checkpoint, make_job
 from frostline.training.results import Cell, build_frozen_backbone
 from frostline.training.workers import share_cores
+
+
+@contextmanager
+def open_runs(settings: Params, prepared: Path, runs: Mapping[str, tuple[str, str]]) -> Iterator[dict[str, Run]]:
+    """Yield a run on the cluster for each backbone and plan, by name; they share `training.cache_bytes` of a node."""
+    keep_freed_memory()
+    compute_deterministically(choose_device())
+    with open_cluster(prepared) as cluster:
+        opened = {}
+        for name, (backbone, plan) in runs.items():
+            job = make_job(settings, read_prepared(prepared), backbone, plan)
+            frozen = build_frozen_backbone(job, plan)  # refuses what does not fit, before anything is trained
+            job = cluster.suit(share_cores(job, frozen))
+            share = {"cache_bytes": job.training.cache_bytes // len(runs)}
+            job = replace(job, training=job.training.model_copy(update=share))
+            opened[name] = Run(cluster, name, job, cluster.share_gpu(job, frozen))
+            for phase, asked in enumerate(job.phases, 1):
+                fits = sum(job.count_fits(phase, replicate) for replicate in job.replicates)
+                cluster.progress.expect(fits, asked.epochs)
+        yield opened
 
 
 @dataclass
@@ -37,48 +58,31 @@ class ClusterTrainer(Trainer):
                 got = "a fit that is gone"
                 raise InputError.of(str(self.job.scratch), "keep what is trained there", got, "Run it again.")
             trained[cell] = ended
-            self.draw(*cell, ended)
+            self.note_end(cell, ended)
             tqdm.write(f"{self.tell_of(phase, ended)} ({self.run.cluster.progress})")
         return {cell: trained[cell] for cell in cells}
 
-
-def make_run(cluster: Cluster, settings: Params, prepared: Path, name: str, asked: tuple[str, str], runs: int) -> Run:
-    """Return the run of a backbone and a plan, one of so many, which share `training.cache_bytes` of each node."""
-    job = make_job(settings, read_prepared(prepared), *asked)
-    frozen = build_frozen_backbone(job, asked[1])  # refuses what does not fit, before anything is trained
-    job = cluster.suit(share_cores(job, frozen))
-    share = {"cache_bytes": job.training.cache_bytes // runs}
-    job = replace(job, training=job.training.model_copy(update=share))
-    return Run(cluster, name, job, cluster.share_gpu(job, frozen))
-
-
-def count_epochs(job: Job) -> list[tuple[int, int]]:
-    """Return how many fits each phase has, and for how many epochs each is trained at most."""
-    return [
-        (sum(job.count_fits(phase, replicate) for replicate in job.replicates), its.epochs)
-        for phase, its in enumerate(job.phases, 1)
-    ]
+    def note_end(self, cell: Cell, fit: Trained) -> None:
+        """Count the fit as done, and let the board have what is known of it."""
+        self.run.note(cell)
+        super().note_end(cell, fit)
 
 
 def train_together(settings: Params, prepared: Path, runs: Mapping[str, tuple[str, str]], out: Path) -> dict[str, Any]:
     """Train all runs on the cluster, write each into its folder in `out`, and return what race.json tells of each."""
-    keep_freed_memory()
-    compute_deterministically(choose_device())
-    with open_cluster(prepared) as cluster:
-        trainers = []
-        for name, asked in runs.items():
-            run = make_run(cluster, settings, prepared, name, asked, len(runs))
-            for fits, epochs in count_epochs(run.job):
-                cluster.progress.expect(fits, epochs)
-            trainers.append(ClusterTrainer(run.job, build_frozen_backbone(run.job, asked[1]), name, run=run))
-        chosen = train_beside(cluster, trainers)
-    for trainer, rates, (_, plan) in zip(trainers, chosen, runs.values(), strict=True):
-        trainer.write(out / trainer.name, plan, rates)
+    with open_runs(settings, prepared, runs) as opened:
+        trainers = [
+            ClusterTrainer(run.job, build_frozen_backbone(run.job, runs[name][1]), name, run=run)
+            for name, run in opened.items()
+        ]
+        chosen = train_beside(trainers)
+    for trainer, rates in zip(trainers, chosen, strict=True):
+        trainer.write(out / trainer.name, runs[trainer.name][1], rates)
     drop_oldest(trainers[0].job.scratch, settings.training.keep_bytes)
     return {name: {"racing": False, "stopped": None, "dropped": []} for name in runs}
 
 
-def train_beside(cluster: Cluster, trainers: list[ClusterTrainer]) -> list[Rates]:
+def train_beside(trainers: list[ClusterTrainer]) -> list[Rates]:
     """Train all fits of all runs, and return each run's rates. What one run meets ends the others."""
 
     def train(trainer: ClusterTrainer) -> Rates:
@@ -93,5 +97,5 @@ def train_beside(cluster: Cluster, trainers: list[ClusterTrainer]) -> list[Rates
             for each in done:
                 each.result()
         finally:
-            cluster.stopped.set()
+            trainers[0].run.cluster.stopped.set()
     return [each.result() for each in ended]

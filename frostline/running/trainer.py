@@ -59,8 +59,8 @@ class Trainer:
         found = {cell: read_trained(locate_checkpoint(self.job, *cell)) for cell in cells}
         known = {cell: fit for cell, fit in found.items() if fit is not None}
         self.trained.setdefault(phase, {}).update(known)
-        for (rates, replicate), fit in known.items():
-            self.draw(rates, replicate, fit)
+        for cell, fit in known.items():
+            self.note_end(cell, fit)
         new = [cell for cell in cells if cell not in known]
         if known:
             fits = f"{len(known)} fit{'' if len(known) == 1 else 's'}"
@@ -68,9 +68,9 @@ class Trainer:
         if new:
             self.trained[phase] |= self.train_new(phase, new)
 
-    def draw(self, rates: Rates, replicate: int, fit: Trained) -> None:
+    def note_end(self, cell: Cell, fit: Trained) -> None:
         """Let the board have what is known of a fit that has ended."""
-        with open_board(self.job.logs and self.job.logs / name_cell(rates, replicate), fit.history):
+        with open_board(self.job.logs and self.job.logs / name_cell(*cell), fit.history):
             pass  # which writes what it knows
 
     def train_new(self, phase: int, cells: list[Cell]) -> dict[Cell, Trained]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -45,13 +46,18 @@ def write_cluster_study(folder: Path, *, racing: bool = False, workers: str = "r
     )  # fmt: skip
 
 
-def start(folder: Path, nodes: Cluster, **environment: str) -> subprocess.Popen[str]:
-    """Start the stage in which a cluster trains, as dvc would."""
+def start(folder: Path, nodes: Cluster, largest_file: int = -1, **environment: str) -> subprocess.Popen[str]:
+    """Start the stage in which a cluster trains, as dvc would; it may write no larger file."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
     asked = ("--params", "params.yaml", "--prepared", "prepared", "--out", "raced")
     known = {"RAY_ADDRESS": nodes.address, "DVC_ROOT": str(folder), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "stages.race", *asked],
         cwd=folder, env=os.environ | known | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=limit if largest_file > 0 else None,
     )  # fmt: skip
 
 
@@ -82,6 +88,14 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def count_saved(folder: Path) -> int:
     return len(list((folder / ".dvc" / "tmp" / "frostline").glob("*.pt")))
+
+
+def read_saved_seconds(folder: Path) -> dict[str, list[float]]:
+    """Return how long each epoch took that is kept, by fit: no two trainings take the same."""
+    return {
+        path.name: [epoch["seconds"] for epoch in torch.load(path)["history"]]
+        for path in folder.glob(".dvc/tmp/frostline/*.pt")
+    }
 
 
 def wait_until(is_so: Callable[[], object]) -> None:
@@ -136,6 +150,7 @@ def test_what_fits_are_fed_by_or_hand_over_to_is_made_anew_when_it_is_killed(
     os.kill(list_fits(what)[0], signal.SIGKILL)
     told = stage.communicate()[0]
     assert stage.returncode == 0, told
+    assert re.findall(r"a fit goes on from epoch \d+: Actor", told), told
     assert read_runs(tmp_path / "raced") == here
 
 
@@ -148,6 +163,7 @@ def test_the_fits_of_a_node_that_leaves_go_on_elsewhere(tmp_path: Path, nodes: C
     told = stage.communicate()[0]
     assert stage.returncode == 0, told
     assert "Ray: 3 nodes" in told
+    assert "a fit goes on from epoch" in told
     assert read_runs(tmp_path / "raced") == here
 
 
@@ -158,11 +174,15 @@ def test_after_the_driver_was_killed_a_rerun_goes_on(tmp_path: Path, nodes: Clus
     stage.kill()
     stage.communicate()
     wait_until(lambda: not list_fits())
+    before = read_saved_seconds(tmp_path)
     again = start(tmp_path, nodes)
     told = again.communicate()[0]
     assert again.returncode == 0, told
     assert re.search(r"\d fits? found, trained before", told)
     assert read_runs(tmp_path / "raced") == here
+    after = read_saved_seconds(tmp_path)
+    assert before
+    assert all(after[name][: len(seconds)] == seconds for name, seconds in before.items())  # none was trained again
 
 
 def test_a_race_on_a_cluster_is_the_race_that_it_would_be_here(tmp_path: Path, nodes: Cluster) -> None:
@@ -198,4 +218,27 @@ def test_an_address_at_which_no_cluster_answers_is_one_line(tmp_path: Path, node
     assert told.splitlines()[-1].startswith(
         "RAY_ADDRESS must name a Ray cluster that answers, with Ray and Python as here. Got 'ray://127.0.0.2:9' ("
     )
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("racing", [False, True], ids=["together", "race"])
+def test_an_interrupt_ends_it_at_once_and_what_was_trained_is_kept(
+    tmp_path: Path, nodes: Cluster, *, racing: bool
+) -> None:
+    write_cluster_study(tmp_path, racing=racing)
+    stage = start(tmp_path, nodes)
+    wait_until(lambda: count_saved(tmp_path) > 1)
+    stage.send_signal(signal.SIGINT)
+    told = stage.communicate(timeout=30)[0]
+    assert (stage.returncode, "Traceback" in told) == (130, False), told
+    assert count_saved(tmp_path) > 1
+    assert not (tmp_path / "raced").exists()
+
+
+def test_where_what_is_handed_over_finds_no_room_it_is_one_line(tmp_path: Path, nodes: Cluster) -> None:
+    write_cluster_study(tmp_path)
+    stage = start(tmp_path, nodes, largest_file=20_000)
+    told = stage.communicate(timeout=120)[0]
+    assert stage.returncode == 1, told
+    assert re.match(r"\S+\.pt must be written\. Got 'File too large' instead\. ", told.splitlines()[-1]), told
     assert "Traceback" not in told

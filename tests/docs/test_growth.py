@@ -1,10 +1,15 @@
 """A simulated cluster loses what a real one would, and no more."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from docs.cluster.growth import measure_fit, simulate_all, tabulate
 from docs.cluster.simulation import Setting, simulate
+from frostline.files import write_csv
+from tests.project import ROOT
 
 CALM = Setting(4, 2, 16, 5, 10.0, 1.0, 1e12, 1e12, 1.0)
 
@@ -33,3 +38,12 @@ def test_where_all_hand_over_to_one_disk_it_sets_the_pace() -> None:
     came = simulate(replace(CALM, handed_bytes=20.0, bytes_per_second=1.0))
     assert came.seconds == pytest.approx(CALM.fits * CALM.epochs * 20.0, rel=0.1)
     assert came.waited > 0.5
+
+
+def test_what_the_page_shows_is_made_of_what_the_study_measured(tmp_path: Path) -> None:
+    fit = measure_fit(ROOT)
+    made: dict[str, pd.DataFrame] = {"growth": tabulate(fit), "simulated": simulate_all(fit)}
+    for name, table in made.items():
+        write_csv(tmp_path / f"{name}.csv", table)
+        recorded = (ROOT / "docs" / "cluster" / f"{name}.csv").read_bytes()
+        assert (tmp_path / f"{name}.csv").read_bytes() == recorded, "make readme"

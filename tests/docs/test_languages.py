@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from docs.build import render_page, write_numbers
-from docs.facts import Facts, compare_losses
+from docs.facts import Facts
+from docs.rows import compare_losses
 from frostline.files import read_csv, read_json, write_csv, write_json
 from tests.project import ROOT
 from tests.reports import VARIANTS, Study, write_study
