@@ -132,7 +132,7 @@ def write_card(about: dict[str, Any], predictions: pd.DataFrame) -> str:
         confusions=confusions,
         recipes=write_recipes(about),
         percent=lambda share: f"{100 * share:.1f} %",
-        points=lambda share: f"{100 * share:.2f}".replace("-0.00", "0.00"),
+        points=lambda share: f"{100 * share:+.2f}",
     )
 
 

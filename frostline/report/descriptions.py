@@ -6,7 +6,7 @@ import pandas as pd
 
 from frostline.report.comparison import Comparison
 from frostline.report.points import KEYS, label_plans
-from frostline.units import format_percent
+from frostline.units import format_percent, typeset_points
 
 MOST_CONFUSIONS = 10
 """So many confusions are told; a picture of many classes has more than anyone would listen to."""
@@ -83,10 +83,9 @@ def _describe_forms(onnx: dict[str, Any], int8: dict[str, Any]) -> str:
     )
     if not int8["made"]:
         return f"{told} There is none in 8 bits: {int8['reason']}."
-    lost = int8["difference"]
+    estimate, low, high = (typeset_points(int8["difference"][name]) for name in ("estimate", "low", "high"))
     return (
         f"{told} In 8 bits it takes {int8['bytes'] / 1e6:.1f} MB instead of {onnx['bytes'] / 1e6:.1f}, names "
-        f"{int8['images_per_second']:,.0f} images a second instead of {onnx['images_per_second']:,.0f}, and gives up "
-        f"{-100 * lost['estimate']:.2f} points of accuracy ({-100 * lost['high']:.2f} to {-100 * lost['low']:.2f}), as "
-        "the models of the folds do on what they test."
+        f"{int8['images_per_second']:,.0f} images a second instead of {onnx['images_per_second']:,.0f}, and changes "
+        f"the accuracy by {estimate} points ({low} to {high}), as measured on the models of the folds."
     )

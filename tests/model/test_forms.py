@@ -117,3 +117,6 @@ def test_what_the_card_says_of_8_bits_is_what_was_measured(part_model: Path) -> 
     assert told["images"] == 8
     assert told["difference"]["estimate"] == pytest.approx(told["accuracy_int8"] - told["accuracy"], abs=1e-6)
     assert told["bytes"] == (part_model / "model-int8.onnx").stat().st_size
+    shown = [f"{100 * told['difference'][name]:+.2f}" for name in ("estimate", "low", "high")]
+    line = "Eight bits change the accuracy by {} points (95 %: {} to {}), measured"
+    assert line.format(*shown) in (part_model / "README.md").read_text()
