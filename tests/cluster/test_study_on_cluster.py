@@ -16,7 +16,7 @@ import pytest
 import torch
 from ray.cluster_utils import Cluster
 
-from frostline.files import read_json
+from frostline.files import UNFINISHED, read_json
 from tests import toys
 from tests.project import ROOT
 from tests.stages.test_race import BACKBONE, write_race
@@ -86,16 +86,18 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return runs
 
 
+def list_saved(folder: Path) -> list[Path]:
+    """Return the checkpoints that are whole: a kill may leave one that is not."""
+    return [path for path in folder.glob(".dvc/tmp/frostline/*.pt") if UNFINISHED not in path.name]
+
+
 def count_saved(folder: Path) -> int:
-    return len(list((folder / ".dvc" / "tmp" / "frostline").glob("*.pt")))
+    return len(list_saved(folder))
 
 
 def read_saved_seconds(folder: Path) -> dict[str, list[float]]:
     """Return how long each epoch took that is kept, by fit: no two trainings take the same."""
-    return {
-        path.name: [epoch["seconds"] for epoch in torch.load(path)["history"]]
-        for path in folder.glob(".dvc/tmp/frostline/*.pt")
-    }
+    return {path.name: [epoch["seconds"] for epoch in torch.load(path)["history"]] for path in list_saved(folder)}
 
 
 def wait_until(is_so: Callable[[], object]) -> None:
