@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from frostline.constants import HUB, LEFT_OUT, MEND_IN_A_FOLDER, SPLITS
 from frostline.errors import InputError, list_some, make_printable, run_command
@@ -27,7 +28,7 @@ from frostline.files import (
 )
 from frostline.params.loading import load_params
 from frostline.params.schema import Data
-from frostline.preparation.duplicates import Hash, find_alike
+from frostline.preparation.duplicates import find_alike
 from frostline.preparation.grouping import check_torn, group_images
 from frostline.preparation.splits import count_groups_needed, draw_folds, draw_validation, encode_values
 from frostline.preparation.streaming import decode_images
@@ -110,21 +111,27 @@ def read_table(parquet: Path, classes: list[str]) -> pd.DataFrame:
 
 def decode_all(
     parquet: Path, out: Path, images: pd.DataFrame, image_px: int, of_the_hub: bool
-) -> tuple[list[Hash], dict[str, int]]:
+) -> tuple[NDArray[np.uint64], dict[str, int]]:
     """Write every image's pixels to `out`; return the look of each, and how many had to be made 8-bit RGB, and how.
 
     `images` get a column of digests, and one of notes if there are any. All that cannot be read are named.
     """
-    seen = decode_images(parquet, images.id.tolist(), out, image_px)
-    unreadable = [f"{name} ({its.fault})" for name, its in zip(images.id, seen, strict=True) if its.fault]
+    seen = decode_images(parquet, len(images), out, image_px)
+    unreadable = [f"{images.id[place]} ({fault})" for place, fault in seen.faults.items()]
     if unreadable:
         fix = MEND_IN_A_FOLDER if of_the_hub else "Mend or remove them."
         raise InputError.of("data", "hold only images that can be read", *tell_all(unreadable, fix, "unreadable.txt"))
-    images["digest"] = [its.digest for its in seen]
-    notes = [its.note for its in seen]
-    if any(notes):
-        images["note"] = notes
-    return [its.look for its in seen], dict(sorted(Counter(note for note in notes if note).items()))
+    images["digest"] = number_digests(seen.digests)
+    if seen.notes:
+        images["note"] = [seen.notes.get(place, "") for place in range(len(images))]
+    return seen.looks, dict(sorted(Counter(seen.notes.values()).items()))
+
+
+def number_digests(digests: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return for each digest (N x bytes) the place of the first that is the same."""
+    whole = np.ascontiguousarray(digests).view(f"V{digests.shape[1]}").ravel()
+    _, firsts, inverse = np.unique(whole, return_index=True, return_inverse=True)
+    return firsts[inverse].astype(np.int64)
 
 
 def tell_all(names: list[str], fix: str, file: str) -> tuple[str, str]:

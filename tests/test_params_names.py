@@ -37,7 +37,7 @@ UNKNOWN = [
         "training.epoch",
         "training must hold only epochs, patience, batch_size, weight_decay, precision, schedule, plateau_factor, "
         "plateau_patience, warmup_epochs, label_smoothing, class_weights, augmentation, views, "
-        "workers, cache_bytes, keep_bytes or "
+        "workers, devices_per_fit, cache_bytes, keep_bytes or "
         "augmentation_seed. Got 'epoch' instead.",
     ),
     (

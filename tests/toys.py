@@ -39,7 +39,7 @@ FLIPPED = AS_THEY_ARE.model_copy(update={"flips": "both"})
 TRAINING = Training(
     epochs=3, patience=3, batch_size=24, weight_decay=0.01, precision="float32", schedule="constant",
     plateau_factor=0.5, plateau_patience=3, warmup_epochs=0, label_smoothing=0.0, class_weights="none",
-    augmentation=FLIPPED, views=2, workers="local",
+    augmentation=FLIPPED, views=2, workers="local", devices_per_fit=1,
     cache_bytes=2_000_000_000, keep_bytes=2_000_000_000, augmentation_seed=0,
 )  # fmt: skip
 

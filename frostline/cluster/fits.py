@@ -80,20 +80,31 @@ class Cluster:
     def count_slots(self, job: Job) -> int:
         """Return how many fits of the job the cluster trains at once."""
         resources = ray.cluster_resources()
-        return max(1, int(resources.get("CPU", 0) // job.threads))
+        return max(1, int(resources.get("CPU", 0) // (job.threads * job.training.devices_per_fit)))
 
     def suit(self, job: Job) -> Job:
         """Return the job as the nodes will do it: in the number format and on the hardware that they tell of."""
         node = next((each for each in self.nodes if each.gpu_bytes), self.nodes[0])
         is_faster = all(each.bfloat16 for each in self.nodes if bool(each.gpu_bytes) == self.has_gpus)
         asked = job.training.precision
+        self.check_devices(job.training.devices_per_fit)
         precision = ("bfloat16" if is_faster else "float32") if asked == "auto" else asked
         return replace(job, precision=precision, hardware=(node.kind, node.processor))
 
+    def check_devices(self, wanted: int) -> None:
+        """Raise an `InputError` if no node has so many GPUs, or cores where there are none, for one fit."""
+        name, what = ("GPU", "GPUs") if self.has_gpus else ("CPU", "cores")
+        most = max(int(each["Resources"].get(name, 0)) for each in ray.nodes() if each["Alive"])
+        if wanted > most:
+            must = f"be at most {most}, the {what} of the node that has most"
+            raise InputError.of("training.devices_per_fit", must, str(wanted))
+
     def share_gpu(self, job: Job, frozen: nn.Sequential) -> float:
-        """Return which share of a GPU a fit of the job takes, by its memory."""
+        """Return which share of a GPU a fit of the job takes, by its memory; or how many, if it takes several."""
         if not self.has_gpus:
             return 0.0
+        if job.training.devices_per_fit > 1:
+            return float(job.training.devices_per_fit)
         least = min(node.gpu_bytes for node in self.nodes if node.gpu_bytes)
         return 1 / max(1, min(MOST_ON_A_GPU, int(SHARE_OF_MEMORY * least) // estimate_bytes(job, frozen)))
 
@@ -227,8 +238,9 @@ class Run:
         asked = Asked(
             self.name, phase, rates, replicate, most, str(checkpoint), given, replicates, torch.get_num_threads()
         )
+        cpus = self.job.threads * self.job.training.devices_per_fit
         task = ray.remote(train_there).options(
-            num_cpus=self.job.threads, num_gpus=self.gpu, max_retries=0, scheduling_strategy="SPREAD"
+            num_cpus=cpus, num_gpus=self.gpu, max_retries=0, scheduling_strategy="SPREAD"
         )
         return task.remote(self.orders, asked, self.cluster.find_feeds(), self.cluster.collector.desk)
 

@@ -30,6 +30,7 @@ from frostline.training.grid import Feed, make_feed, train_cell
 from frostline.training.job import Job, locate_checkpoint
 from frostline.training.loop import Epoch
 from frostline.training.prefix_cache import Cache, Layout, StoredInputs, Wanted, map_file, map_outputs
+from frostline.training.workers import gather_team
 
 Order = tuple[Job, Expected]
 """What a run is asked to do, and what a node must have for it."""
@@ -134,7 +135,7 @@ class Feeds:
             torch.set_num_threads(threads)
             feed = make_feed(job, phase, replicates)
             audit(feed.prefix, feed.before)  # it runs nowhere else where its outputs are kept
-            handed = hand_over(feed)
+            handed = hand_over(feed, in_file=job.training.devices_per_fit > 1)
             in_file = handed.kept is not None and handed.kept.path
             self.made[run, phase] = handed, feed if in_file else None  # whose file ends with it
         return self.made[run, phase][0]
@@ -144,15 +145,16 @@ class Feeds:
         self.made = {key: made for key, made in self.made.items() if key[0] != run}
 
 
-def hand_over(feed: Feed) -> Handed:
-    """Return the feed for other processes of this node."""
+def hand_over(feed: Feed, *, in_file: bool) -> Handed:
+    """Return the feed for other processes of this node, what is kept of its prefix as a file if it must be one."""
     inputs = feed.cache.inputs
     bare = replace(feed, prefix=nn.Sequential(), before={}, cache=Cache(_nowhere, feed.cache.place, feed.cache.bytes))
     if not isinstance(inputs, StoredInputs) or inputs.store.file is None:
         return Handed(bare, None)
     file, layout = inputs.store.file, inputs.layout
     path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
-    if feed.cache.place == "scratch" and Path(path).exists():  # it would not fit into memory, nor so into Ray's store
+    # Beyond the budget it would not fit into Ray's store either, and a fit of several processes hands them a file.
+    if (feed.cache.place == "scratch" or in_file) and Path(path).exists():
         return Handed(bare, Kept(layout, inputs.places, [], path))
     stored = [ray.put(np.memmap(file, dtype=np.uint8, mode="r"))]
     return Handed(bare, Kept(layout, inputs.places, stored, ""))
@@ -225,12 +227,14 @@ def train_there(orders: list[Any], asked: Asked, feeds: Mapping[str, Any], desk:
         feed = find_feed(asked, job, handed)
         labels = torch.tensor(job.data.labels, device=job.device)  # a copy: what Ray hands over cannot be written to
         checkpoint = locate_checkpoint(job, asked.rates, asked.replicate)
-        for epochs, fit in enumerate(train_cell(job, feed, labels, asked.rates, asked.replicate)):
-            if epochs:
-                report = Report(asked.checkpoint, {".pt": checkpoint.read_bytes()}, len(fit.of_phase))
-                wait_for(desk.hand_over.remote(report))
-            if len(fit.history) == asked.most:
-                break
+        cell = asked.rates, asked.replicate
+        with gather_team(job, feed, [cell], asked.most) as team:
+            for epochs, fit in enumerate(train_cell(job, feed, labels, *cell, team)):
+                if epochs:
+                    report = Report(asked.checkpoint, {".pt": checkpoint.read_bytes()}, len(fit.of_phase))
+                    wait_for(desk.hand_over.remote(report))
+                if len(fit.history) == asked.most:
+                    break
         if read_trained(checkpoint) is not None:
             files = {suffix: checkpoint.with_suffix(suffix).read_bytes() for suffix in (".pt", ".json")}
             wait_for(desk.hand_over.remote(Report(asked.checkpoint, files, len(fit.of_phase))))

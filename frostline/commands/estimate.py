@@ -86,7 +86,8 @@ def estimate_phase(job: Job, phase: int, workers: int, threads: int) -> float:
         len(job.data.list_rows("train", [replicate])) * job.count_fits(phase, replicate) for replicate in job.replicates
     )
     kept = sum(len(wanted) for wanted in list_wanted_rows(job, phase, job.replicates).values())
-    return in_prefix * kept + in_step * shown * job.phases[phase - 1].epochs / workers
+    beside = workers * job.training.devices_per_fit
+    return in_prefix * kept + in_step * shown * job.phases[phase - 1].epochs / beside
 
 
 def measure(step: Callable[[], object]) -> float:

@@ -89,7 +89,7 @@ def describe(images: pd.DataFrame, about: dict[str, Any], parquet: Path) -> list
 def measure_sides(parquet: Path) -> pd.DataFrame:
     """Return the width and height of each image, from its first bytes."""
     sides = []
-    for batch in pq.ParquetFile(parquet).iter_batches(256, columns=["image"]):
+    for batch in pq.ParquetFile(parquet, pre_buffer=False).iter_batches(8, columns=["image"]):
         for image in batch.to_pydict()["image"]:
             with Image.open(io.BytesIO(image["bytes"])) as opened:
                 sides.append(opened.size)

@@ -18,12 +18,15 @@ from frostline.backbones.audit import audit, digest_frozen
 from frostline.backbones.runs import Run
 from frostline.constants import LEFT_OUT, Rates
 from frostline.data.images import Prepared, take_share
+from frostline.distributed.processes import open_team
+from frostline.distributed.team import Team
 from frostline.params.schema import Params, Plan
 from frostline.training.checkpoints import fingerprint, hold, restore_fit, save_fit, take_over
-from frostline.training.grid import build_frozen, load_suffix, make_feed, start_fresh_fit
+from frostline.training.grid import Feed, build_frozen, hand_over, load_suffix, make_feed, start_fresh_fit
 from frostline.training.job import Job, locate_checkpoint, make_job
 from frostline.training.loop import Batches, Epoch, Fit, train_one_epoch, weigh_classes
 from frostline.training.results import flatten_rates
+from frostline.training.workers import compute_in, make_own_feed, settle_on, share_devices
 
 REPLICATE = 0
 """Its new head and its order of images are drawn as the study's first replicate draws them."""
@@ -81,7 +84,7 @@ def make_job_of_all(settings: Params, data: Prepared, run: Run) -> Job:
     job, data = make_job(settings, data, run.backbone, run.plan), hold_nothing_back(data)
     if job.plan.train_percent is not None:
         data = take_share(data, job.plan.train_percent)
-    return replace(job, data=data, replicates=[REPLICATE], logs=None)
+    return share_devices(replace(job, data=data, replicates=[REPLICATE], logs=None))
 
 
 def hold_nothing_back(data: Prepared) -> Prepared:
@@ -119,9 +122,33 @@ def locate(job: Job, course: Course, phase: int) -> Path:
 
 def fit_phase(job: Job, course: Course, phase: int, places: Sequence[Path]) -> tuple[nn.Sequential, int]:
     """Train the phase; return what is trained in it, and how many frozen tensors the audit found as they were."""
-    feed = make_feed(job, phase)
+    feed, size = make_feed(job, phase), job.training.devices_per_fit
+    given = job, hand_over(feed) if size > 1 else None, feed.pretrained, course, phase, places
+    with compute_in(job.threads), open_team(size, job.device.type, _follow, *given) as team:
+        return train_phase(job, feed, course, phase, places, team)
+
+
+def _follow(
+    team: Team,
+    device: torch.device,
+    job: Job,
+    feed: Feed | None,
+    pretrained: dict[str, str],
+    course: Course,
+    phase: int,
+    places: Sequence[Path],
+) -> None:
+    job = settle_on(device, job)
+    train_phase(job, feed or make_own_feed(job, phase, pretrained), course, phase, places, team)
+
+
+def train_phase(
+    job: Job, feed: Feed, course: Course, phase: int, places: Sequence[Path], team: Team
+) -> tuple[nn.Sequential, int]:
+    """Train the phase as each process of the team does; return what `fit_phase` does."""
     suffix = load_suffix(job, feed, REPLICATE)
     fit = start_fresh_fit(job, feed, suffix, course.rates[phase - 1], REPLICATE)
+    fit.team = team
     if phase > 1:
         take_over(places[phase - 2], fit)
     before = digest_frozen(suffix)
@@ -145,4 +172,5 @@ def train_epoch(job: Job, course: Course, fit: Fit, batches: Batches) -> None:
     seconds, loss = time.perf_counter() - began, course.losses[number - 1]
     told = Epoch(number, fit.phase, taught.rates, taught.loss, taught.accuracy, loss, nan, seconds)
     fit.history.append(told)
-    print(f"finish: epoch {number} of {sum(course.epochs)}, training loss {taught.loss:.3f}", flush=True)
+    if fit.team.is_first:
+        print(f"finish: epoch {number} of {sum(course.epochs)}, training loss {taught.loss:.3f}", flush=True)

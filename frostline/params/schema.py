@@ -162,7 +162,8 @@ class Augmentation(Section):
 class Training(Section):
     """How every plan is trained, and by whom: `workers` are processes of this machine, or the nodes of a cluster.
 
-    `cache_bytes` are of memory for a prefix, `keep_bytes` of disk for finished fits.
+    Each fit is trained by `devices_per_fit` processes together, each with a GPU or a share of the cores and of every
+    batch. `cache_bytes` are of memory for a prefix, `keep_bytes` of disk for finished fits.
     """
 
     epochs: Count
@@ -179,6 +180,7 @@ class Training(Section):
     augmentation: Augmentation
     views: Count
     workers: Literal["local", "ray"]
+    devices_per_fit: Annotated[int, Field(ge=1, le=1_000)]
     cache_bytes: Bytes
     keep_bytes: Bytes
     augmentation_seed: Seed

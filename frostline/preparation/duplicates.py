@@ -1,6 +1,7 @@
 """Duplicates: the same pixels twice, and images that look nearly alike: saved anew, resized, cropped by little."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +16,12 @@ from scipy.sparse.csgraph import connected_components
 
 from frostline.constants import SPLITS
 from frostline.errors import InputError
-from frostline.preparation.splits import Integers, encode_values
+from frostline.preparation.splits import Integers
 
 SIDE = 16
 """Of the square of cosines that a perceptual hash compares with their median: a bit for each."""
+WORDS = SIDE * SIDE // 64
+"""Of 64 bits, that hold such a hash."""
 NEAR = 40
 """Bits, of SIDE squared, in which near-duplicates differ at most.
 
@@ -28,9 +31,12 @@ halved or brightened by a tenth differ in 30 at most; nine in ten that lost a hu
 """
 FLAT = 2.0
 """Standard deviation of grey levels below which an image has nothing to be known by."""
-ROWS_AT_ONCE = 256
+ROWS_AT_ONCE, COLUMNS_AT_ONCE = 256, 1024
+"""Of the table of differing bits that is made at once, which a core then holds near: some MB however many images."""
 MOST_PAIRS = 5_000_000
 
+Digests = NDArray[Any]
+"""What is equal for images with the same pixels, and for no others."""
 Hash = NDArray[np.uint64]
 """The bits of a perceptual hash; no bits set in an image that has nothing to be known by."""
 
@@ -50,13 +56,13 @@ class Alike:
     lines: list[str]
 
 
-def find_alike(images: pd.DataFrame, looks: Sequence[Hash], duplicates: str, *, official: bool) -> Alike:
+def find_alike(images: pd.DataFrame, looks: NDArray[np.uint64], duplicates: str, *, official: bool) -> Alike:
     """Return which images are alike by digest or look, and by data.duplicates what becomes of them.
 
     With `refuse` those with the same pixels stay together, and the others are told; with `group` all of them stay
     together; with `drop` one of them stays, or, of official splits, those of one.
     """
-    digests = images.digest.tolist()
+    digests = images.digest.to_numpy()
     exact, (near, is_whole) = list_exact(digests), find_near(looks, digests)
     if not is_whole and duplicates != "refuse":
         must = f"hold at most {len(near):,} pairs of images that look alike"
@@ -85,33 +91,44 @@ def hash_look(image: Image.Image) -> Hash:
     """Return the perceptual hash of an 8-bit RGB image, 4 x 64 bits (pHash, Zauner 2010, by the library imagehash)."""
     grey = image.convert("L")
     if float(np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX)).std()) < FLAT:
-        return np.zeros(SIDE * SIDE // 64, np.uint64)
+        return np.zeros(WORDS, np.uint64)
     return np.packbits(phash(grey, hash_size=SIDE).hash).view(np.uint64)
 
 
-def find_near(hashes: Sequence[Hash], digests: Sequence[str]) -> tuple[Integers, bool]:
+def find_near(hashes: NDArray[np.uint64], digests: Digests) -> tuple[Integers, bool]:
     """Return pairs of images that look nearly alike (N x 3: two rows, the later one first, and how many bits differ).
 
-    Of images with the same pixels the first stands for all. The flag says whether these are all pairs: beyond
-    MOST_PAIRS no more are looked for.
+    `hashes` are images x words. Of images with the same pixels the first stands for all. The flag says whether these
+    are all pairs: beyond MOST_PAIRS no more are looked for.
     """
-    firsts = np.sort(np.unique(encode_values(digests), return_index=True)[1])
-    bits = np.array(hashes, np.uint64).reshape(len(digests), -1)[firsts]
+    firsts = np.sort(np.unique(digests, return_index=True)[1])
+    bits = hashes[firsts]
     known = np.flatnonzero(bits.any(1))
     firsts, bits = firsts[known], bits[known]
 
+    words = np.ascontiguousarray(bits.T)
+
     def compare(start: int) -> Integers:
-        ours = bits[start : start + ROWS_AT_ONCE]
-        differ = np.zeros((len(ours), start + len(ours)), np.uint16)
-        for word in range(bits.shape[1]):
-            differ += np.bitwise_count(ours[:, None, word] ^ bits[None, : start + len(ours), word])
-        later, earlier = np.nonzero(differ <= NEAR)
-        before = earlier < later + start
-        later, earlier = later[before], earlier[before]
-        return np.stack([firsts[later + start], firsts[earlier], differ[later, earlier].astype(np.int64)], 1)
+        ours = bits[start : start + ROWS_AT_ONCE, :, None]
+        found, count = [np.empty((0, 3), np.int64)], 0
+        for left in range(0, start + len(ours), COLUMNS_AT_ONCE):
+            theirs = words[:, left : min(left + COLUMNS_AT_ONCE, start + len(ours))]
+            differ = np.zeros((len(ours), theirs.shape[1]), np.uint16)
+            for word, column in enumerate(theirs):
+                differ += np.bitwise_count(ours[:, word] ^ column)
+            later, earlier = np.nonzero(differ <= NEAR)
+            bits_differ = differ[later, earlier].astype(np.int64)
+            pairs = np.stack([later + start, earlier + left, bits_differ], 1)
+            found.append(pairs[pairs[:, 1] < pairs[:, 0]])
+            count += len(found[-1])
+            if count > MOST_PAIRS:
+                break
+        pairs = np.concatenate(found)
+        pairs[:, :2] = firsts[pairs[:, :2]]
+        return pairs[np.argsort(pairs[:, 0], kind="stable")]
 
     pairs, count = [np.empty((0, 3), np.int64)], 0
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         for found in pool.map(compare, range(0, len(bits), ROWS_AT_ONCE)):
             pairs.append(found)
             count += len(found)
@@ -121,11 +138,10 @@ def find_near(hashes: Sequence[Hash], digests: Sequence[str]) -> tuple[Integers,
     return np.concatenate(pairs)[:MOST_PAIRS], count <= MOST_PAIRS
 
 
-def list_exact(digests: Sequence[str]) -> Integers:
+def list_exact(digests: Digests) -> Integers:
     """Return pairs of images with the same pixels (N x 3, as near ones): each with the first of them."""
-    codes = encode_values(digests)
-    _, firsts, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    rows, first = np.arange(len(codes)), firsts[inverse]
+    _, firsts, inverse = np.unique(digests, return_index=True, return_inverse=True)
+    rows, first = np.arange(len(digests)), firsts[inverse]
     later = rows != first
     return np.stack([rows[later], first[later], np.zeros(int(later.sum()), np.int64)], 1)
 

@@ -19,9 +19,11 @@ def group_images(images: pd.DataFrame, how: str, block_files: int, alike: Intege
     if named is not None:
         apart = [name or f"/{place}" for place, name in enumerate(named)]  # no folder is called so
         return join_groups(encode_values(apart), alike)
+    if how != "blocks":
+        return join_groups(files, alike)
     ranks = np.empty_like(files)
     ranks[sorted(files, key=lambda place: split_numbers(images.id[place]))] = files
-    return join_groups(ranks // block_files if how == "blocks" else files, alike)
+    return join_groups(ranks // block_files, alike)
 
 
 def name_groups(images: pd.DataFrame, how: str) -> list[str] | None:

@@ -6,10 +6,10 @@ import json
 import math
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from frostline.files import find_project_root, hash_file, hold_lock, reserve, tell_disk
 from frostline.preparation.decoding import Decoded, decode
-from frostline.preparation.duplicates import Hash
+from frostline.preparation.duplicates import WORDS
 
 # Enough to keep the decoding threads busy, few enough that memory does not grow with the number of images.
 IMAGES_AT_ONCE, BYTES_AT_ONCE, ROWS_AT_ONCE = 256, 50_000_000, 8
@@ -29,84 +29,105 @@ CODE = tuple(Path(__file__).with_name(name) for name in ("decoding.py", "duplica
 """What decides what becomes of an image."""
 
 
-@dataclass(frozen=True)
 class Seen:
-    """What is known of an image once it was decoded: SHA-256, look and note, or why it could not be read."""
+    """What is known of each image that was decoded, in columns, as there may be very many.
 
-    digest: str
-    look: Hash
-    note: str
-    fault: str
+    digests: SHA-256, images x 32 bytes; looks: perceptual hashes, images x words; `notes` and `faults`, by place, of
+    those that have any: what had to be done to read it, or why it could not be read. The first `count` are known.
+    """
 
-    @classmethod
-    def of(cls, result: Decoded | str) -> "Seen":
-        """Return what is kept of it."""
+    def __init__(self, images: int) -> None:
+        """Begin with nothing known of so many images."""
+        self.digests = np.zeros((images, hashlib.sha256().digest_size), np.uint8)
+        self.looks = np.zeros((images, WORDS), np.uint64)
+        self.notes: dict[int, str] = {}
+        self.faults: dict[int, str] = {}
+        self.count = 0
+
+    def add(self, result: Decoded | str) -> None:
+        """Keep what is known of the next image."""
         if isinstance(result, str):
-            return cls("", np.zeros(0, np.uint64), "", result)
-        return cls(result.digest, result.look, result.note, "")
+            self.faults[self.count] = result
+        else:
+            self.digests[self.count] = np.frombuffer(bytes.fromhex(result.digest), np.uint8)
+            self.looks[self.count] = result.look
+            if result.note:
+                self.notes[self.count] = sys.intern(result.note)
+        self.count += 1
 
-    def pack(self) -> list[str]:
-        """Return it in JSON's types."""
-        return [self.digest, self.look.tobytes().hex(), self.note, self.fault]
+    def pack(self, first: int) -> dict[str, Any]:
+        """Return what is known of the images from the first of these on, in JSON's types."""
+        told = {
+            name: {str(place): texts[place] for place in range(first, self.count) if place in texts}
+            for name, texts in (("notes", self.notes), ("faults", self.faults))
+        }
+        its = slice(first, self.count)
+        return told | {"digests": self.digests[its].tobytes().hex(), "looks": self.looks[its].tobytes().hex()}
 
-    @classmethod
-    def unpack(cls, packed: list[str]) -> "Seen":
-        """Return what was packed."""
-        digest, look, note, fault = packed
-        return cls(digest, np.frombuffer(bytes.fromhex(look), np.uint64), note, fault)
+    def unpack(self, packed: dict[str, Any]) -> None:
+        """Keep what was packed, of the images that follow. Raises what JSON of another kind brings about."""
+        digests = np.frombuffer(bytes.fromhex(packed["digests"]), np.uint8).reshape(-1, self.digests.shape[1])
+        looks = np.frombuffer(bytes.fromhex(packed["looks"]), np.uint64).reshape(len(digests), WORDS)
+        notes, faults = (
+            {int(place): sys.intern(text) for place, text in packed[name].items()} for name in ("notes", "faults")
+        )
+        end = self.count + len(digests)
+        self.digests[self.count : end], self.looks[self.count : end] = digests, looks
+        self.notes |= notes
+        self.faults |= faults
+        self.count = end
 
 
 Pixels = NDArray[np.uint8]
 
 
-def decode_images(parquet: Path, ids: list[str], out: Path, image_px: int) -> list[Seen]:
+def decode_images(parquet: Path, images: int, out: Path, image_px: int) -> Seen:
     """Write every image's pixels to `out` (uint8, images x image_px x image_px x 3); return what is known of each.
 
     Pixels are decoded into a scratch folder, and what is known of a batch is noted there when its pixels are on the
-    disk: a run that is killed goes on after its last whole batch. Memory grows by some hundred bytes an image.
+    disk: a run that is killed goes on after its last whole batch. Memory grows by some 64 bytes an image.
     """
     scratch = locate_scratch(parquet, image_px)
     with hold_lock(scratch.parents[1] / "decoding.lock"):  # one decodes at a time, so that all other folders are left
         for left in scratch.parent.glob("decoded-*"):
             if left != scratch:
                 shutil.rmtree(left)
-        return decode_into(scratch, parquet, ids, out, image_px)
+        return decode_into(scratch, parquet, images, out, image_px)
 
 
-def decode_into(scratch: Path, parquet: Path, ids: list[str], out: Path, image_px: int) -> list[Seen]:
+def decode_into(scratch: Path, parquet: Path, images: int, out: Path, image_px: int) -> Seen:
     """Decode into the scratch folder, on top of what a killed run left there, and move the pixels to `out`."""
     with tell_disk(scratch):
         scratch.mkdir(parents=True, exist_ok=True)
     pixels, notes = scratch / "images.npy", scratch / "seen.jsonl"
-    arrays = map_array(pixels, (len(ids), image_px, image_px, 3))
+    arrays = map_array(pixels, (images, image_px, image_px, 3))
     seen = read_notes(notes, arrays)
-    if seen:
-        print(f"prepare: {len(seen):,} of {len(ids):,} images were decoded before", flush=True)
+    if seen.count:
+        print(f"prepare: {seen.count:,} of {images:,} images were decoded before", flush=True)
     with (
         warnings.catch_warnings(action="ignore"),  # of odd metadata, by the thousand
         ThreadPoolExecutor(os.cpu_count()) as pool,
-        tqdm(total=len(ids), initial=len(seen), desc="prepare", unit="image", disable=None) as bar,
+        tqdm(total=images, initial=seen.count, desc="prepare", unit="image", disable=None) as bar,
     ):
-        for encoded in _read_batches(parquet, len(seen)):
-            results = [*pool.map(lambda image: decode(image, image_px), encoded)]
-            first, fresh = len(seen), [*map(Seen.of, results)]
-            for place, result in enumerate(results, first):
+        for encoded in _read_batches(parquet, seen.count):
+            first = seen.count
+            for result in pool.map(lambda image: decode(image, image_px), encoded):
                 if isinstance(result, Decoded):
-                    arrays[place] = result.pixels
-            seen += fresh
+                    arrays[seen.count] = result.pixels
+                seen.add(result)
             with tell_disk(pixels):
                 arrays.flush()
-                write_note(notes, fresh, arrays[first : len(seen)])
-            bar.update(len(fresh))
+                write_note(notes, seen, arrays, first)
+            bar.update(seen.count - first)
     with tell_disk(out):
         shutil.move(pixels, out)
     shutil.rmtree(scratch)
     return seen
 
 
-def write_note(path: Path, seen: list[Seen], pixels: Pixels) -> None:
-    """Add a line about a batch whose pixels are on the disk, with their SHA-256."""
-    line = json.dumps({"sha256": hash_pixels(pixels), "seen": [each.pack() for each in seen]})
+def write_note(path: Path, seen: Seen, pixels: Pixels, first: int) -> None:
+    """Add a line about the images from the first of these on, whose pixels are on the disk, with their SHA-256."""
+    line = json.dumps({"sha256": hash_pixels(pixels[first : seen.count]), **seen.pack(first)})
     with path.open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
 
@@ -116,25 +137,27 @@ def hash_pixels(pixels: Pixels) -> str:
     return hashlib.sha256(pixels.reshape(-1).data).hexdigest()
 
 
-def read_notes(path: Path, pixels: Pixels) -> list[Seen]:
+def read_notes(path: Path, pixels: Pixels) -> Seen:
     """Return what was noted of the first batches that are whole, and drop what was noted of others.
 
     A batch is whole if its line was written to its end, and its pixels are what they were then.
     """
-    seen: list[Seen] = []
-    kept: list[str] = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
-        try:
-            note = json.loads(line)
-            batch = [*map(Seen.unpack, note["seen"])]
-            is_whole = hash_pixels(pixels[len(seen) : len(seen) + len(batch)]) == note["sha256"]
-        except (ValueError, LookupError, TypeError):
-            is_whole = False
-        if not is_whole:
-            break
-        seen += batch
-        kept.append(f"{line}\n")
-    path.write_text("".join(kept), encoding="utf-8")
+    seen, whole = Seen(len(pixels)), 0
+    with path.open("ab+") as file:
+        file.seek(0)
+        for line in file:
+            try:
+                note, batch = json.loads(line), Seen(len(pixels) - seen.count)
+                batch.unpack(note)
+                its = pixels[seen.count : seen.count + batch.count]
+                is_whole = line.endswith(b"\n") and len(its) > 0 and hash_pixels(its) == note["sha256"]
+            except (ValueError, LookupError, TypeError, AttributeError):
+                is_whole = False
+            if not is_whole:
+                break
+            seen.unpack(note)
+            whole += len(line)
+        file.truncate(whole)
     return seen
 
 
@@ -160,7 +183,8 @@ def _read_batches(parquet: Path, first: int) -> Iterator[list[bytes]]:
     """Yield the images of the rows from `first` on as they are encoded, some at a time."""
     encoded: list[bytes] = []
     row = 0
-    for batch in pq.ParquetFile(parquet).iter_batches(ROWS_AT_ONCE, columns=["image"]):
+    # Buffers that are read ahead are held to the end: all of the file.
+    for batch in pq.ParquetFile(parquet, pre_buffer=False).iter_batches(ROWS_AT_ONCE, columns=["image"]):
         row += len(batch)
         if row <= first:
             continue

@@ -18,6 +18,7 @@ from frostline.backbones.freezing import count_parameters
 from frostline.backbones.precision import compute_deterministically
 from frostline.constants import Rates
 from frostline.data.images import read_prepared
+from frostline.distributed.processes import end_with_parent
 from frostline.hardware import choose_device, keep_freed_memory, measure_peak_memory
 from frostline.params.loading import load_params
 from frostline.prediction.predictions import predict_replicate
@@ -34,7 +35,7 @@ from frostline.training.results import (
     summarize_phase,
     write_outcome,
 )
-from frostline.training.workers import count_workers, end_with_parent, share_cores
+from frostline.training.workers import count_workers, gather_team, share_cores
 
 Asked = TypeVarTuple("Asked")
 Answer = TypeVar("Answer")
@@ -79,20 +80,25 @@ class Worker:
         Where it was further on already, as after a race that was killed, it counts as if it had so many epochs still.
         """
         history: list[Epoch] = []
-        for fit in self.train_cell(rates, replicate):
+        for fit in self.train_cell(rates, replicate, most):
             history = fit.history[:most]
             self.histories[fit.phase - 1][rates[: fit.phase], replicate] = history
             if len(history) == most:
                 break
         return TrialResult(find_best_epoch(history).val_loss, len(history))
 
-    def train_cell(self, rates: Rates, replicate: int) -> Iterator[Fit]:
-        """Train the cell, going on where it was; yield its fit as it stands, if it began, and after each epoch."""
+    def train_cell(self, rates: Rates, replicate: int, most: int | None) -> Iterator[Fit]:
+        """Train the cell, going on where it was; yield its fit as it stands, if it began, and after each epoch.
+
+        At so many epochs whoever takes them stops.
+        """
         labels = torch.from_numpy(self.job.data.labels).to(self.job.device)
         for phase in range(1, len(self.job.phases) + 1):
-            for fit in train_cell(self.job, self.make_feed(phase), labels, rates[:phase], replicate):
-                if fit.history:
-                    yield fit
+            feed, cell = self.make_feed(phase), (rates[:phase], replicate)
+            with gather_team(self.job, feed, [cell], most) as team:
+                for fit in train_cell(self.job, feed, labels, *cell, team):
+                    if fit.history:
+                        yield fit
             self.audited[phase - 1] = fit.audited or 0
 
     def predict(self, rates: Rates, replicate: int) -> pd.DataFrame:

@@ -75,7 +75,12 @@ def hold(checkpoint: Path) -> AbstractContextManager[None]:
 
 
 def save_fit(path: Path, fit: Fit) -> None:
-    """Write all that the fit needs to go on: history, tensors now and at their best, and the optimizer's state."""
+    """Write all that the fit needs to go on: history, tensors now and at their best, and the optimizer's state.
+
+    Of a team the first process does.
+    """
+    if not fit.team.is_first:
+        return
     state = {
         "history": [asdict(epoch) for epoch in fit.history],
         "suffix": fit.suffix.state_dict(),
@@ -120,8 +125,16 @@ def keep_best(path: Path, fit: Fit) -> None:
 def restore_fit(path: Path, fit: Fit) -> None:
     """Bring a fresh fit to where it was when it was saved; leave it as it is if it never was.
 
-    Of one of which the best is left, that is where it was. One that has changed since is taken away.
+    Of one of which the best is left, that is where it was. One that has changed since is taken away: of a team, by the
+    first process, before the others look.
     """
+    for is_turn_of_first in (True, False):
+        if fit.team.is_first == is_turn_of_first:
+            _restore(path, fit)
+        fit.team.wait()
+
+
+def _restore(path: Path, fit: Fit) -> None:
     if not path.exists():
         return
     state = load_state(path)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from frostline.backbones.runs import digest_pretrained
 from frostline.constants import Rates
 from frostline.data.augmentation import Augmenter
 from frostline.data.images import Rows
+from frostline.distributed.team import ALONE, Team
 from frostline.hardware import measure_peak_memory
 from frostline.networks.segments import map_features
 from frostline.training.checkpoints import (
@@ -129,7 +131,8 @@ def hand_over(feed: Feed) -> Feed | None:
 
     Of a prefix whose outputs are kept nobody there has need.
     """
-    is_kept = isinstance(feed.cache.inputs, StoredInputs)
+    inputs = feed.cache.inputs
+    is_kept = isinstance(inputs, StoredInputs) and inputs.store.file is not None
     return replace(feed, prefix=nn.Sequential(), before={}) if is_kept else None
 
 
@@ -164,18 +167,21 @@ def would_pay(job: Job, wanted: Mapping[int | None, Rows], phase: int, replicate
     return asked * job.phases[phase - 1].epochs > sum(len(rows) for rows in wanted.values())
 
 
-def train_cell(job: Job, feed: Feed, labels: Tensor, rates: Rates, replicate: int) -> Iterator[Fit]:
+def train_cell(job: Job, feed: Feed, labels: Tensor, rates: Rates, replicate: int, team: Team = ALONE) -> Iterator[Fit]:
     """Train one cell of the feed's phase: yield its fit as it stands, then after each new epoch, once that is saved.
 
     It goes on from where the phase before ended with the same rates and replicate, or from where it was itself. Another
     process that trains the same fit is waited for.
     At the end the audit checks that all that is frozen stood still: the suffix's own, and the prefix that fed it. That
     both are what was loaded at first, it has checked before.
+    Each process of a team does this; the first alone saves it, and writes its board.
     """
     checkpoint = locate_checkpoint(job, rates, replicate)
-    with hold(checkpoint):
+    with hold(checkpoint) if team.is_first else nullcontext():
+        team.wait()  # until the first holds it
         suffix = load_suffix(job, feed, replicate)
         fit = start_fresh_fit(job, feed, suffix, rates[-1], replicate)
+        fit.team = team
         if rates[:-1]:
             take_over(locate_checkpoint(job, rates[:-1], replicate), fit)
         before = digest_frozen(suffix)
@@ -186,7 +192,7 @@ def train_cell(job: Job, feed: Feed, labels: Tensor, rates: Rates, replicate: in
         if job.training.class_weights == "balanced":
             weights = weigh_classes(labels[torch.from_numpy(train)], len(job.data.classes))
         batches = Batches(feed.cache.inputs, labels, train, validation, weights)
-        logs = job.logs and job.logs / name_cell(rates, replicate)
+        logs = job.logs / name_cell(rates, replicate) if job.logs and team.is_first else None
         with open_board(logs, fit.history, job.log_every) as log:
             for epoch in train_epochs(fit, batches, job.select_training(feed.phase), job.precision):
                 save_fit(checkpoint, fit)
@@ -194,7 +200,8 @@ def train_cell(job: Job, feed: Feed, labels: Tensor, rates: Rates, replicate: in
                 yield fit
         audit(feed.prefix, feed.before)
         fit.audited = len(feed.pretrained.keys() - before.keys()) + audit(suffix, before, fit.optimizer)
-        note_end(job, feed, fit, rates)
+        if team.is_first:
+            note_end(job, feed, fit, rates)
 
 
 def note_end(job: Job, feed: Feed, fit: Fit, rates: Rates) -> None:

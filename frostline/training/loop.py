@@ -17,6 +17,7 @@ from torch.nn import functional
 from frostline.backbones.inference import Inputs, predict, split_batches
 from frostline.backbones.precision import autocast
 from frostline.data.images import Rows
+from frostline.distributed.team import ALONE, Team
 from frostline.networks.segments import Features
 from frostline.params.schema import Training
 from frostline.training.optimizer import get_rates, make_optimizer, schedule_heights, set_rate
@@ -48,6 +49,7 @@ class Fit:
 
     `learning_rate` is the head's at its full height. `audited` is how many frozen tensors, its prefix's included, the
     audit found as they were when it had ended. `batch_losses` are those of the epoch just trained, and are not kept.
+    `team` are the processes that train it.
     """
 
     suffix: nn.Sequential
@@ -59,6 +61,7 @@ class Fit:
     best: dict[str, Tensor] = field(default_factory=dict)
     audited: int | None = None
     batch_losses: list[float] = field(default_factory=list)
+    team: Team = ALONE
 
     @property
     def of_phase(self) -> list[Epoch]:
@@ -131,7 +134,7 @@ def train_epochs(fit: Fit, data: Batches, training: Training, precision: str) ->
         began = time.perf_counter()
         taught = train_one_epoch(fit, data, training, precision, number)
         fit.batch_losses = taught.batch_losses
-        val_loss, val_accuracy = score(fit.suffix, data, training, precision)
+        val_loss, val_accuracy = score(fit, data, training, precision)
         seconds = time.perf_counter() - began
         fit.history.append(
             Epoch(number, fit.phase, taught.rates, taught.loss, taught.accuracy, val_loss, val_accuracy, seconds)
@@ -155,26 +158,43 @@ def train_one_epoch(fit: Fit, data: Batches, training: Training, precision: str,
     """Show the suffix every training image once, in view `number` mod `views`."""
     view = (number - 1) % training.views
     order = np.random.default_rng([fit.replicate, number]).permutation(data.train)
-    torch.manual_seed(fit.replicate * 1_000_003 + number)  # for dropout, where a suffix has it
+    team = fit.team
+    torch.manual_seed((fit.replicate * 1_000_003 + number) * team.size + team.rank)  # for dropout, where there is any
     fit.suffix.train()
     losses, hits = [], []
     batches = split_batches(order, training.batch_size)
     shares = schedule_heights(training, [epoch.val_loss for epoch in fit.of_phase], len(batches))
-    for rows, batch, share in zip(batches, data.inputs(batches, view), shares, strict=True):
-        labels = data.labels[torch.from_numpy(rows)]
-        set_rate(fit.optimizer, fit.learning_rate * share)
-        loss, logits = take_step(fit, batch, labels, precision, training.label_smoothing, data.class_weights)
-        # Read once an epoch: to read them here would let a GPU wait for the processor after every batch.
-        losses.append(loss * len(rows))
-        hits.append((logits.argmax(1) == labels).sum())
+    mine = [team.take_share(rows) for rows in batches]
+    with team.train_together(fit.suffix) as suffix:
+        for rows, its, batch, share in zip(batches, mine, data.inputs(mine, view), shares, strict=True):
+            labels = data.labels[torch.from_numpy(its)]
+            counts = count_share(data, rows, its, team)
+            set_rate(fit.optimizer, fit.learning_rate * share)
+            loss, logits = take_step(
+                fit, batch, labels, precision, training.label_smoothing, data.class_weights, suffix, counts
+            )
+            # Read once an epoch: to read them here would let a GPU wait for the processor after every batch.
+            losses.append(loss * len(rows))
+            hits.append((logits.argmax(1) == labels).sum())
     set_rate(fit.optimizer, fit.learning_rate * fmean(shares))
     sizes = torch.tensor([len(rows) for rows in batches])
+    of_batches = team.add_up(torch.stack(losses)) / team.size
     return Taught(
-        batch_losses=(torch.stack(losses).cpu() / sizes).tolist(),
-        loss=float(torch.stack(losses).double().sum()) / len(order),
-        accuracy=int(torch.stack(hits).sum()) / len(order),
+        batch_losses=(of_batches.cpu() / sizes).tolist(),
+        loss=float(of_batches.double().sum()) / len(order),
+        accuracy=int(team.add_up(torch.stack(hits)).sum()) / len(order),
         rates=get_rates(fit.optimizer),
     )
+
+
+def count_share(data: Batches, rows: Rows, mine: Rows, team: Team) -> float | Tensor:
+    """Return by what a loss over the rows that are `mine` counts, so that its mean over the team is that of all."""
+    if team.size == 1:
+        return 1.0
+    if data.class_weights is None:
+        return team.size * len(mine) / len(rows)
+    of_mine, of_all = (data.class_weights[data.labels[torch.from_numpy(each)]].sum() for each in (mine, rows))
+    return team.size * of_mine / of_all
 
 
 def take_step(
@@ -184,24 +204,30 @@ def take_step(
     precision: str,
     label_smoothing: float = 0.0,
     class_weights: Tensor | None = None,
+    suffix: nn.Module | None = None,
+    counts: float | Tensor = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Let the fit learn from one batch; return the loss, and the float32 logits by which it was made."""
+    """Let the fit learn from one batch; return the loss, and the float32 logits by which it was made.
+
+    `suffix` is the fit's as its team trains it, and the loss `counts` so much.
+    """
     with autocast(precision, labels.device):
-        logits = fit.suffix(batch).float()
-        loss = functional.cross_entropy(logits, labels, class_weights, label_smoothing=label_smoothing)
+        logits = (fit.suffix if suffix is None else suffix)(batch).float()
+        loss = functional.cross_entropy(logits, labels, class_weights, label_smoothing=label_smoothing) * counts
     fit.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     fit.optimizer.step()
     return loss.detach(), logits.detach()
 
 
-def score(suffix: nn.Sequential, data: Batches, training: Training, precision: str) -> tuple[float, float]:
+def score(fit: Fit, data: Batches, training: Training, precision: str) -> tuple[float, float]:
     """Return the mean loss on the validation images as they are, and the share of them that is named rightly.
 
     Validation keeps no activations, so that its batches may be larger than training's.
     """
-    batches = split_batches(data.validation, 2 * training.batch_size)
-    logits = predict(suffix, data.inputs, batches, precision, data.labels.device)
+    batches = split_batches(fit.team.take_even_share(data.validation), 2 * training.batch_size)
+    mine = predict(fit.suffix, data.inputs, batches, precision, data.labels.device)
+    logits = fit.team.gather(mine, len(data.validation))
     labels = data.labels[torch.from_numpy(data.validation)]
     right = int((logits.argmax(1) == labels).sum())
     return float(functional.cross_entropy(logits, labels, data.class_weights)), right / len(labels)

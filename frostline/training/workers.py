@@ -8,12 +8,10 @@ time of one after the other with two threads.
 
 import copy
 import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.queues import SimpleQueue
 from typing import Any
@@ -23,8 +21,11 @@ from torch import Tensor, nn
 
 from frostline.backbones.audit import audit, check_loaded
 from frostline.backbones.freezing import apply_plan
+from frostline.backbones.inference import split_batches
 from frostline.backbones.precision import compute_deterministically
 from frostline.constants import Rates
+from frostline.distributed.processes import check_devices, end_with_parent, open_team
+from frostline.distributed.team import ALONE, Team
 from frostline.errors import InputError
 from frostline.hardware import keep_freed_memory, measure_memory
 from frostline.training.checkpoints import Trained, read_trained
@@ -47,13 +48,31 @@ def share_cores(job: Job, frozen: nn.Sequential) -> Job:
     """Return the job with as many threads for each fit as let all cores work, as far as memory takes so many fits.
 
     That depends on what is asked and on the machine alone, so that a run computes the same again. A GPU takes one fit
-    after the other.
+    after the other, and so do devices that train each fit together.
     """
-    if job.device.type == "cuda":
-        return job
+    if job.device.type == "cuda" or job.training.devices_per_fit > 1:
+        return share_devices(job)
     by_memory = int(SHARE_OF_MEMORY * measure_memory()) // estimate_bytes(job, frozen)
     side_by_side = min(count_all_fits(job, len(job.phases)), max(1, by_memory))
     return replace(job, threads=max(1, torch.get_num_threads() // side_by_side))
+
+
+def share_devices(job: Job) -> Job:
+    """Return the job with as many threads as each of the devices that train a fit together has for itself.
+
+    Raises `InputError` if there are not so many, or a batch has not an image for each.
+    """
+    size = job.training.devices_per_fit
+    if size == 1:
+        return job
+    if job.training.workers == "local":
+        check_devices(size, job.device.type)
+    rows = (job.data.list_rows("train", [replicate]) for replicate in job.replicates)
+    least = min(len(batch) for its in rows for batch in split_batches(its, job.training.batch_size))
+    if size > least:
+        must = f"be at most {least}, the images of a batch"
+        raise InputError.of("training.devices_per_fit", must, str(size), "A larger training.batch_size has more.")
+    return job if job.device.type == "cuda" else replace(job, threads=max(1, torch.get_num_threads() // size))
 
 
 def estimate_bytes(job: Job, frozen: nn.Sequential) -> int:
@@ -70,7 +89,8 @@ def estimate_bytes(job: Job, frozen: nn.Sequential) -> int:
         return measure_saved_bytes(step)
 
     of_tensors = sum(tensor.nbytes for tensor in suffix.parameters() if tensor.requires_grad)
-    of_images = 2 * job.training.batch_size * run_without_data(prefix, suffix, measure)
+    at_once = -(-job.training.batch_size // job.training.devices_per_fit)
+    of_images = 2 * at_once * run_without_data(prefix, suffix, measure)
     return OF_A_PROCESS + 5 * of_tensors + of_images
 
 
@@ -81,6 +101,8 @@ def count_all_fits(job: Job, phase: int) -> int:
 
 def count_workers(job: Job, frozen: nn.Sequential, phase: int) -> int:
     """Return how many fits of the phase are trained at once."""
+    if job.training.devices_per_fit > 1:
+        return 1
     shown = sum(
         len(job.data.list_rows("train", [replicate])) * job.count_fits(phase, replicate) for replicate in job.replicates
     )
@@ -99,20 +121,85 @@ def train_fits(
     if workers > 1:
         yield from _train_beside(job, feed, cells, workers, tell)
         return
-    labels, usual = torch.from_numpy(job.data.labels).to(job.device), torch.get_num_threads()
-    torch.set_num_threads(job.threads)
-    try:
+    labels = torch.from_numpy(job.data.labels).to(job.device)
+    with compute_in(job.threads), gather_team(job, feed, cells) as team:
         for rates, replicate in cells:
-            yield _train(job, feed, labels, rates, replicate, tell)
+            yield _train(job, feed, labels, rates, replicate, tell, team)
+
+
+@contextmanager
+def compute_in(threads: int) -> Iterator[None]:
+    """Let torch compute in so many threads, and in as many as before when it is over."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
     finally:
         torch.set_num_threads(usual)
 
 
+@contextmanager
+def gather_team(job: Job, feed: Feed, cells: Sequence[tuple[Rates, int]], most: int | None = None) -> Iterator[Team]:
+    """Yield this process's place among those that train the cells, one after the other, up to so many epochs in all.
+
+    The others train them beside it, and whatever it does with a cell's epochs, it must take all of them.
+    """
+    size = job.training.devices_per_fit
+    given = job, hand_over(feed) if size > 1 else None, feed.phase, feed.pretrained, cells, most
+    with open_team(size, job.device.type, _follow, *given) as team:
+        yield team
+
+
+def _follow(
+    team: Team,
+    device: torch.device,
+    job: Job,
+    feed: Feed | None,
+    phase: int,
+    pretrained: dict[str, str],
+    cells: Sequence[tuple[Rates, int]],
+    most: int | None,
+) -> None:
+    job = settle_on(device, job)
+    feed = feed or make_own_feed(job, phase, pretrained)
+    labels = torch.from_numpy(job.data.labels).to(device)
+    for rates, replicate in cells:
+        for fit in train_cell(job, feed, labels, rates, replicate, team):
+            if len(fit.history) == most:
+                break
+
+
+def settle_on(device: torch.device, job: Job) -> Job:
+    """Return the job as this process does it on the device; from then on it computes as the job says."""
+    keep_freed_memory()
+    compute_deterministically(device)
+    torch.set_num_threads(job.threads)
+    return replace(job, device=device)
+
+
+def make_own_feed(job: Job, phase: int, pretrained: Mapping[str, str]) -> Feed:
+    """Return the feed of a process to which none could be handed, once it is found to be fed by the same tensors.
+
+    A GPU keeps the outputs of its prefix for itself.
+    """
+    budget = job.training.cache_bytes if job.device.type == "cuda" else 0
+    training = job.training.model_copy(update={"cache_bytes": budget})
+    feed = make_feed(replace(job, training=training), phase)
+    check_loaded(pretrained, feed.pretrained)
+    return feed
+
+
 def _train(
-    job: Job, feed: Feed, labels: Tensor, rates: Rates, replicate: int, tell: Callable[[int], object]
+    job: Job,
+    feed: Feed,
+    labels: Tensor,
+    rates: Rates,
+    replicate: int,
+    tell: Callable[[int], object],
+    team: Team = ALONE,
 ) -> Trained:
     done, most = 0, job.phases[feed.phase - 1].epochs
-    for fit in train_cell(job, feed, labels, rates, replicate):
+    for fit in train_cell(job, feed, labels, rates, replicate, team):
         tell(len(fit.of_phase) - done)
         done = len(fit.of_phase)
     tell(most - done)
@@ -166,9 +253,7 @@ class _Here:
     def get_feed(self) -> Feed:
         """Return the feed; where nothing is kept of the prefix, it is made when it is needed first."""
         if self.feed is None:
-            uncached = self.job.training.model_copy(update={"cache_bytes": 0})
-            self.feed = make_feed(replace(self.job, training=uncached), self.phase)
-            check_loaded(self.pretrained, self.feed.pretrained)
+            self.feed = make_own_feed(self.job, self.phase, self.pretrained)
         return self.feed
 
 
@@ -178,9 +263,7 @@ _here: list[_Here] = []
 def _begin(*opened: Any) -> None:
     end_with_parent()
     here = _Here(*opened)
-    keep_freed_memory()
-    compute_deterministically(here.job.device)
-    torch.set_num_threads(here.job.threads)
+    settle_on(here.job.device, here.job)
     _here.append(here)
 
 
@@ -188,16 +271,3 @@ def _train_here(rates: Rates, replicate: int) -> Trained:
     here = _here[0]
     labels = torch.from_numpy(here.job.data.labels).to(here.job.device)
     return _train(here.job, here.get_feed(), labels, rates, replicate, here.told.put)
-
-
-def end_with_parent() -> None:
-    """Let this process end when the one that started it is interrupted, or gone."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

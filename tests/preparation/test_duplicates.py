@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from frostline.files import read_json
+from frostline.preparation import duplicates
 from frostline.preparation.duplicates import NEAR, choose_dropped, find_near, hash_look, join_alike, list_exact
 from tests.stages.prepared import Picture, encoded, prepare_pictures, refuse_pictures
 
@@ -53,13 +54,16 @@ def test_a_copy_is_near_and_another_picture_is_not(name: str) -> None:
 
 
 def test_an_image_in_which_nothing_is_to_be_seen_is_like_no_other() -> None:
-    looks = [hash_look(Image.new("RGB", (32, 32), (grey, grey, grey))) for grey in (0, 100, 255)]
-    assert len(find_near(looks, ["1", "2", "3"])[0]) == 0
+    looks = np.array([hash_look(Image.new("RGB", (32, 32), (grey, grey, grey))) for grey in (0, 100, 255)])
+    assert len(find_near(looks, np.arange(3))[0]) == 0
 
 
-@given(st.lists(st.integers(0, 2**16 - 1), min_size=2, max_size=40), st.data())
-def test_near_pairs_are_those_that_a_plain_comparison_finds(words: list[int], data: st.DataObject) -> None:
-    looks = [np.array([word + 1, word * word, 7, 0], np.uint64) for word in words]
+@pytest.mark.parametrize("tile", [(256, 1024), (3, 2), (2, 5)])
+@given(words=st.lists(st.integers(0, 2**16 - 1), min_size=2, max_size=40), data=st.data())
+def test_near_pairs_are_those_that_a_plain_comparison_finds_whatever_is_compared_at_once(
+    tile: tuple[int, int], words: list[int], data: st.DataObject
+) -> None:
+    looks = np.array([[word + 1, word * word, 7, 0] for word in words], np.uint64)
     digests = data.draw(st.lists(st.sampled_from("abcdef"), min_size=len(words), max_size=len(words)))
     firsts = [row for row, digest in enumerate(digests) if digest not in digests[:row]]
     expected = {
@@ -68,9 +72,22 @@ def test_near_pairs_are_those_that_a_plain_comparison_finds(words: list[int], da
         for earlier in firsts
         if earlier < later
     }
-    found, is_whole = find_near(looks, digests)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(duplicates, "ROWS_AT_ONCE", tile[0])
+        patched.setattr(duplicates, "COLUMNS_AT_ONCE", tile[1])
+        found, is_whole = find_near(looks, np.array(digests))
     assert is_whole
-    assert {tuple(pair) for pair in found.tolist()} == {pair for pair in expected if pair[2] <= NEAR}
+    assert [tuple(pair) for pair in found.tolist()] == sorted(pair for pair in expected if pair[2] <= NEAR)
+
+
+def test_where_nearly_all_look_alike_no_more_pairs_are_held_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "MOST_PAIRS", 100)
+    monkeypatch.setattr(duplicates, "COLUMNS_AT_ONCE", 8)
+    looks = np.ones((500, 4), np.uint64)
+    pairs, is_whole = find_near(looks, np.arange(500))
+    assert not is_whole
+    assert len(pairs) == 100
+    assert (pairs[:, 1] < pairs[:, 0]).all()
 
 
 @given(
@@ -80,7 +97,7 @@ def test_of_official_splits_no_two_that_are_left_hold_the_same_image_and_test_st
     images: list[tuple[str, int]],
 ) -> None:
     table = pd.DataFrame(images, columns=["split", "digest"])
-    exact = list_exact([str(digest) for digest in table.digest])
+    exact = list_exact(table.digest.to_numpy())
     dropped = choose_dropped(table, exact, exact[:0], official=True)
     kept = table.drop(index=dropped.tolist())
     assert (kept.groupby("digest").split.nunique() == 1).all()

@@ -40,12 +40,12 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> list[int]:
     noted: list[int] = []
     write_note = streaming.write_note
 
-    def note(path: Path, seen: list[streaming.Seen], pixels: streaming.Pixels) -> None:
+    def note(path: Path, seen: streaming.Seen, pixels: streaming.Pixels, first: int) -> None:
         if len(noted) == batches:
             noted.append(0)
             raise KeyboardInterrupt
-        write_note(path, seen, pixels)
-        noted.append(len(seen))
+        write_note(path, seen, pixels, first)
+        noted.append(seen.count - first)
 
     monkeypatch.setattr(streaming, "write_note", note)
     return noted

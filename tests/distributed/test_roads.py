@@ -1,0 +1,98 @@
+"""Every stage that trains lets so many devices train each fit together: race, train, finish, and a cluster's nodes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from frostline.files import read_json
+from tests import toys
+from tests.model.finished import make_model
+from tests.project import ROOT
+from tests.stages.test_race import BACKBONE, write_race
+from tests.toys import train_toy
+
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("one_thread")]
+NO_DEVICE = "training.devices_per_fit must be at most {}, the cores of {}. Got 20 instead."
+
+
+def write_wide_race(folder: Path, *, racing: bool, workers: str = "local", devices: int = 2) -> None:
+    """Write the study of a race whose fits are trained by so many devices each."""
+    folder.mkdir(exist_ok=True)
+    write_race(folder, racing=racing)
+    toys.set_params(folder, study__plans=["part", "all"], training__workers=workers, training__devices_per_fit=devices)
+
+
+def hold_race(folder: Path) -> str:
+    """Hold the race as dvc would, in a process whose threads two devices share; return what it told."""
+    asked = ("--params", "params.yaml", "--prepared", "prepared", "--out", "raced")
+    known = {"DVC_ROOT": str(folder), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    there = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | known
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.race", *asked], cwd=folder, env=there,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    history = pd.read_csv(run / "history.csv").drop(columns="seconds").to_csv()
+    return {**{path.name: path.read_bytes() for path in run.glob("*.safetensors")}, "history": history}
+
+
+def test_a_race_over_two_devices_trains_what_the_grid_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_wide_race(tmp_path, racing=True)
+    told = hold_race(tmp_path)
+    raced = tmp_path / "raced" / f"{BACKBONE}-all"
+    assert raced.is_dir(), told
+    write_wide_race(tmp_path / "grid", racing=False)
+    monkeypatch.chdir(tmp_path / "grid")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "grid"))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    alone = train_toy(tmp_path / "grid", "all", backbone=BACKBONE)
+    assert read_json(alone / "run.json")["threads"] == read_json(raced / "run.json")["threads"] == 1
+    for name in ("replicate-0.safetensors", "replicate-1.safetensors"):
+        assert (alone / name).read_bytes() == (raced / name).read_bytes(), name
+
+
+def test_a_cluster_whose_fits_have_two_devices_each_trains_what_this_machine_trains(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    write_wide_race(here, racing=True)
+    write_wide_race(there, racing=True, workers="ray")
+    of_here, of_there = hold_race(here), hold_race(there)
+    assert "Ray: 1 node" in of_there, of_there
+    for run in (f"{BACKBONE}-part", f"{BACKBONE}-all"):
+        assert read_run(here / "raced" / run) == read_run(there / "raced" / run), (of_here, of_there)
+
+
+@pytest.mark.parametrize(("workers", "whose"), [("local", "this machine"), ("ray", "the node that has most")])
+def test_more_devices_than_there_are_end_the_stage_in_one_line(tmp_path: Path, workers: str, whose: str) -> None:
+    write_wide_race(tmp_path, racing=True, workers=workers, devices=20)
+    told = hold_race(tmp_path).strip().splitlines()
+    assert told[-1].endswith(NO_DEVICE.format(os.cpu_count(), whose)), told  # of the 24 images of a batch
+    assert "Traceback" not in "".join(told)
+
+
+def test_the_model_that_two_devices_leave_is_that_of_one_to_rounding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = {}
+    for devices in (1, 2):
+        toy = tmp_path / str(devices)
+        monkeypatch.setenv("DVC_ROOT", str(toy))
+        toys.write_study(toy)
+        toys.set_params(toy, training__devices_per_fit=devices)
+        models[devices] = make_model(toy, "head")
+    assert capsys.readouterr().out.count("finish: epoch 1 of ") == 2  # once for each model
+    one, two = (load_file(models[devices] / "model.safetensors") for devices in (1, 2))
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-4)
+    audited = [read_json(models[devices] / "model.json")["trained"]["audited_tensors"] for devices in (1, 2)]
+    assert audited[0] == audited[1] > 0
