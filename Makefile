@@ -15,7 +15,7 @@ CHOSEN = $(if $(STUDY), --study '$(STUDY)')$(if $(FOLDER), --folder '$(FOLDER)')
 # What the command says when it fails is all that there is to say.
 FROSTLINE = @python -m frostline.commands
 
-.PHONY: help setup check study plans look show predict record readme benchmark architectures test test-long test-slow trials lint lock clean
+.PHONY: help setup check study plans look show predict record readme benchmark check-gpu architectures test test-long test-slow trials lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ readme: setup ## render README and the pages of docs from docs/templates and wha
 
 benchmark: setup ## measure speed and memory against the script one would write without this project; OPTIONS="--images 128"
 	@python -m benchmarks.freezing --memory $(OPTIONS)
+
+check-gpu: setup ## try on this machine's GPU what no processor can show: a claim a line, ten minutes
+	@python -m tools.check_gpu $(OPTIONS)
 
 architectures: setup ## measure how fast each backbone is here, and make the tables of architectures and families; OPTIONS="--images 32 --repeats 3"
 	@python -m docs.architectures.measure $(OPTIONS)

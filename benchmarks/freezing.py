@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks.accuracy import average_over_seeds, tabulate_accuracies, train_all
 from benchmarks.images import arrange, find_folder_images, write_elpv_images
-from benchmarks.machine import describe_machine, name_kind
+from benchmarks.machine import IS_GPU, describe_machine, name_kind
 from benchmarks.memory import STEPS, measure_script_memory
 from benchmarks.options import ROOT, Options, parse
 from benchmarks.scripts import LETTERS, SCRIPTS, get_script
@@ -87,7 +87,7 @@ def make_task(options: Options, folder: Path, plan: str, weights: str) -> Task:
         batch_size=options.batch,
         epochs=options.epochs if options.accuracy else MEASURED,
         learning_rate=options.learning_rate,
-        fits=1 if options.accuracy else torch.get_num_threads(),
+        fits=1 if options.accuracy or IS_GPU else torch.get_num_threads(),
     )
 
 
@@ -142,12 +142,13 @@ def show_speed(screen: Console, rows: Sequence[Row], options: Options, about: Ro
     screen.print(tabulate_speed(rows, options.scripts))
     if options.memory:
         screen.print(tabulate_memory(rows[:-1], options.scripts))
+    at_once = 1 if IS_GPU else torch.get_num_threads()
     screen.print(
         f"Seconds are medians of {options.rounds} rounds of {MEASURED} epochs, validation included; the first counts "
         f"once, as it also starts kernels and the optimizer, and {MANY} epochs are extrapolated "
         f"from them, with each script's start, for the project its prefix. The project's images were prepared once for "
         f"all plans in {about['prepare_seconds']:.1f} s, which its total holds; it computes in {about['precision']}. "
-        f"It trains {torch.get_num_threads()} fits side by side, and its seconds are those of one: that share of both."
+        f"It trains {at_once} fits side by side, and its seconds are those of one: that share of both."
     )
     for name in rates.taken[0]:
         taken = sorted(rate[name] / 1e9 for rate in rates.taken)

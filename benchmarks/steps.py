@@ -8,8 +8,9 @@ from statistics import median
 
 import torch
 
+from benchmarks.machine import DEVICE, wait
 from benchmarks.task import Task
-from benchmarks.this_project import DEVICE, make_job
+from benchmarks.this_project import make_job
 from frostline.backbones.precision import autocast, compute_deterministically
 from frostline.hardware import keep_freed_memory
 from frostline.training.grid import build_parts
@@ -33,15 +34,17 @@ def time_steps(task: Task) -> float:
     job = make_job(task, Path(task.folder))
     torch.set_num_threads(job.threads)
     prefix, suffix = build_parts(job, task.seed)
-    pixels = torch.randn(task.batch_size, 3, task.image_px, task.image_px).to(memory_format=torch.channels_last)
+    pixels = torch.randn(task.batch_size, 3, task.image_px, task.image_px).to(DEVICE)
+    pixels = pixels.to(memory_format=torch.channels_last)
     with torch.no_grad(), autocast(job.precision, DEVICE):
         inputs = prefix.eval()(pixels)
-    labels = torch.arange(task.batch_size) % task.classes
+    labels = torch.arange(task.batch_size, device=DEVICE) % task.classes
     fit = start_fit(suffix.train(), task.learning_rate, job.training.weight_decay, task.seed)
     taken: list[float] = []
     until = time.perf_counter() + SECONDS
     while time.perf_counter() < until or len(taken) < 2 * WARM_UP:
         began = time.perf_counter()
         take_step(fit, inputs.clone(), labels, job.precision)
+        wait()
         taken.append(time.perf_counter() - began)
     return median(taken[WARM_UP:])

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from benchmarks.machine import DEVICE
 from benchmarks.task import MANY, WEIGHT_DECAY, Outcome, Task
 from frostline.backbones.precision import compute_deterministically
 from frostline.backbones.registry import build_backbone
@@ -29,7 +30,6 @@ from frostline.training.results import build_frozen_backbone
 from frostline.training.workers import count_workers, train_fits
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
-DEVICE = torch.device("cpu")
 AS_THEY_ARE = Augmentation(flips="none", crop="none", crop_padding=4, crop_scale=0.35, colour=0.0, policy="none")
 
 

@@ -100,6 +100,7 @@ class Kept:
     places: Wanted
     stored: list[Any]
     path: str
+    on_disk: bool = False
 
     def open(self) -> StoredInputs:
         """Return the inputs, which are not copied."""
@@ -109,7 +110,7 @@ class Kept:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # that they cannot be written to is as it should be
                 store = map_outputs(torch.from_numpy(ray.get(self.stored[0])), self.layout)
-        return StoredInputs(store, self.places, self.layout, torch.device("cpu"))
+        return StoredInputs(store, self.places, self.layout, torch.device("cpu"), self.on_disk)
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def hand_over(feed: Feed, *, in_file: bool) -> Handed:
     path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
     # Beyond the budget it would not fit into Ray's store either, and a fit of several processes hands them a file.
     if (feed.cache.place == "scratch" or in_file) and Path(path).exists():
-        return Handed(bare, Kept(layout, inputs.places, [], path))
+        return Handed(bare, Kept(layout, inputs.places, [], path, inputs.on_disk))
     stored = [ray.put(np.memmap(file, dtype=np.uint8, mode="r"))]
     return Handed(bare, Kept(layout, inputs.places, stored, ""))
 

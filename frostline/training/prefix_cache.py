@@ -53,6 +53,8 @@ class Shape:
         return tuple(int(axis) for axis in np.argsort(self.axes))
 
 
+READ_AHEAD = 64_000_000
+"""Bytes of rows that the system is told of at once."""
 ALIGNED = 64
 """Bytes that the place of a tensor's outputs is a multiple of."""
 
@@ -103,7 +105,7 @@ def cache_inputs(source: Inputs, wanted: Wanted, budget: int, scratch: Path, dev
     places = {
         view: _locate(rows, first, layout.images) for (view, rows), first in zip(wanted.items(), before, strict=False)
     }
-    return Cache(StoredInputs(store, places, layout, device), place, layout.bytes)
+    return Cache(StoredInputs(store, places, layout, device, place == "scratch"), place, layout.bytes)
 
 
 def choose_place(needed: int, budget: int, scratch: Path) -> str:
@@ -226,21 +228,49 @@ def _fill_scratch(outputs: Iterator[tuple[Tensor, ...]], layout: Layout, scratch
 
 @dataclass(frozen=True)
 class StoredInputs:
-    """Inputs that are kept: the outputs, and by view where in them each row of images.npy stands."""
+    """Inputs that are kept: the outputs, and by view where in them each row of images.npy stands.
+
+    Batches ask for rows in an order that no disk likes. Of a file that is `on_disk`, the system is told ahead of which
+    rows the next batches will have need, in the order in which they lie: it reads them while the ones before are used.
+    """
 
     store: Store
     places: Mapping[int | None, Rows]
     layout: Layout
     device: torch.device
+    on_disk: bool = False
 
     def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Features]:
         """Yield the inputs of each batch."""
-        for rows in batches:
+        ahead = self._read_ahead(batches, view) if self.on_disk and hasattr(os, "posix_fadvise") else iter(batches)
+        for rows in ahead:
             places = torch.from_numpy(self.places[view][rows])
             yield self.layout.wrap(
                 self._take(outputs, places).permute(shape.back)
                 for outputs, shape in zip(self.store.outputs, self.layout.shapes, strict=True)
             )
+
+    def _read_ahead(self, batches: Sequence[Rows], view: int | None) -> Iterator[Rows]:
+        """Yield the batches, some of them at a time, once the system reads the rows of those that follow."""
+        in_batch = max(map(len, batches)) * (self.layout.bytes // self.layout.images)
+        at_once = max(1, READ_AHEAD // max(1, in_batch))
+        groups = [batches[first : first + at_once] for first in range(0, len(batches), at_once)]
+        for group, following in zip(groups, [*groups[1:], []], strict=True):
+            if group is groups[0]:
+                self._tell_ahead(group, view)
+            self._tell_ahead(following, view)
+            yield from group
+
+    def _tell_ahead(self, batches: Sequence[Rows], view: int | None) -> None:
+        if not len(batches) or self.store.file is None:
+            return
+        rows = np.unique(self.places[view][np.concatenate(batches)])
+        bounds = np.flatnonzero(np.diff(rows) > 1) + 1
+        stretches = [(its[0], its[-1] + 1) for its in np.split(rows, bounds)]
+        for start, shape in zip(self.layout.starts, self.layout.shapes, strict=False):
+            for first, end in stretches:
+                at, size = start + shape.bytes * int(first), shape.bytes * int(end - first)
+                os.posix_fadvise(self.store.file.fileno(), at, size, os.POSIX_FADV_WILLNEED)
 
     def _take(self, outputs: Tensor, places: Tensor) -> Tensor:
         kept = outputs[places.to(outputs.device)]

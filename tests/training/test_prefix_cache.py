@@ -1,6 +1,7 @@
 """Kept outputs are the live ones bit for bit, lie where they fit, and leave no trace."""
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from frostline.constants import BACKBONES
 from frostline.data.augmentation import Augmenter
 from frostline.data.images import Rows
 from frostline.networks.catalog import ARCHITECTURES
+from frostline.training import prefix_cache
 from frostline.training.prefix_cache import cache_inputs
 from tests import toys
 from tests.toys import CPU, plan
@@ -36,6 +38,28 @@ def test_kept_rows_come_batch_by_batch_in_the_order_in_which_they_are_asked_for(
     batches = [batch.flatten().tolist() for batch in inputs([np.array([6, 1, 6, 3]), np.array([3])], 2)]
     assert batches == [[206.0, 201.0, 206.0, 203.0], [203.0]]
     assert [batch.flatten().tolist() for batch in inputs([np.array([2, 0])], None)] == [[2.0, 0.0]]
+
+
+def test_of_a_file_the_system_is_told_ahead_of_every_row_in_the_order_in_which_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _file, at, size, _advice: told.append((at, size)), raising=False)
+    monkeypatch.setattr(os, "POSIX_FADV_WILLNEED", 3, raising=False)
+    monkeypatch.setattr(prefix_cache, "READ_AHEAD", 24)  # of rows of 4 bytes: three batches of two
+    inputs = counted("scratch", tmp_path, v0=[*range(10)])
+    batches = [np.array(rows) for rows in ([9, 0], [5, 2], [4, 1], [8, 3], [7, 6])]
+    shown = []
+    for batch in inputs(batches, 0):
+        shown.append((batch.flatten().tolist(), len(told)))
+    assert [rows for rows, _ in shown] == [batch.tolist() for batch in batches]
+    assert told == [(0, 12), (16, 8), (36, 4), (12, 4), (24, 12)]  # 0 to 2, 4 and 5, 9; then 3, 6 to 8
+    assert shown[0][1] == len(told)  # before the first batch is shown, the next three are told
+
+
+def test_of_what_lies_in_memory_the_system_is_told_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "posix_fadvise", lambda *_: pytest.fail("told"), raising=False)
+    assert len(list(counted("memory", tmp_path, v0=[1, 3])([np.array([1, 3])], 0))) == 1
 
 
 @kept_places
