@@ -90,6 +90,7 @@ def main(rows: int, size: int, epochs: int, *, disk: bool) -> None:
                 if is_cold:
                     forget(on_disk)
                 took[name].append(read(inputs, epoch, rows))
+                print(f"epoch {epoch + 1}, {name}: {took[name][-1]:.2f} s", flush=True)
         for name, seconds in took.items():
             speed = rows * size / median(seconds) / 1e6
             told = f"{median(seconds):.2f} s an epoch, {speed:,.0f} MB a second, {rows / median(seconds):,.0f} rows"

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import measure_product_rate
-from frostline.backbones.audit import audit, digest_frozen
 from frostline.backbones.inference import predict
 from frostline.backbones.precision import compute_deterministically
 from frostline.data.images import read_prepared
@@ -147,16 +146,18 @@ def goes_on_where_it_was_killed(bench: Bench) -> str:
 
 
 def freezes(bench: Bench) -> str:
-    """No frozen tensor moves in a step, and what learns does."""
+    """Nothing that is frozen moves while the rest learns."""
     found = []
     for depth in DEPTHS:
-        begun, step = begin(bench.make_job("frozen", depth))
-        before = digest_frozen(begun.suffix)
-        learned = {name: each.detach().clone() for name, each in begun.suffix.named_parameters() if each.requires_grad}
-        step()
-        stood = audit(begun.suffix, before, begun.optimizer)
-        still = [name for name, each in begun.suffix.named_parameters() if torch.equal(each, learned.get(name, each))]
-        found.append(f"{depth}: {stood} stood still, {len(learned) - len(set(still) & set(learned))} learned")
+        job = bench.make_job("frozen", depth)
+        feed, labels = make_feed(job), torch.from_numpy(job.data.labels).to(job.device)
+        *_, ended = train_cell(job, feed, labels, (RATE,), REPLICATE)  # whose end is the audit
+        fresh = dict(load_suffix(job, feed, REPLICATE).named_parameters())
+        learning = {name: each for name, each in ended.suffix.named_parameters() if each.requires_grad}
+        still = [name for name, each in learning.items() if torch.equal(each, fresh[name])]
+        if still or (depth != DEPTHS[-1] and not ended.audited):
+            raise Wrong(f"{depth}: {len(still)} tensors learned nothing, {ended.audited} were audited")
+        found.append(f"{depth}: {ended.audited} stood still, {len(learning)} learned")
     return ", ".join(found)
 
 
@@ -302,7 +303,7 @@ def has_rays_fits_share_it(bench: Bench) -> str:
     differing = [name for name in files if (here / name).read_bytes() != (there / name).read_bytes()]
     if differing or not files:
         raise Wrong(f"{len(differing)} of {len(files)} replicates differ")
-    return f"{len(files)} replicates"
+    return f"{len(files)} replicate{'' if len(files) == 1 else 's'}"
 
 
 def train_run(bench: Bench, workers: str) -> Path:

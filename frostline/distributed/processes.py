@@ -6,6 +6,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ LONGEST_WAIT = timedelta(days=30)
 """For another process that trains the same fit."""
 ENDS_WITHIN = 10.0
 """Seconds that a process which met an error has to tell of it."""
+TICK = 0.02
+"""Seconds between two looks at whether all have come."""
 ENDED = "a process that the system ended"
 
 
@@ -64,6 +67,7 @@ def open_team(
         for other in others:
             other.start()
         try:
+            _await(place, others)
             with _take_place(place, 0, size, kind) as team:
                 yield team
         except RuntimeError as error:  # what torch raises where another is gone
@@ -73,6 +77,19 @@ def open_team(
                 other.terminate()
             for other in others:
                 other.join()
+
+
+def _await(place: Path, others: Sequence[BaseProcess]) -> None:
+    """Return when all others have come. Raises `RuntimeError` if one has ended: torch would wait for it."""
+    while missing := [rank for rank in range(1, len(others) + 1) if not _locate_note(place, rank).exists()]:
+        if any(others[rank - 1].exitcode is not None for rank in missing):
+            raise RuntimeError("A process of the team has ended before it came.")
+        time.sleep(TICK)
+
+
+def _locate_note(place: Path, rank: int) -> Path:
+    """Return the file by which a process says that it has come."""
+    return place.with_name(f"rank-{rank}")
 
 
 def _find_cause(error: RuntimeError, others: Sequence[BaseProcess], told: "SimpleQueue[tuple[bool, str]]") -> Exception:
@@ -114,6 +131,7 @@ def _take_place(place: Path, rank: int, size: int, kind: str) -> Iterator[Team]:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)  # they are all on this machine
     if kind == "cuda":
         torch.cuda.set_device(rank)
+    _locate_note(place, rank).touch()
     store = FileStore(str(place), size)
     distributed.init_process_group(BACKENDS[kind], store=store, rank=rank, world_size=size)
     try:

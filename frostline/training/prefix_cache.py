@@ -1,6 +1,7 @@
 """The prefix cache: what a frozen prefix makes of each image and view, computed once for all that learns from it."""
 
 import itertools
+import mmap
 import os
 import shutil
 import tempfile
@@ -162,7 +163,10 @@ def _take_store(handed: Any, layout: Layout) -> Store:
 
 def map_file(file: IO[bytes], layout: Layout) -> Store:
     """Return the store whose outputs lie in the file. Nothing that reads them writes there."""
-    return map_outputs(torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="r+")), layout, file)
+    mapped = mmap.mmap(file.fileno(), layout.bytes)
+    if hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_RANDOM)  # else some systems read megabytes around each row
+    return map_outputs(torch.from_numpy(np.frombuffer(mapped, np.uint8)), layout, file)
 
 
 def map_outputs(kept: Tensor, layout: Layout, file: IO[bytes] | None = None) -> Store:

@@ -105,6 +105,25 @@ def test_statistics_and_gradients_are_those_of_the_whole_batch() -> None:
         torch.testing.assert_close(tensor, alone.state_dict()[name])
 
 
+class Unpicklable:
+    """What another process cannot take over."""
+
+    def __setstate__(self, _: object) -> None:
+        raise ZeroDivisionError
+
+    def __getstate__(self) -> dict[str, int]:
+        return {"a": 1}
+
+
+def test_one_that_ends_before_it_has_come_is_not_waited_for() -> None:
+    with pytest.raises(InputError, match="let all processes of a fit run"), open_team(2, "cpu", take, Unpicklable()):
+        pass
+
+
+def take(_team: Team, _device: torch.device, _given: object) -> None:
+    pass
+
+
 def refuse(_team: Team, _device: torch.device) -> None:
     raise InputError.of("the other", "be content", "no")
 
