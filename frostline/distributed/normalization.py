@@ -41,41 +41,66 @@ def batch_norm_together(
 ) -> Tensor:
     """Return the values (N x channels x ...) normalized by mean and variance over those of all processes.
 
-    Where it does not learn, it is torch's own. The running variance is the unbiased one. Mean and variance are computed
-    one after the other, in float32 at least, as a sum of squares alone would round.
+    Where it does not learn, it is torch's own. The running variance is the unbiased one.
     """
     if not training:
         return functional.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    axes, shape = [0, *range(2, input.dim())], [1, -1, *[1] * (input.dim() - 2)]
-    values = input if input.dtype == torch.float64 else input.float()
-    count = values.new_tensor(values.numel() // values.shape[1])
-    distributed.all_reduce(count)
-    mean: Tensor = _AddUp.apply(values.sum(axes)) / count
-    centred = values - mean.view(shape)
-    variance: Tensor = _AddUp.apply(centred.square().sum(axes)) / count
+    output: Tensor
+    output, mean, variance, count = _Normalization.apply(input, weight, bias, eps)
     if running_mean is not None and running_var is not None:
         with torch.no_grad():
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)
             running_var.lerp_((variance * (count / (count - 1))).to(running_var.dtype), momentum)
-    scale = (variance + eps).rsqrt()
-    normalized = centred * (scale if weight is None else scale * weight).view(shape)
-    return (normalized if bias is None else normalized + bias.view(shape)).to(input.dtype)
+    return output
 
 
-class _AddUp(torch.autograd.Function):
-    """The sum over all processes: each process's part counts in what all of them make of it."""
+class _Normalization(torch.autograd.Function):
+    """What torch's kernels do for one process's values, by the statistics of all; returns these too.
+
+    Processes tell each other three numbers a channel forward and two backward.
+    """
 
     @staticmethod
-    def forward(_ctx: Any, mine: Tensor) -> Tensor:
-        return _add_up(mine)
+    def forward(
+        ctx: Any, values: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        kind = torch.float64 if values.dtype == torch.float64 else torch.float32
+        zeros = values.new_zeros(values.shape[1], dtype=kind)
+        mean, variance = torch.ops.aten.batch_norm_update_stats(values, zeros, zeros + 1, 0.0)
+        mean, variance, count = _join(mean, variance, values.numel() // values.shape[1])
+        ctx.save_for_backward(values, weight, mean, variance, count)
+        ctx.eps = eps
+        output = functional.batch_norm(values, mean, variance, weight, bias, training=False, eps=eps)
+        ctx.mark_non_differentiable(mean, variance, count)
+        return output, mean, variance, count
 
     @staticmethod
     @once_differentiable
-    def backward(_ctx: Any, gradient: Tensor) -> Tensor:
-        return _add_up(gradient)
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        values, weight, mean, variance, count = ctx.saved_tensors
+        of_values, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, values, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        summed = torch.stack([of_weight, of_bias])
+        distributed.all_reduce(summed)
+        # Mean and variance move with each value: that takes off a line in it, of the channel's slope and height.
+        scale = (variance + ctx.eps).rsqrt()
+        each = (scale if weight is None else scale * weight) / count
+        slope = each * scale * summed[0]
+        height = each * summed[1] - slope * mean
+        still = torch.zeros_like(mean), torch.full_like(mean, 1 - ctx.eps)
+        of_values -= functional.batch_norm(values, *still, slope, height, training=False, eps=ctx.eps)
+        wanted = ctx.needs_input_grad
+        return of_values, of_weight if wanted[1] else None, of_bias if wanted[2] else None, None
 
 
-def _add_up(mine: Tensor) -> Tensor:
-    summed = mine.contiguous().clone()
-    distributed.all_reduce(summed)
-    return summed
+def _join(mean: Tensor, variance: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean, variance and count, of each channel, over the values of all processes."""
+    mine = torch.stack([mean, variance, torch.full_like(mean, count)])
+    everybody = [torch.empty_like(mine) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(everybody, mine)
+    means, variances, counts = torch.stack(everybody, 1)
+    whole = counts.sum(0)
+    shares = counts / whole
+    mean = (shares * means).sum(0)
+    return mean, (shares * (variances + (means - mean).square())).sum(0), whole

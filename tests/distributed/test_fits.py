@@ -12,7 +12,7 @@ from frostline.errors import InputError
 from frostline.training.checkpoints import Trained, load_state, read_best
 from frostline.training.grid import make_feed, train_cell
 from frostline.training.job import Job, locate_checkpoint
-from frostline.training.workers import gather_team, share_devices, train_fits
+from frostline.training.workers import compute_in, gather_team, share_devices, train_fits
 from tests import toys
 from tests.toys import plan, training
 from tests.training.fits import PLACES
@@ -76,7 +76,7 @@ def test_it_goes_on_over_two_devices_where_it_was_killed(tmp_path: Path) -> None
     whole, killed = (asked(tmp_path / name, 2, "residual20", "memory") for name in ("whole", "killed"))
     expected, feed = fit(whole), make_feed(killed)
     labels = torch.from_numpy(killed.data.labels)
-    with gather_team(killed, feed, [CELL], 1) as team:
+    with compute_in(killed.threads), gather_team(killed, feed, [CELL], 1) as team:
         for begun in train_cell(killed, feed, labels, *CELL, team):
             if len(begun.history) == 1:
                 break

@@ -1,7 +1,8 @@
 """Two processes that share every batch learn what one learns, in float64 to the last digits that are left."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -66,43 +67,68 @@ def test_what_two_learn_together_is_what_one_learns(weighed: bool) -> None:
         torch.testing.assert_close(tensor, alone.suffix.state_dict()[name], rtol=1e-5, atol=1e-7)
 
 
-def maps() -> tuple[Tensor, Tensor]:
-    """Return maps of 5 images, and what their normalized values count in a loss."""
-    drawn = torch.Generator().manual_seed(0)
-    return torch.randn(5, 3, 4, 4, generator=drawn).double() * 3 + 7, torch.randn(5, 3, 4, 4, generator=drawn).double()
+@dataclass(frozen=True)
+class Norm:
+    """A norm that is tried: of maps of 5 images in a number format, with a weight of its own or not."""
+
+    dtype: torch.dtype
+    affine: bool
+    tracks: bool = True
+
+    def make(self) -> nn.BatchNorm2d:
+        norm = nn.BatchNorm2d(3, affine=self.affine, track_running_stats=self.tracks)
+        if self.affine:
+            nn.init.uniform_(norm.weight, 0.5, 2, generator=torch.Generator().manual_seed(1))
+        return norm.double() if self.dtype == torch.float64 else norm
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Return the maps, and what their normalized values count in a loss."""
+        drawn = torch.Generator().manual_seed(0)
+        values, counts = (torch.randn(5, 3, 4, 4, generator=drawn, dtype=torch.float64) for _ in range(2))
+        return (values * 3 + 7).to(self.dtype), counts.to(self.dtype)
 
 
-def normalize(team: Team, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
+def normalize(team: Team, asked: Norm, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return the process's normalized maps and their gradient, and that of the norm's weight over all processes."""
     mine = team.take_share(np.arange(5))
-    values, counts = (tensor[torch.from_numpy(mine)] for tensor in maps())
+    values, counts = (tensor[torch.from_numpy(mine)] for tensor in asked.draw())
     values.requires_grad_()
-    with normalize_together():
+    with normalize_together() if team.size > 1 else nullcontext():
         output = norm(values)
     (output * counts).sum().backward()
     assert values.grad is not None
-    assert norm.weight.grad is not None
-    return output.detach(), values.grad, team.add_up(norm.weight.grad)
+    of_weight = norm.weight.grad if norm.affine else None
+    return output.detach(), values.grad, None if of_weight is None else team.add_up(of_weight)
 
 
-def follow_norm(team: Team, _device: torch.device) -> None:
-    normalize(team, nn.BatchNorm2d(3).double())
+def follow_norm(team: Team, _device: torch.device, asked: Norm) -> None:
+    normalize(team, asked, asked.make())
 
 
-def test_statistics_and_gradients_are_those_of_the_whole_batch() -> None:
-    norm, alone = nn.BatchNorm2d(3).double(), nn.BatchNorm2d(3).double()
-    values, counts = maps()
-    values.requires_grad_()
-    expected = alone(values)
-    (expected * counts).sum().backward()
-    assert values.grad is not None
-    with open_team(2, "cpu", follow_norm) as team:
-        output, gradient, of_weight = normalize(team, norm)
-    torch.testing.assert_close(output, expected.detach()[:3])
-    torch.testing.assert_close(gradient, values.grad[:3])
-    torch.testing.assert_close(of_weight, alone.weight.grad)
-    for name, tensor in norm.state_dict().items():
-        torch.testing.assert_close(tensor, alone.state_dict()[name])
+NORMS = {
+    "float64": Norm(torch.float64, affine=True),
+    "float32": Norm(torch.float32, affine=True),
+    "bfloat16": Norm(torch.bfloat16, affine=True),
+    "no weight": Norm(torch.float64, affine=False),
+    "no running statistics": Norm(torch.float64, affine=True, tracks=False),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_statistics_and_gradients_are_those_of_the_whole_batch(name: str) -> None:
+    asked = NORMS[name]
+    norm, alone = asked.make(), asked.make()
+    expected, of_values, of_weight = normalize(ALONE, asked, alone)
+    with open_team(2, "cpu", follow_norm, asked) as team:
+        output, gradient, together = normalize(team, asked, norm)
+    near = {"rtol": 0.02, "atol": 0.02} if asked.dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-5}
+    assert (output.dtype, gradient.dtype) == (asked.dtype, asked.dtype)
+    torch.testing.assert_close(output, expected[:3], **near)
+    torch.testing.assert_close(gradient, of_values[:3], **near)
+    if asked.affine:
+        torch.testing.assert_close(together, of_weight, **near)
+    for key, tensor in norm.state_dict().items():
+        torch.testing.assert_close(tensor, alone.state_dict()[key], rtol=1e-5, atol=1e-5)
 
 
 class Unpicklable:
@@ -171,7 +197,7 @@ def test_even_shares_hold_every_row_in_its_order(size: int) -> None:
 
 
 def test_a_norm_that_does_not_learn_is_torch_s_own() -> None:
-    values, _ = maps()
+    values, _ = NORMS["float64"].draw()
     mean, variance = torch.zeros(3).double(), torch.ones(3).double()
     with normalize_together():
         assert torch.equal(functional.batch_norm(values, mean, variance), functional.batch_norm(values, mean, variance))
