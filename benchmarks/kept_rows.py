@@ -11,6 +11,7 @@ import argparse
 import ctypes
 import mmap
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,8 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.recording import record
 from frostline.backbones.inference import split_batches
 from frostline.data.images import Rows
+from frostline.hardware import measure_memory
 from frostline.training.prefix_cache import StoredInputs, cache_inputs
 
 BATCH = 32
@@ -67,8 +70,8 @@ def forget(inputs: StoredInputs) -> None:
     os.posix_fadvise(inputs.store.file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def main(rows: int, size: int, epochs: int, *, disk: bool) -> None:
-    """Print a line for each way."""
+def main(rows: int, size: int, epochs: int, *, disk: bool, keep: bool) -> None:
+    """Print a line for each way, and keep it if asked to."""
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         wanted: dict[int | None, Rows] = {0: np.arange(rows)}
         source, scratch = Source(size // 4), Path(folder)
@@ -79,8 +82,8 @@ def main(rows: int, size: int, epochs: int, *, disk: bool) -> None:
                 raise RuntimeError(f"Outputs must be kept in {place}. Got {cache.place} instead.")
             kept[place] = cache.inputs
         on_disk = kept["scratch"]
-        ways = {name: (inputs, False) for name, inputs in kept.items() if name == "memory"} | {
-            "a file that the system still holds": (on_disk, False),
+        held = {"memory": kept["memory"], "a file that the system still holds": on_disk} if not disk else {}
+        ways = {name: (inputs, False) for name, inputs in held.items()} | {
             "a file on the disk": (on_disk, True),
             "a file on the disk, not told ahead": (replace(on_disk, on_disk=False), True),
         }
@@ -95,6 +98,19 @@ def main(rows: int, size: int, epochs: int, *, disk: bool) -> None:
             speed = rows * size / median(seconds) / 1e6
             told = f"{median(seconds):.2f} s an epoch, {speed:,.0f} MB a second, {rows / median(seconds):,.0f} rows"
             print(f"{rows:,} rows of {size:,} bytes, {name}: {told}", flush=True)
+        if keep:
+            granted = tell_granted()
+            kept_rows = [{"granted": granted, "way": name, "rows": rows, "row_bytes": size, "seconds": median(seconds)}
+                         for name, seconds in took.items()]  # fmt: skip
+            record("kept_rows", kept_rows, ["granted", "way"])
+
+
+def tell_granted() -> int:
+    """Return the bytes that this process may hold, files that the system holds for it included; 0 if none are told."""
+    group = re.search(r"memory:(.*)", Path("/proc/self/cgroup").read_text())
+    told = Path(f"/sys/fs/cgroup/memory{group[1] if group else ''}/memory.limit_in_bytes")
+    granted = int(told.read_text()) if told.exists() else 2**63
+    return granted if granted < measure_memory() else 0
 
 
 if __name__ == "__main__":
@@ -103,4 +119,5 @@ if __name__ == "__main__":
     parser.add_argument("--bytes", type=int, default=11_520, dest="size")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--disk", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="in kept_rows.csv, which a page tells of")
     main(**vars(parser.parse_args()))

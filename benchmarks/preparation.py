@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from ruamel.yaml import YAML
 
+from benchmarks.recording import record
 from frostline.files import hash_file, write_json, write_sums, write_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -100,8 +101,8 @@ def measure(folder: Path) -> Measured:
     return Measured(time.perf_counter() - began, most["RssAnon"], most["VmRSS"])
 
 
-def main(images: list[int], megapixels: float | None) -> None:
-    """Measure for each number of images, and print a line for it."""
+def main(images: list[int], megapixels: float | None, *, keep: bool = False) -> None:
+    """Measure for each number of images, print a line for it, and keep it if asked to."""
     side = SIDE if megapixels is None else round((megapixels * 1e6) ** 0.5)
     for count in images:
         with tempfile.TemporaryDirectory() as scratch:
@@ -111,10 +112,13 @@ def main(images: list[int], megapixels: float | None) -> None:
             speed = count / took.seconds
             told = f"{took.own_bytes / 1e6:,.0f} MB of its own, {took.all_bytes / 1e6:,.0f} MB with files"
             print(f"{count:,} images of {side} px: {took.seconds:.1f} s, {speed:,.0f} a second, {told}", flush=True)
+            if keep:
+                record("preparation", [{"side_px": side, "images": count, **asdict(took)}], ["side_px", "images"])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, nargs="+", default=[1_000, 20_000, 200_000])
     parser.add_argument("--megapixels", type=float)
+    parser.add_argument("--keep", action="store_true", help="in preparation.csv, which a page tells of")
     main(**vars(parser.parse_args()))

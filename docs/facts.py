@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from docs.architectures.facts import describe_architectures
-from docs.rows import Row, as_rows, compare_losses, count_layers, find_difference, name_kind
+from docs.rows import MEASURED, Row, as_rows, compare_losses, count_layers, find_difference, name_kind
 from frostline.backbones.freezing import count_by_part
 from frostline.backbones.registry import build_backbone
 from frostline.commands.show import list_rows, list_sentences
@@ -278,6 +278,11 @@ class Facts:
         """How a study grows with its images, and what a simulated cluster made of its fits, by images and nodes."""
         kept = self.root / "docs" / "cluster"
         return {name: as_rows(read_csv(kept / f"{name}.csv")) for name in ("growth", "simulated")}
+
+    @cached_property
+    def measured(self) -> dict[str, list[Row]]:
+        """What benchmarks kept: preparing ever more images, reading kept rows, and a fit on several devices."""
+        return {name: as_rows(read_csv(self.root / "benchmarks" / f"{name}.csv")) for name in MEASURED}
 
     @cached_property
     def architectures(self) -> Row:

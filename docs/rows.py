@@ -8,6 +8,8 @@ import pandas as pd
 
 Row = dict[str, Any]
 """What stands in a row of a table, or is told of a study, by name."""
+MEASURED = ("preparation", "kept_rows", "devices")
+"""Tables of benchmarks that pages tell."""
 
 
 def as_rows(table: pd.DataFrame) -> list[Row]:

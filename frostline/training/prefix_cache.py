@@ -54,6 +54,8 @@ class Shape:
         return tuple(int(axis) for axis in np.argsort(self.axes))
 
 
+TELLS_AHEAD = hasattr(os, "posix_fadvise")
+"""Whether the system can be told of what will be read."""
 READ_AHEAD = 64_000_000
 """Bytes of rows that the system is told of at once."""
 ALIGNED = 64
@@ -164,7 +166,7 @@ def _take_store(handed: Any, layout: Layout) -> Store:
 def map_file(file: IO[bytes], layout: Layout) -> Store:
     """Return the store whose outputs lie in the file. Nothing that reads them writes there."""
     mapped = mmap.mmap(file.fileno(), layout.bytes)
-    if hasattr(mapped, "madvise"):
+    if TELLS_AHEAD:
         mapped.madvise(mmap.MADV_RANDOM)  # else some systems read megabytes around each row
     return map_outputs(torch.from_numpy(np.frombuffer(mapped, np.uint8)), layout, file)
 
@@ -246,7 +248,7 @@ class StoredInputs:
 
     def __call__(self, batches: Sequence[Rows], view: int | None, /) -> Iterator[Features]:
         """Yield the inputs of each batch."""
-        ahead = self._read_ahead(batches, view) if self.on_disk and hasattr(os, "posix_fadvise") else iter(batches)
+        ahead = self._read_ahead(batches, view) if self.on_disk and TELLS_AHEAD else iter(batches)
         for rows in ahead:
             places = torch.from_numpy(self.places[view][rows])
             yield self.layout.wrap(
