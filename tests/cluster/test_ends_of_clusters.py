@@ -27,8 +27,8 @@ PORT = 25_001
 
 @pytest.fixture(scope="module")
 def reached() -> Iterator[Cluster]:
-    """Return one node, which others than its own machine may reach by ray://."""
-    cluster = Cluster(initialize_head=True, head_node_args=NODE | {"ray_client_server_port": PORT})
+    """Return one node, which others may reach by ray://, and which says that it has a GPU that torch does not see."""
+    cluster = Cluster(initialize_head=True, head_node_args=NODE | {"ray_client_server_port": PORT, "num_gpus": 1})
     yield cluster
     cluster.shutdown()
 
