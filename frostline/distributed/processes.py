@@ -18,7 +18,7 @@ from typing import Any, TypeVarTuple
 
 import torch
 from torch import distributed
-from torch.distributed import FileStore  # type: ignore[attr-defined]
+from torch.distributed import DistError, FileStore  # type: ignore[attr-defined]
 
 from frostline.distributed.team import ALONE, Team
 from frostline.errors import InputError
@@ -29,7 +29,7 @@ BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 LONGEST_WAIT = timedelta(days=30)
 """For another process that trains the same fit."""
 ENDS_WITHIN = 10.0
-"""Seconds that a process which met an error has to tell of it."""
+"""Seconds that a process has to tell of an error that it met, or to end when it is told to."""
 TICK = 0.02
 """Seconds between two looks at whether all have come."""
 ENDED = "a process that the system ended"
@@ -70,13 +70,14 @@ def open_team(
             _await(place, others)
             with _take_place(place, 0, size, kind) as team:
                 yield team
-        except RuntimeError as error:  # what torch raises where another is gone
-            raise _find_cause(error, others, told) from error
+        except RuntimeError as error:
+            is_torchs = type(error) is RuntimeError or isinstance(error, DistError)  # as where another is gone
+            cause = _find_cause(others, told) if is_torchs else None
+            if cause is None:
+                raise
+            raise cause from error
         finally:
-            for other in others:
-                other.terminate()
-            for other in others:
-                other.join()
+            _end(others)
 
 
 def _await(place: Path, others: Sequence[BaseProcess]) -> None:
@@ -92,7 +93,17 @@ def _locate_note(place: Path, rank: int) -> Path:
     return place.with_name(f"rank-{rank}")
 
 
-def _find_cause(error: RuntimeError, others: Sequence[BaseProcess], told: "SimpleQueue[tuple[bool, str]]") -> Exception:
+def _end(others: Sequence[BaseProcess]) -> None:
+    """Return when these processes are gone."""
+    for end in (BaseProcess.terminate, BaseProcess.kill):
+        for other in others:
+            if other.is_alive():
+                end(other)
+        for other in others:
+            other.join(ENDS_WITHIN)
+
+
+def _find_cause(others: Sequence[BaseProcess], told: "SimpleQueue[tuple[bool, str]]") -> Exception | None:
     """Return what another process met, if that is why this one did not come further."""
     for other in others:
         other.join(ENDS_WITHIN)
@@ -101,7 +112,7 @@ def _find_cause(error: RuntimeError, others: Sequence[BaseProcess], told: "Simpl
         return InputError(line) if is_input else RuntimeError(line)
     if any(other.exitcode for other in others):
         return InputError.of("the machine", "let all processes of a fit run", ENDED, "No epoch is lost: run it again.")
-    return error
+    return None
 
 
 def _join(

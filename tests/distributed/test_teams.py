@@ -1,5 +1,6 @@
 """Two processes that share every batch learn what one learns, in float64 to the last digits that are left."""
 
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from frostline.backbones.audit import AuditError
 from frostline.data.images import Rows
 from frostline.distributed.normalization import normalize_together
 from frostline.distributed.processes import open_team
@@ -176,6 +178,18 @@ def end(_team: Team, _device: torch.device) -> None:
 def test_what_ended_the_other_is_told_here(met: object, error: type[Exception], line: str) -> None:
     with pytest.raises(error, match=line), open_team(2, "cpu", met) as team:  # type: ignore[arg-type]
         team.wait()
+
+
+def test_what_this_one_meets_is_raised_as_it_is_and_the_other_is_gone(recwarn: pytest.WarningsRecorder) -> None:
+    with pytest.raises(AuditError, match="moved") as met, open_team(2, "cpu", stay):
+        raise AuditError("a tensor moved")
+    assert met.value.__cause__ is None
+    assert not multiprocessing.active_children()
+    assert not recwarn.list
+
+
+def stay(team: Team, _device: torch.device) -> None:
+    team.wait()
 
 
 def test_of_one_process_nothing_is_shared() -> None:
