@@ -234,7 +234,7 @@ def train_there(orders: list[Any], asked: Asked, feeds: Mapping[str, Any], desk:
                 if epochs:
                     report = Report(asked.checkpoint, {".pt": checkpoint.read_bytes()}, len(fit.of_phase))
                     wait_for(desk.hand_over.remote(report))
-                if len(fit.history) == asked.most:
+                if asked.most is not None and len(fit.history) >= asked.most:
                     break
         if read_trained(checkpoint) is not None:
             files = {suffix: checkpoint.with_suffix(suffix).read_bytes() for suffix in (".pt", ".json")}

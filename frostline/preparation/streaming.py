@@ -65,17 +65,19 @@ class Seen:
         return told | {"digests": self.digests[its].tobytes().hex(), "looks": self.looks[its].tobytes().hex()}
 
     def unpack(self, packed: dict[str, Any]) -> None:
-        """Keep what was packed, of the images that follow. Raises what JSON of another kind brings about."""
-        digests = np.frombuffer(bytes.fromhex(packed["digests"]), np.uint8).reshape(-1, self.digests.shape[1])
-        looks = np.frombuffer(bytes.fromhex(packed["looks"]), np.uint64).reshape(len(digests), WORDS)
-        notes, faults = (
-            {int(place): sys.intern(text) for place, text in packed[name].items()} for name in ("notes", "faults")
-        )
-        end = self.count + len(digests)
-        self.digests[self.count : end], self.looks[self.count : end] = digests, looks
-        self.notes |= notes
-        self.faults |= faults
+        """Keep what was packed, of the images that follow."""
+        end = self.count + count_packed(packed)
+        for name, rows in (("digests", self.digests), ("looks", self.looks)):
+            read = np.frombuffer(bytes.fromhex(packed[name]), rows.dtype)
+            rows[self.count : end] = read.reshape(-1, rows.shape[1])
+        for name, texts in (("notes", self.notes), ("faults", self.faults)):
+            texts |= {int(place): sys.intern(text) for place, text in packed[name].items()}
         self.count = end
+
+
+def count_packed(packed: dict[str, Any]) -> int:
+    """Return of how many images this was packed."""
+    return len(packed["digests"]) // (2 * hashlib.sha256().digest_size)
 
 
 Pixels = NDArray[np.uint8]
@@ -126,36 +128,38 @@ def decode_into(scratch: Path, parquet: Path, images: int, out: Path, image_px: 
 
 
 def write_note(path: Path, seen: Seen, pixels: Pixels, first: int) -> None:
-    """Add a line about the images from the first of these on, whose pixels are on the disk, with their SHA-256."""
-    line = json.dumps({"sha256": hash_pixels(pixels[first : seen.count]), **seen.pack(first)})
+    """Add a line about the images from the first of these on, whose pixels are on the disk."""
+    packed = seen.pack(first)
+    line = json.dumps({"sha256": hash_batch(pixels[first : seen.count], packed), "seen": packed})
     with path.open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
 
 
-def hash_pixels(pixels: Pixels) -> str:
-    """Return the SHA-256 of pixels that lie in one piece."""
-    return hashlib.sha256(pixels.reshape(-1).data).hexdigest()
+def hash_batch(pixels: Pixels, packed: dict[str, Any]) -> str:
+    """Return one SHA-256 of pixels that lie in one piece and of what is known of them."""
+    hashed = hashlib.sha256(json.dumps(packed, sort_keys=True).encode())
+    hashed.update(pixels.reshape(-1).data)
+    return hashed.hexdigest()
 
 
 def read_notes(path: Path, pixels: Pixels) -> Seen:
     """Return what was noted of the first batches that are whole, and drop what was noted of others.
 
-    A batch is whole if its line was written to its end, and its pixels are what they were then.
+    A batch is whole if it was noted to its end, and its pixels and what is known of them are what they were then.
     """
     seen, whole = Seen(len(pixels)), 0
     with path.open("ab+") as file:
         file.seek(0)
         for line in file:
             try:
-                note, batch = json.loads(line), Seen(len(pixels) - seen.count)
-                batch.unpack(note)
-                its = pixels[seen.count : seen.count + batch.count]
-                is_whole = line.endswith(b"\n") and len(its) > 0 and hash_pixels(its) == note["sha256"]
-            except (ValueError, LookupError, TypeError, AttributeError):
+                note = json.loads(line)
+                its = pixels[seen.count : seen.count + count_packed(note["seen"])]
+                is_whole = line.endswith(b"\n") and hash_batch(its, note["seen"]) == note["sha256"]
+            except (ValueError, LookupError, TypeError):
                 is_whole = False
             if not is_whole:
                 break
-            seen.unpack(note)
+            seen.unpack(note["seen"])
             whole += len(line)
         file.truncate(whole)
     return seen

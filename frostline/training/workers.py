@@ -165,7 +165,7 @@ def _follow(
     labels = torch.from_numpy(job.data.labels).to(device)
     for rates, replicate in cells:
         for fit in train_cell(job, feed, labels, rates, replicate, team):
-            if len(fit.history) == most:
+            if most is not None and len(fit.history) >= most:
                 break
 
 

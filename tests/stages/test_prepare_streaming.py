@@ -1,5 +1,6 @@
 """Decoding many images: it goes on where it was killed, and trusts no byte that has changed meanwhile."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_a_run_that_is_killed_goes_on_after_its_last_whole_batch_to_the_same_byt
     assert not [*(study / ".dvc").rglob("decoded-*")]
 
 
-@pytest.mark.parametrize("damage", ["pixels", "note", "half a line"])
+@pytest.mark.parametrize("damage", ["pixels", "name", "look", "half a line"])
 def test_what_has_changed_meanwhile_is_decoded_again(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
@@ -81,9 +82,12 @@ def test_what_has_changed_meanwhile_is_decoded_again(
         changed = np.load(pixels, mmap_mode="r+")
         changed[9, 0, 0, 0] ^= 1
         changed.flush()
-    elif damage == "note":
+    elif damage in ("name", "look"):
         lines = notes.read_text().splitlines(keepends=True)
-        notes.write_text("".join([lines[0], lines[1].replace("a", "b"), lines[2]]))
+        digit = re.search(r'"looks": "(\w)', lines[1])
+        assert digit is not None
+        other = {"name": ("seen", "been"), "look": (digit[0], digit[0][:-1] + ("0" if digit[1] != "0" else "1"))}
+        notes.write_text("".join([lines[0], lines[1].replace(*other[damage]), lines[2]]))
     else:
         text = notes.read_text()
         notes.write_text(text[: len(text) // 2])
