@@ -19,7 +19,7 @@ from benchmarks.recording import record
 from frostline.training.grid import make_feed
 from frostline.training.workers import share_devices, train_fits
 from tools.check_gpu import set_up
-from tools.gpu_claims import RATE, REPLICATE, Bench
+from tools.gpu_trials import RATE, REPLICATE, Bench
 
 EPOCHS, ROUNDS = 4, 3
 

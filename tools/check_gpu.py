@@ -21,7 +21,8 @@ from frostline.errors import InputError, end_in_one_line
 from frostline.files import read_yaml, write_yaml
 from frostline.hardware import keep_freed_memory
 from stages import fetch, prepare
-from tools.gpu_claims import CLAIMS, Bench, NotTried, Wrong
+from tools.gpu_claims import CLAIMS
+from tools.gpu_trials import Bench, NotTried, Wrong
 
 IMAGES, IMAGE_PX = 512, 224
 SECONDS = 600

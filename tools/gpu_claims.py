@@ -6,16 +6,12 @@ A claim that this machine cannot try says so by `NotTried`.
 import contextlib
 import io
 import multiprocessing
-import os
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -24,21 +20,24 @@ from torch import Tensor
 from benchmarks.machine import measure_product_rate
 from frostline.backbones.inference import predict
 from frostline.backbones.precision import compute_deterministically
-from frostline.data.images import read_prepared
-from frostline.files import read_json, read_yaml, write_json, write_sums, write_yaml
-from frostline.hardware import has_native_bfloat16, name_processor, resolve_precision
-from frostline.networks.segments import map_features
-from frostline.params.loading import load_params
-from frostline.params.schema import Plan
-from frostline.training.checkpoints import read_best
+from frostline.files import read_json
+from frostline.hardware import has_native_bfloat16, name_processor
 from frostline.training.costs import count_work
-from frostline.training.grid import build_parts, load_suffix, make_feed, start_fresh_fit, train_cell
-from frostline.training.job import Job, locate_checkpoint
-from frostline.training.loop import Fit, take_step
+from frostline.training.grid import build_parts, load_suffix, make_feed, train_cell
 from frostline.training.prefix_cache import StoredInputs
 from frostline.training.workers import train_fits
+from tools.gpu_trials import (
+    RATE,
+    REPLICATE,
+    Bench,
+    NotTried,
+    Wrong,
+    begin,
+    fit,
+    require_gpu,
+    train_run,
+)
 
-BACKBONE, RATE, REPLICATE = "efficientnet_lite0", 0.001, 0
 DEPTHS = ("head", "stage4", "stem")
 AT_ONCE = 3
 """Fits on one GPU."""
@@ -49,47 +48,9 @@ NEAR = 0.02
 """Of the largest logit: float32 on a GPU may multiply in TF32, which has 10 bits."""
 
 
-class Wrong(Exception):  # noqa: N818 - a claim is wrong
-    """A claim that does not hold, and what was found instead."""
-
-
-class NotTried(Exception):  # noqa: N818 - a claim was not tried
-    """A claim that cannot be tried here, and why."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Where claims are tried: a folder with prepared images and params.yaml, and the device."""
-
-    folder: Path
-    device: torch.device
-
-    def make_job(self, name: str, depth: str = "stage4", precision: str = "auto", **training: object) -> Job:
-        """Return a job that trains from the depth on for two epochs, with files of its own under the name."""
-        asked = load_params(self.folder / "params.yaml").training.model_copy(update={"epochs": 2, **training})
-        plan = Plan.model_validate({"from": depth, "weights": "pretrained", "learning_rates": [RATE]})
-        chosen = resolve_precision(precision, self.device)
-        data = read_prepared(self.folder / "prepared")
-        return Job(data, BACKBONE, plan, asked, [REPLICATE], chosen, self.device, self.folder / name)
-
-
-def fit(job: Job, epochs: int | None = None) -> dict[str, Tensor]:
-    """Return the best tensors of the job's one fit, trained to its end or for so many epochs."""
-    feed, labels = make_feed(job), torch.from_numpy(job.data.labels).to(job.device)
-    for begun in train_cell(job, feed, labels, (RATE,), REPLICATE):
-        if len(begun.history) == epochs:
-            break
-    return read_best(locate_checkpoint(job, (RATE,), REPLICATE))
-
-
-def find_differing(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> list[str]:
-    """Return the names of tensors that are not bit for bit the same."""
-    return [name for name, tensor in ours.items() if not torch.equal(tensor, theirs[name])]
-
-
 def must_be_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> str:
     """Return how many tensors are bit for bit the same: all of them, or the claim is wrong."""
-    if differing := find_differing(ours, theirs):
+    if differing := [name for name, tensor in ours.items() if not torch.equal(tensor, theirs[name])]:
         raise Wrong(f"{len(differing)} of {len(ours)} tensors differ, such as {differing[0]}")
     return f"{len(ours)} tensors"
 
@@ -161,17 +122,6 @@ def freezes(bench: Bench) -> str:
     return ", ".join(found)
 
 
-def begin(job: Job) -> tuple[Fit, Callable[[], Tensor]]:
-    """Return a fit of the job that has not begun, and what lets it take one step on one batch and returns the loss."""
-    feed = make_feed(replace(job, training=job.training.model_copy(update={"cache_bytes": 0})))
-    begun = start_fresh_fit(job, feed, load_suffix(job, feed, REPLICATE).train(), RATE, REPLICATE)
-    rows = job.data.list_rows("train", [REPLICATE])[: job.training.batch_size]
-    (inputs,) = feed.cache.inputs([rows], 0)
-    labels = torch.from_numpy(job.data.labels[rows]).to(job.device)
-    inputs = map_features(Tensor.clone, inputs)
-    return begun, lambda: take_step(begun, inputs, labels, job.precision)[0]
-
-
 def learns_alike_in_bfloat16(bench: Bench) -> str:
     """In bfloat16 the first losses are those of float32, to its digits."""
     if not has_native_bfloat16(bench.device):
@@ -187,8 +137,7 @@ def learns_alike_in_bfloat16(bench: Bench) -> str:
 
 def waits_for_nothing_between_steps(bench: Bench) -> str:
     """However many batches an epoch has, the processor reads its figures at its end alone."""
-    if bench.device.type != "cuda":
-        raise NotTried("a processor waits for nobody")
+    require_gpu(bench, "a processor waits for nobody")
     waits = []
     for batch_size in (32, 8):
         job = bench.make_job(f"waits-{batch_size}", batch_size=batch_size)
@@ -207,8 +156,7 @@ def waits_for_nothing_between_steps(bench: Bench) -> str:
 
 def tells_its_peak(bench: Bench) -> str:
     """A deeper plan needs more of the GPU's memory."""  # noqa: D401 - it is a claim
-    if bench.device.type != "cuda":
-        raise NotTried("a process's memory never goes down")
+    require_gpu(bench, "a process's memory never goes down")
     peaks = []
     for depth in DEPTHS:
         _, step = begin(bench.make_job("peak", depth))
@@ -304,38 +252,6 @@ def has_rays_fits_share_it(bench: Bench) -> str:
     if differing or not files:
         raise Wrong(f"{len(differing)} of {len(files)} replicates differ")
     return f"{len(files)} replicate{'' if len(files) == 1 else 's'}"
-
-
-def train_run(bench: Bench, workers: str) -> Path:
-    """Return the run of a small study, trained by these workers in processes of their own."""
-    folder = bench.folder / f"study-{workers}"
-    run = folder / "run"
-    if run.exists():
-        return run
-    folder.mkdir(exist_ok=True)
-    params = read_yaml(bench.folder / "params.yaml")
-    params["training"] |= {"workers": workers, "epochs": 1}
-    write_yaml(folder / "params.yaml", params)
-    (name,) = params["study"]["plans"]
-    raced = folder / "raced" / f"{BACKBONE}-{name}"
-    prepared = ("--params", folder / "params.yaml", "--prepared", bench.folder / "prepared")
-    if workers == "ray":
-        run_stage(folder, "race", *prepared, "--out", folder / "raced")
-    else:
-        raced.mkdir(parents=True)
-        write_json(raced / "race.json", {"racing": False, "stopped": None, "dropped": []})
-        write_sums(raced, ["race.json"])
-    run_stage(folder, "train", *prepared, "--race", raced, "--backbone", BACKBONE, "--plan", name, "--out", run)
-    return run
-
-
-def run_stage(folder: Path, stage: str, *arguments: object) -> None:
-    """Run a stage as dvc would; what it told is told if it fails."""
-    command = [sys.executable, "-m", f"stages.{stage}", *map(str, arguments)]
-    there = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"DVC_ROOT": str(folder)}
-    done = subprocess.run(command, env=there, capture_output=True, text=True, check=False)  # noqa: S603 - our own
-    if done.returncode:
-        raise Wrong(f"{stage} ended with: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
 
 
 CLAIMS: list[Callable[[Bench], str]] = [

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from frostline.errors import InputError
-from tools import check_gpu, gpu_claims
-from tools.gpu_claims import CLAIMS, Bench, NotTried, Wrong
+from tools import check_gpu, gpu_claims, gpu_trials
+from tools.gpu_claims import CLAIMS
+from tools.gpu_trials import Bench, NotTried, Wrong
 
 CPU = torch.device("cpu")
 
@@ -80,4 +81,4 @@ def test_a_claim_is_wrong_where_tensors_differ() -> None:
 
 def test_a_stage_that_fails_is_told_by_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(Wrong, match=r"prepare ended with: .*required: --params, --raw, --out"):
-        gpu_claims.run_stage(tmp_path, "prepare")
+        gpu_trials.run_stage(tmp_path, "prepare")
