@@ -75,7 +75,7 @@ architectures: setup ## measure how fast each backbone is here, and make the tab
 test: setup ## run the tests
 	@python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-long: setup ## run what `make test` leaves out as each takes ten seconds and more: some 25 minutes
+test-long: setup ## run what `make test` leaves out as each takes ten seconds and more: some 30 minutes
 	@python -m pytest -m long --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup ## run what `make test` leaves out: large models at full size, 200 simulated studies
